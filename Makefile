@@ -1,0 +1,60 @@
+# Arbiter. `make` prints the targets; `make run` and `make test` are all a newcomer needs.
+SHELL       := /bin/bash
+GO          ?= go
+BIN         := bin/arbiter
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS     := -X github.com/arbiterhq/arbiter/runtime/telemetry.version=$(VERSION)
+FUZZTIME    ?= 30s
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BENCHSTAT   := golang.org/x/perf/cmd/benchstat@latest
+ARGS        ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare clean toolchain
+
+help: ## print the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+toolchain:
+	@command -v $(GO) >/dev/null || { echo "Go is not installed. Install Go 1.26 or newer (https://go.dev/doc/install) and run make again." >&2; exit 1; }
+	@$(GO) version >/dev/null || exit 1
+
+build: toolchain ## build bin/arbiter
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/arbiter
+
+run: build ## build, then start a demo operator on http://127.0.0.1:8080 (ARGS="--data DIR")
+	@exec $(BIN) dev $(ARGS)
+
+test: toolchain ## run every test
+	$(GO) vet ./...
+	$(GO) test -timeout 14m ./...
+
+test-race: toolchain ## run the tests under the race detector, the long ones shortened
+	GORACE=halt_on_error=1 $(GO) test -race -short -timeout 40m ./...
+
+fmt: toolchain ## format the code
+	gofmt -w $$(git ls-files '*.go')
+
+lint: toolchain ## formatting, vet, staticcheck, tidy modules
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt would change:"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+
+fuzz: toolchain ## fuzz every decoder for FUZZTIME each
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+bench: build ## the published figures: in-process benchmarks, then HTTP against a constant handler
+	docs/benchmarks/run.sh
+
+bench-http: build ## only the HTTP part of the figures
+	docs/benchmarks/run.sh http
+
+bench-compare: toolchain ## compare the in-process benchmarks with another commit: make bench-compare REF=main
+	docs/benchmarks/compare.sh $(REF) $(BENCHSTAT)
+
+clean: ## remove what was built
+	rm -rf bin
