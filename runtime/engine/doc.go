@@ -1,0 +1,2 @@
+// Package engine decides what to propose to one subject now.
+package engine

@@ -1,0 +1,53 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// Scorer gives candidates their raw model scores. plugins/serving implements it over WASM plugins.
+//
+// Decide calls Score at most once per model of a decision, with all candidates of that model, from
+// many goroutines at once (each with its own ScoreCall). Score must return soon after ctx ends. An
+// error never costs the customer an answer: the engine then uses the starting propensity of each
+// action and marks the decision degraded.
+type Scorer interface {
+	// Score fills call.Out, one score for each candidate; NaN means that the model abstains. A model
+	// whose features are all of subject scope computes one row and copies its score to every
+	// candidate. The ModelInfo returned names the version that scored; it is kept by decisions
+	// and so must never change afterwards.
+	Score(ctx context.Context, call *ScoreCall) (*nba.ModelInfo, error)
+}
+
+// Candidate is what a model may read of an action: its numeric properties, by name. "value" is the
+// action's value when that is a constant.
+type Candidate interface {
+	Property(name string) (value float64, ok bool)
+}
+
+// ScoreCall is the input and output of one Score call. It belongs to the caller and is reused: the
+// Scorer must keep neither it nor anything it points to.
+type ScoreCall struct {
+	// Model is the name of the plugin.
+	Model   string
+	Subject nba.Subject
+	// Mask holds the purposes data of this subject may be used for (consent.Mask): an attribute is
+	// readable only if it and Mask both have the purpose of the model's manifest.
+	Mask       nba.PurposeSet
+	Contexts   []nba.ContextValue
+	Candidates []Candidate
+	// Out has the length of Candidates. Its content is undefined on entry and after an error.
+	Out []float64
+	// Features, unless nil, is filled with what the model saw; only for ExplainFull.
+	Features *ScoreFeatures
+}
+
+// ScoreFeatures tells what a model was handed in one Score call.
+type ScoreFeatures struct {
+	// Rows holds the features by name, one map for each candidate; candidates may share a map.
+	// Missing features are absent from it.
+	Rows []map[string]float64
+	// Withheld names the attributes the model asks for and this subject did not consent to.
+	Withheld []string
+}
