@@ -1,0 +1,70 @@
+package api
+
+import (
+	"context"
+	"io"
+
+	"github.com/arbiterhq/arbiter/cluster/importer"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// Core is what the HTTP layer needs of a node. All methods are called from many goroutines at once.
+// Every ctx carries a deadline. An error that is an *nba.Error is shown to the caller with its code,
+// message and details; any other error is logged and shown as CodeInternal. Strings and slices handed
+// in may be kept, except where a method says otherwise.
+type Core interface {
+	// Decide answers req into out. Both are reused: neither, nor any slice in them, may be kept after
+	// Decide returns; strings may be. out arrives with the lengths of an earlier decision: Decide
+	// overwrites every field and may reuse the slices.
+	Decide(ctx context.Context, req *nba.DecisionRequest, out *nba.Decision) error
+	// Respond commits all responses and returns a receipt for each, or commits none of those at and
+	// after the first failing one and returns its error with a Detail pointer /i.
+	Respond(ctx context.Context, responses []nba.Response) ([]nba.ResponseReceipt, error)
+
+	// Subject reads one subject.
+	Subject(ctx context.Context, ref nba.SubjectRef) (nba.SubjectDocument, error)
+	// PutSubject replaces or creates a subject. ifVersion nil means whatever is there, 0 that the
+	// subject must not exist, any other that it must be at that version; else CodePrecondition.
+	PutSubject(ctx context.Context, doc nba.SubjectDocument, ifVersion *uint64) (version uint64, created bool, err error)
+	// PatchSubject applies a JSON merge patch to an existing subject.
+	PatchSubject(ctx context.Context, patch nba.SubjectPatch, ifVersion *uint64) (nba.SubjectDocument, error)
+	// DeleteSubject removes a subject with its history and decision records.
+	DeleteSubject(ctx context.Context, ref nba.SubjectRef, ifVersion *uint64) error
+	// History lists interactions, newest first. next is "" on the last page; it is opaque to callers.
+	History(ctx context.Context, ref nba.SubjectRef, limit int, cursor string) (items []nba.Interaction, next string, err error)
+	// ImportSubjects reads body to its end and writes every good line. result is called once a bad
+	// line, in order, from one goroutine; an error of result aborts the import. What was accepted is
+	// durable when ImportSubjects returns, also when it returns an error.
+	ImportSubjects(ctx context.Context, body io.Reader, spec importer.Spec, result func(importer.Result) error) (importer.Summary, error)
+
+	// Dictionary is the attribute dictionary as this node has applied it.
+	Dictionary(ctx context.Context) *nba.Dictionary
+	// DeclareAttributes adds attributes; all or none.
+	DeclareAttributes(ctx context.Context, declarations []nba.AttributeDeclaration) (*nba.Dictionary, error)
+
+	// Catalog reads a stored document: version "" is the head (the one stored last), "active" the
+	// active one, else a decimal version number.
+	Catalog(ctx context.Context, version string) (nba.CatalogDocument, error)
+	// CatalogVersions lists all stored versions, newest first.
+	CatalogVersions(ctx context.Context) ([]nba.CatalogVersion, error)
+	// ValidateCatalog reports every mistake of a document as CodeCatalogInvalid.
+	ValidateCatalog(ctx context.Context, doc []byte) error
+	// PutCatalog validates and stores a document as the new head, state staged. ifMatch is "" (no
+	// If-Match header: CodePreconditionNeeds if a document exists), "*" (whatever is there) or
+	// "v<version>" without quotes (CodePrecondition unless that is the head).
+	PutCatalog(ctx context.Context, doc []byte, ifMatch string) (nba.CatalogVersion, error)
+	// ActivateCatalog makes a stored version the active one.
+	ActivateCatalog(ctx context.Context, version uint64) (nba.CatalogVersion, error)
+
+	// PushPlugin admits an artifact and stages it, and activates it if told. module may be kept.
+	PushPlugin(ctx context.Context, module []byte, activate bool) (nba.PluginVersion, error)
+	// Plugins lists all versions of all plugins by name and version.
+	Plugins(ctx context.Context) ([]nba.PluginVersion, error)
+	// Plugin reads one version.
+	Plugin(ctx context.Context, name, version string) (nba.PluginVersion, error)
+	// ActivatePlugin makes a staged or retired version the active one of its plugin.
+	ActivatePlugin(ctx context.Context, name, version string) (nba.PluginVersion, error)
+
+	// Ready is nil when the node can serve, else CodeUnavailable with the reason.
+	Ready(ctx context.Context) error
+}
