@@ -1,0 +1,285 @@
+package artifact
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// Capabilities are the host functions a plugin may ask for.
+var capabilities = [...]string{"log", "now_ms", "rand_u64", "param_get", "metric_add"}
+
+// jsonError tells where in the manifest the JSON is wrong, without quoting it.
+func jsonError(content []byte, dec *json.Decoder, err error) error {
+	offset := dec.InputOffset()
+	reason := "it is not a JSON object of this form"
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		offset, reason = syntax.Offset, "it is not JSON"
+	} else if kind, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		offset, reason = kind.Offset, fmt.Sprintf("field %s must be a %s", kind.Field, kind.Type)
+	} else if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		reason = "it ends too early"
+	} else if strings.HasPrefix(err.Error(), "json: unknown field") {
+		reason = "it has the " + strings.TrimPrefix(err.Error(), "json: ") + "; see docs/format/manifest.md for the fields"
+	}
+	line := 1 + strings.Count(string(content[:min(int(offset), len(content))]), "\n")
+	return nba.Errorf(nba.CodePluginRefused, "rule manifest: the manifest is malformed at byte %d (line %d): %s", offset, line, reason)
+}
+
+// checker collects the mistakes of a manifest.
+type checker struct{ details []nba.Detail }
+
+func (c *checker) add(pointer, format string, args ...any) {
+	if len(c.details) < 100 {
+		c.details = append(c.details, nba.Detail{Pointer: pointer, Code: nba.CodePluginRefused, Detail: fmt.Sprintf(format, args...)})
+	}
+}
+
+// Validate reports every mistake of m at once, as an *nba.Error with CodePluginRefused and one Detail
+// for each.
+func (m *Manifest) Validate() error {
+	c := &checker{}
+	if !ValidName(m.Name) {
+		c.add("/name", "a plugin name is a lower-case letter followed by at most 62 lower-case letters, digits or hyphens")
+	}
+	if !ValidVersion(m.Version) {
+		c.add("/version", "a version is a semantic version such as 1.4.0 or 1.4.0-rc.1")
+	}
+	if m.ABI != ABIVersion {
+		c.add("/abi", "this host speaks contract version %d; rebuild the plugin for it", ABIVersion)
+	}
+	if !validText(m.Purpose) {
+		c.add("/purpose", "a purpose is a text of 1 to %d bytes", MaxTextBytes)
+	}
+	switch m.Kind {
+	case KindScorer:
+		m.validateScorer(c)
+	case KindStrategy:
+		if len(m.Features) > 0 || len(m.Golden) > 0 {
+			c.add("/features", "a strategy has no features and no golden rows; remove them or make the kind scorer")
+		}
+	default:
+		c.add("/kind", "a kind is scorer or strategy")
+	}
+	m.validateLimits(c)
+	m.validateCapabilities(c)
+	if len(c.details) == 0 {
+		return nil
+	}
+	return &nba.Error{Code: nba.CodePluginRefused, Message: "rule manifest: the manifest has mistakes", Details: c.details}
+}
+
+func (m *Manifest) validateScorer(c *checker) {
+	if m.Output != OutputProbability && m.Output != OutputValue {
+		c.add("/output", "an output is probability or value")
+	}
+	if n := len(m.Features); n == 0 || n > MaxFeatures {
+		c.add("/features", "a scorer has 1 to %d features", MaxFeatures)
+	}
+	seen := make(map[string]int, len(m.Features))
+	candidate := false
+	for i := range m.Features {
+		f := &m.Features[i]
+		at := fmt.Sprintf("/features/%d", i)
+		if !validText(f.Name) {
+			c.add(at+"/name", "a feature name is a text of 1 to %d bytes", MaxTextBytes)
+		} else if first, ok := seen[f.Name]; ok {
+			c.add(at+"/name", "the feature has the same name as feature %d; names are unique", first)
+		}
+		seen[f.Name] = i
+		switch f.Scope {
+		case ScopeCandidate:
+			candidate = true
+		case ScopeSubject:
+			if candidate {
+				c.add(at+"/scope", "a subject feature stands after a candidate feature; put all subject features first")
+			}
+		default:
+			c.add(at+"/scope", "a scope is subject or candidate")
+		}
+		f.Recipe.validate(c, at+"/recipe", f.Scope)
+	}
+	if want := FeatureHash(m.Features); m.FeatureHash != want {
+		c.add("/featureHash", "the hash does not belong to these features; it would be %s", want)
+	}
+	m.validateGolden(c)
+}
+
+func (m *Manifest) validateGolden(c *checker) {
+	if len(m.Golden) > MaxGoldenRows {
+		c.add("/golden", "there are more than %d golden rows; keep the most telling ones", MaxGoldenRows)
+		return
+	}
+	for i := range m.Golden {
+		g := &m.Golden[i]
+		if len(g.Features) != len(m.Features) {
+			c.add(fmt.Sprintf("/golden/%d/features", i), "the row has %d values for %d features", len(g.Features), len(m.Features))
+		}
+		if !finite(g.Score) || g.Raw != nil && !finite(*g.Raw) {
+			c.add(fmt.Sprintf("/golden/%d", i), "raw and score must be finite numbers")
+		}
+		if m.Output == OutputProbability && !(g.Score >= 0 && g.Score <= 1) {
+			c.add(fmt.Sprintf("/golden/%d/score", i), "a probability lies between 0 and 1; set output to value if the score is no probability")
+		}
+	}
+}
+
+func (m *Manifest) validateLimits(c *checker) {
+	l := m.Limits
+	if l.MemoryPages < 1 || l.MemoryPages > MaxMemoryPages {
+		c.add("/limits/memoryPages", "a plugin has 1 to %d pages of 64 KiB", MaxMemoryPages)
+	}
+	const maxFuel = 1 << 40
+	if l.FuelBase < 0 || l.FuelPerRow < 0 || l.FuelBase > maxFuel || l.FuelPerRow > maxFuel || l.FuelBase+l.FuelPerRow <= 0 {
+		c.add("/limits/fuelBase", "fuelBase and fuelPerRow lie between 0 and %d and are not both 0", int64(maxFuel))
+	}
+	if m.Kind == KindScorer && (l.MaxRows < 1 || l.MaxRows > MaxRows) {
+		c.add("/limits/maxRows", "a call scores 1 to %d rows", MaxRows)
+	}
+}
+
+func (m *Manifest) validateCapabilities(c *checker) {
+	if len(m.Capabilities) > MaxCapabilities {
+		c.add("/capabilities", "there are more than %d capabilities", MaxCapabilities)
+		return
+	}
+	for i, name := range m.Capabilities {
+		at := fmt.Sprintf("/capabilities/%d", i)
+		if !slices.Contains(capabilities[:], name) {
+			c.add(at, "the capabilities are %s", strings.Join(capabilities[:], ", "))
+		} else if slices.Contains(m.Capabilities[:i], name) {
+			c.add(at, "the capability is listed twice")
+		}
+	}
+}
+
+func (r *Recipe) validate(c *checker, at, scope string) {
+	kinds := 0
+	for _, set := range [...]bool{r.Attribute != "", r.OneHot != nil, r.Bucket != nil, r.ActionProperty != "", r.Context != ""} {
+		if set {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		c.add(at, "a recipe has exactly one of attribute, oneHot, bucket, actionProperty, context")
+		return
+	}
+	if (r.ActionProperty != "") != (scope == ScopeCandidate) {
+		c.add(at, "actionProperty needs scope candidate, every other recipe scope subject")
+	}
+	for _, text := range [...]string{r.AttributeName(), r.ActionProperty, r.Context} {
+		if text != "" && !validText(text) {
+			c.add(at, "a name in a recipe is a text of 1 to %d bytes", MaxTextBytes)
+		}
+	}
+	if r.OneHot != nil && (r.OneHot.Attribute == "" || len(r.OneHot.Level) > nba.MaxStringBytes || !utf8.ValidString(r.OneHot.Level)) {
+		c.add(at+"/oneHot", "oneHot needs an attribute and a level of at most %d bytes", nba.MaxStringBytes)
+	}
+	if r.Bucket != nil {
+		r.Bucket.validate(c, at+"/bucket")
+	}
+	if r.Default != nil && !finite(*r.Default) {
+		c.add(at+"/default", "a default is a finite number; leave it out to hand the missing value to the model")
+	}
+	r.validateLevels(c, at+"/levels")
+}
+
+func (r *Recipe) validateLevels(c *checker, at string) {
+	if len(r.Levels) == 0 {
+		return
+	}
+	if r.Attribute == "" {
+		c.add(at, "levels go with attribute only")
+	}
+	if len(r.Levels) > MaxLevels {
+		c.add(at, "there are more than %d levels", MaxLevels)
+		return
+	}
+	seen := make(map[string]bool, len(r.Levels))
+	for i, level := range r.Levels {
+		if len(level) > nba.MaxStringBytes || !utf8.ValidString(level) || seen[level] {
+			c.add(fmt.Sprintf("%s/%d", at, i), "levels are distinct texts of at most %d bytes", nba.MaxStringBytes)
+		}
+		seen[level] = true
+	}
+}
+
+func (b *Bucket) validate(c *checker, at string) {
+	if b.Attribute == "" {
+		c.add(at+"/attribute", "a bucket needs an attribute")
+	}
+	if len(b.Bounds) == 0 || len(b.Bounds) > MaxBounds {
+		c.add(at+"/bounds", "a bucket has 1 to %d bounds", MaxBounds)
+		return
+	}
+	for i, bound := range b.Bounds {
+		if !finite(bound) || i > 0 && bound <= b.Bounds[i-1] {
+			c.add(fmt.Sprintf("%s/bounds/%d", at, i), "bounds are finite and ascend strictly")
+		}
+	}
+}
+
+func finite(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
+
+func validText(s string) bool {
+	return s != "" && len(s) <= MaxTextBytes && utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool { return c < 0x20 || c == 0x7f })
+}
+
+// ValidName tells whether name may name a plugin.
+func ValidName(name string) bool {
+	if name == "" || len(name) > 63 || name[0] < 'a' || name[0] > 'z' {
+		return false
+	}
+	for i := range len(name) {
+		c := name[i]
+		if c != '-' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// ValidVersion tells whether version is a semantic version (semver.org 2.0.0) of at most 64 bytes,
+// without a leading v.
+func ValidVersion(version string) bool {
+	if len(version) > 64 {
+		return false
+	}
+	core, build, hasBuild := strings.Cut(version, "+")
+	core, pre, hasPre := strings.Cut(core, "-")
+	numbers := strings.Split(core, ".")
+	if len(numbers) != 3 {
+		return false
+	}
+	for _, n := range numbers {
+		if !digits(n) || len(n) > 1 && n[0] == '0' {
+			return false
+		}
+	}
+	return (!hasPre || identifiers(pre, true)) && (!hasBuild || identifiers(build, false))
+}
+
+func digits(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool { return c < '0' || c > '9' })
+}
+
+func identifiers(s string, noLeadingZero bool) bool {
+	for part := range strings.SplitSeq(s, ".") {
+		if part == "" || noLeadingZero && digits(part) && len(part) > 1 && part[0] == '0' {
+			return false
+		}
+		if strings.ContainsFunc(part, func(c rune) bool {
+			return c != '-' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z')
+		}) {
+			return false
+		}
+	}
+	return true
+}
