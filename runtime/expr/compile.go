@@ -1,0 +1,299 @@
+package expr
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// Problem is one mistake in an expression.
+type Problem struct {
+	// Line and Column count from 1 within the expression; columns are in characters.
+	Line, Column int
+	Code         nba.Code
+	// Detail says what is wrong and how to mend it.
+	Detail string
+}
+
+// maxProblems bounds what is reported of one expression.
+const maxProblems = 10
+
+// Compile parses and checks source and makes a program that gives want. Every mistake that can be
+// told apart is in problems; the program is nil if there is any.
+func (e *Env) Compile(source string, want Result) (*Program, []Problem) {
+	switch {
+	case len(source) > MaxSourceBytes:
+		return nil, []Problem{{Line: 1, Column: 1, Code: nba.CodeTooLarge,
+			Detail: fmt.Sprintf("the expression is longer than %d bytes: split it into several policies", MaxSourceBytes)}}
+	case strings.TrimSpace(source) == "":
+		return nil, []Problem{{Line: 1, Column: 1, Code: nba.CodeInvalid, Detail: "the expression is empty"}}
+	case !utf8.ValidString(source):
+		return nil, []Problem{{Line: 1, Column: 1, Code: nba.CodeInvalid, Detail: "the expression is not UTF-8"}}
+	}
+	parsed, issues := e.cel.Parse(source)
+	if issues.Err() != nil {
+		return nil, e.problems(issues)
+	}
+	walk := walker{env: e, info: parsed.NativeRep().SourceInfo()}
+	walk.visit(parsed.NativeRep().Expr())
+	checked, issues := e.cel.Check(parsed)
+	problems := walk.problems
+	if issues.Err() != nil {
+		problems = append(problems, e.problems(issues)...)
+		if len(problems) == 0 {
+			problems = []Problem{{Line: 1, Column: 1, Code: nba.CodeInvalid, Detail: shorten(issues.Err().Error())}}
+		}
+	}
+	if len(problems) > 0 {
+		return nil, ordered(problems)
+	}
+	if problem, ok := wrongResult(checked, want); ok {
+		return nil, []Problem{problem}
+	}
+	return e.program(source, checked, walk.reads)
+}
+
+// wrongResult tells when the type of an expression is not what is wanted of it.
+func wrongResult(checked *cel.Ast, want Result) (Problem, bool) {
+	kind := checked.OutputType().Kind()
+	var detail string
+	switch want {
+	case BoolResult:
+		if kind == types.BoolKind {
+			return Problem{}, false
+		}
+		detail = "the expression must be true or false; this one is " + typeWord(checked.OutputType())
+	default:
+		if kind == types.IntKind || kind == types.DoubleKind || kind == types.UintKind {
+			return Problem{}, false
+		}
+		detail = "the expression must be a number; this one is " + typeWord(checked.OutputType())
+	}
+	return Problem{Line: 1, Column: 1, Code: nba.CodeInvalid, Detail: detail}, true
+}
+
+func typeWord(t *cel.Type) string {
+	switch t.Kind() {
+	case types.StringKind:
+		return "text"
+	case types.BoolKind:
+		return "true or false"
+	case types.IntKind, types.DoubleKind, types.UintKind:
+		return "a number"
+	case types.TimestampKind:
+		return "a time"
+	default:
+		return "a " + t.String()
+	}
+}
+
+// program makes the closures, or falls back to cel-go for what they cannot do.
+func (e *Env) program(source string, checked *cel.Ast, reads map[nba.AttributeID]bool) (*Program, []Problem) {
+	p := &Program{source: source}
+	for id := range reads {
+		p.reads = append(p.reads, id)
+	}
+	slices.Sort(p.reads)
+	b := builder{dictionary: e.dictionary, ast: checked.NativeRep()}
+	if root, ok := b.build(b.ast.Expr()); ok {
+		switch root.kind {
+		case types.BoolKind:
+			p.bool = root.bool
+			return p, nil
+		case types.IntKind:
+			p.int = root.int
+			return p, nil
+		case types.DoubleKind:
+			p.float = root.float
+			return p, nil
+		}
+	}
+	fallback, err := e.cel.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(MaxCost))
+	if err != nil {
+		return nil, []Problem{{Line: 1, Column: 1, Code: nba.CodeInvalid, Detail: shorten(err.Error())}}
+	}
+	p.fallback = fallback
+	return p, nil
+}
+
+// walker finds what an expression reads, and the mistakes we can describe better than the checker.
+type walker struct {
+	env      *Env
+	info     *ast.SourceInfo
+	reads    map[nba.AttributeID]bool
+	problems []Problem
+}
+
+func (w *walker) visit(e ast.Expr) {
+	switch e.Kind() {
+	case ast.SelectKind:
+		operand := e.AsSelect().Operand()
+		if operand.Kind() == ast.IdentKind && operand.AsIdent() == varSubject {
+			w.attribute(e)
+			return
+		}
+		w.visit(operand)
+	case ast.IdentKind:
+		switch name := e.AsIdent(); {
+		case name == varSubject:
+			w.report(e, nba.CodeInvalid, "subject stands alone: name one of its attributes, as in subject.tenure")
+		case strings.HasPrefix(name, "."):
+			w.report(e, nba.CodeInvalid, "a name does not begin with a dot")
+		}
+	case ast.CallKind:
+		call := e.AsCall()
+		if call.IsMemberFunction() {
+			w.visit(call.Target())
+		}
+		for _, arg := range call.Args() {
+			w.visit(arg)
+		}
+		w.zone(call)
+	case ast.ListKind:
+		for _, element := range e.AsList().Elements() {
+			w.visit(element)
+		}
+	case ast.MapKind:
+		for _, entry := range e.AsMap().Entries() {
+			w.visit(entry.AsMapEntry().Key())
+			w.visit(entry.AsMapEntry().Value())
+		}
+	case ast.StructKind:
+		w.report(e, nba.CodeInvalid, "an expression makes no messages: write plain values")
+	case ast.ComprehensionKind:
+		c := e.AsComprehension()
+		for _, part := range []ast.Expr{c.IterRange(), c.AccuInit(), c.LoopCondition(), c.LoopStep(), c.Result()} {
+			w.visit(part)
+		}
+	}
+}
+
+func (w *walker) attribute(e ast.Expr) {
+	name := e.AsSelect().FieldName()
+	if a, ok := w.env.dictionary.Attribute(name); ok {
+		if w.reads == nil {
+			w.reads = map[nba.AttributeID]bool{}
+		}
+		w.reads[a.ID] = true
+		return
+	}
+	detail := fmt.Sprintf("no attribute %s in the dictionary", quoteName(name))
+	if near := w.env.dictionary.Nearest(name); near != "" {
+		detail += fmt.Sprintf(": did you mean subject.%s?", near)
+	} else {
+		detail += ": declare it or correct the name"
+	}
+	w.report(e, nba.CodeAttributeUnknown, detail)
+}
+
+// zone checks the time zone of calls such as now.getHours("Europe/Paris").
+func (w *walker) zone(call ast.CallExpr) {
+	if !call.IsMemberFunction() || len(call.Args()) != 1 || calendarPart(call.FunctionName()) == nil {
+		return
+	}
+	arg := call.Args()[0]
+	if arg.Kind() != ast.LiteralKind {
+		return
+	}
+	name, ok := arg.AsLiteral().Value().(string)
+	if !ok || strings.Contains(name, ":") {
+		return
+	}
+	if _, err := time.LoadLocation(name); err != nil {
+		w.report(arg, nba.CodeInvalid, `unknown time zone: write a name such as "Europe/Paris" or an offset such as "+01:00"`)
+	}
+}
+
+func (w *walker) report(e ast.Expr, code nba.Code, detail string) {
+	at := w.info.GetStartLocation(e.ID())
+	w.problems = append(w.problems, Problem{Line: at.Line(), Column: at.Column() + 1, Code: code, Detail: detail})
+}
+
+// problems puts the messages of cel-go into our words where ours are clearer. Undefined fields are
+// left out: the walker has reported them with a suggestion.
+func (e *Env) problems(issues *cel.Issues) []Problem {
+	var problems []Problem
+	for _, issue := range issues.Errors() {
+		if strings.HasPrefix(issue.Message, "undefined field") {
+			continue
+		}
+		problems = append(problems, Problem{
+			Line: max(issue.Location.Line(), 1), Column: max(issue.Location.Column()+1, 1),
+			Code: nba.CodeInvalid, Detail: e.explain(issue.Message),
+		})
+	}
+	return ordered(problems)
+}
+
+func (e *Env) explain(message string) string {
+	if rest, ok := strings.CutPrefix(message, "undeclared reference to '"); ok {
+		name, _, _ := strings.Cut(rest, "'")
+		return e.explainName(name)
+	}
+	if rest, ok := strings.CutPrefix(message, "found no matching overload for '"); ok {
+		return explainOverload(rest)
+	}
+	return shorten(message)
+}
+
+func (e *Env) explainName(name string) string {
+	known := []string{varSubject, varContexts, varNow, varChannel, varDirection}
+	detail := fmt.Sprintf("unknown name %s", quoteName(name))
+	if _, ok := e.dictionary.Attribute(name); ok {
+		return detail + fmt.Sprintf(": attributes are written subject.%s", name)
+	}
+	if near := nba.Nearest(name, known); near != "" {
+		return detail + fmt.Sprintf(": did you mean %s?", near)
+	}
+	return detail + ": an expression reads " + strings.Join(known, ", ") + "; text stands in quotes"
+}
+
+// explainOverload words a type error. rest reads: _==_' applied to '(double, int)'.
+func explainOverload(rest string) string {
+	function, operands, _ := strings.Cut(rest, "' applied to '")
+	operands = strings.TrimSuffix(operands, "'")
+	operator := strings.Trim(strings.TrimPrefix(function, "@"), "_")
+	detail := fmt.Sprintf("%s does not go with %s", operator, operands)
+	if strings.Contains(operands, "double") && strings.Contains(operands, "int") {
+		detail += ": give whole numbers a decimal point, as in 12.0, or convert with double(...)"
+	}
+	return shorten(detail)
+}
+
+// ordered sorts problems by place, drops repetitions and keeps the first few.
+func ordered(problems []Problem) []Problem {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Detail, b.Detail))
+	})
+	problems = slices.Compact(problems)
+	return problems[:min(len(problems), maxProblems)]
+}
+
+// quoteName shows a name an author wrote, shortened.
+func quoteName(name string) string {
+	return fmt.Sprintf("%q", truncate(name, nba.MaxAttributeNameSize))
+}
+
+func shorten(message string) string {
+	message, _, _ = strings.Cut(message, "\n")
+	return truncate(message, 300)
+}
+
+func truncate(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit] + "…"
+}

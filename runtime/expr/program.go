@@ -1,0 +1,173 @@
+package expr
+
+import (
+	"math"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// Verdict is the result of a policy.
+type Verdict uint8
+
+// The verdicts. Undefined is the error value of CEL: something needed was absent, or arithmetic
+// failed. It is not false: !undefined is undefined too.
+const (
+	Undefined Verdict = iota
+	False
+	True
+)
+
+// String is the word for v in explanations.
+func (v Verdict) String() string {
+	switch v {
+	case True:
+		return "true"
+	case False:
+		return "false"
+	default:
+		return "undefined"
+	}
+}
+
+// Result is what an expression is expected to give.
+type Result uint8
+
+// The results an expression can be compiled for.
+const (
+	BoolResult Result = iota
+	NumberResult
+)
+
+// Program is one compiled expression. It is immutable and safe for concurrent use, each goroutine
+// with its own Vars.
+type Program struct {
+	source string
+	reads  []nba.AttributeID
+
+	// Exactly one of these is set: bool, int and float are our own evaluator, fallback is cel-go.
+	bool     boolFunc
+	int      intFunc
+	float    floatFunc
+	fallback cel.Program
+}
+
+// Source is the text the program was compiled from.
+func (p *Program) Source() string { return p.source }
+
+// Reads are the attributes the program may read, in the order of their ids. The caller must not
+// change them.
+func (p *Program) Reads() []nba.AttributeID { return p.reads }
+
+// Native tells whether the program runs in our own evaluator, without allocation.
+func (p *Program) Native() bool { return p.fallback == nil }
+
+// Bool evaluates a program compiled for BoolResult.
+func (p *Program) Bool(v *Vars) Verdict {
+	v.gap = Gap{}
+	if p.fallback != nil {
+		return p.fallbackBool(v)
+	}
+	value, ok := p.bool(v)
+	switch {
+	case !ok:
+		return Undefined
+	case value:
+		return True
+	default:
+		return False
+	}
+}
+
+// Number evaluates a program compiled for NumberResult. ok is false when the result is undefined or
+// not finite.
+func (p *Program) Number(v *Vars) (number float64, ok bool) {
+	v.gap = Gap{}
+	switch {
+	case p.int != nil:
+		var i int64
+		i, ok = p.int(v)
+		number = float64(i)
+	case p.float != nil:
+		number, ok = p.float(v)
+	default:
+		number, ok = p.fallbackNumber(v)
+	}
+	if !ok || math.IsNaN(number) || math.IsInf(number, 0) {
+		return 0, false
+	}
+	return number, true
+}
+
+func (p *Program) fallbackBool(v *Vars) Verdict {
+	result, _, err := p.fallback.Eval(newActivation(v))
+	if err != nil {
+		return Undefined
+	}
+	switch result {
+	case types.True:
+		return True
+	case types.False:
+		return False
+	default:
+		return Undefined
+	}
+}
+
+func (p *Program) fallbackNumber(v *Vars) (float64, bool) {
+	result, _, err := p.fallback.Eval(newActivation(v))
+	if err != nil {
+		return 0, false
+	}
+	switch n := result.(type) {
+	case types.Int:
+		return float64(n), true
+	case types.Uint:
+		return float64(n), true
+	case types.Double:
+		return float64(n), true
+	default:
+		return 0, false
+	}
+}
+
+// activation hands Vars to cel-go.
+type activation struct {
+	vars     *Vars
+	contexts map[string]string
+	now      time.Time
+}
+
+func newActivation(v *Vars) *activation {
+	contexts := make(map[string]string, len(v.Contexts))
+	for _, c := range v.Contexts {
+		if _, ok := contexts[c.Key]; !ok {
+			contexts[c.Key] = c.Value
+		}
+	}
+	return &activation{vars: v, contexts: contexts, now: v.Now}
+}
+
+// ResolveName implements cel.Activation.
+func (a *activation) ResolveName(name string) (any, bool) {
+	switch name {
+	case varSubject:
+		return a.vars, true
+	case varContexts:
+		return a.contexts, true
+	case varNow:
+		return a.now, true
+	case varChannel:
+		return a.vars.Channel, true
+	case varDirection:
+		return a.vars.Direction, true
+	default:
+		return nil, false
+	}
+}
+
+// Parent implements cel.Activation.
+func (a *activation) Parent() cel.Activation { return nil }
