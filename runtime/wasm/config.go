@@ -1,0 +1,124 @@
+package wasm
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The parts of the contract (sdk/abi) that the sandbox uses.
+const (
+	// FuelGlobal is the exported mutable i64 global that holds what is left of a call's fuel.
+	FuelGlobal = "arbiter_fuel"
+
+	ExportMemory   = "memory"
+	ExportMarker   = "arbiter_abi_v1"
+	ExportReserve  = "arbiter_reserve"
+	ExportScore    = "arbiter_score"
+	ExportScoreRaw = "arbiter_score_raw" // optional: margins before the link function
+
+	exportInitialize = "_initialize" // optional: constructors of C, Rust and AssemblyScript guests
+)
+
+// PageBytes is the size of one page of linear memory.
+const PageBytes = 64 << 10
+
+// Align is the alignment, in bytes, of the areas a guest is handed.
+const Align = 16
+
+// Config bounds a Sandbox. The zero value of every field means its default.
+type Config struct {
+	// Instances per module version; default GOMAXPROCS, at most 256.
+	Instances int
+	// MaxWaiters bounds the callers that wait for an instance of one module; default 1024.
+	MaxWaiters int
+	// MaxWait bounds how long one of them waits; default 100 ms. The deadline of its context counts too.
+	MaxWait time.Duration
+	// MaxCallFuel bounds the fuel of one guest call, and so the rows handed over at once; default
+	// 4,000,000, which is about half a millisecond of arithmetic.
+	MaxCallFuel uint64
+	// StartFuel is granted to _initialize; default 10,000,000.
+	StartFuel uint64
+	// CacheDir keeps compiled code between runs; empty means none. It holds executable code, so it is
+	// created with mode 0700 and refused if others may write to it.
+	CacheDir string
+	// CacheEntries bounds the modules kept in CacheDir; default 64, the oldest go first.
+	CacheEntries int
+
+	// Logger reports faults in the background; default slog.Default().
+	Logger *slog.Logger
+	// Registerer takes the metrics; nil means none.
+	Registerer prometheus.Registerer
+}
+
+func (c Config) withDefaults() Config {
+	set := func(p *int, value int) {
+		if *p == 0 {
+			*p = value
+		}
+	}
+	set(&c.Instances, min(runtime.GOMAXPROCS(0), 256))
+	set(&c.MaxWaiters, 1024)
+	set(&c.CacheEntries, 64)
+	if c.MaxWait == 0 {
+		c.MaxWait = 100 * time.Millisecond
+	}
+	if c.MaxCallFuel == 0 {
+		c.MaxCallFuel = 4_000_000
+	}
+	if c.StartFuel == 0 {
+		c.StartFuel = 10_000_000
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// Validate reports every field that is out of range.
+func (c Config) Validate() error {
+	var errs []error
+	bound := func(name string, value, most int) {
+		if value < 0 || value > most {
+			errs = append(errs, fmt.Errorf("%s must be between 0 and %d", name, most))
+		}
+	}
+	bound("Instances", c.Instances, 256)
+	bound("MaxWaiters", c.MaxWaiters, 1<<20)
+	bound("CacheEntries", c.CacheEntries, 1<<16)
+	if c.MaxWait < 0 {
+		errs = append(errs, errors.New("MaxWait must not be negative"))
+	}
+	return errors.Join(errs...)
+}
+
+// Spec is what one module version is granted, taken from its manifest.
+type Spec struct {
+	// Digest of the artifact, for messages.
+	Digest string
+	// MemoryPages bounds the linear memory of an instance, in pages of 64 KiB.
+	MemoryPages uint32
+	// A call of n rows is granted FuelBase + n × FuelPerRow fuel.
+	FuelBase   uint64
+	FuelPerRow uint64
+	// MaxRows is the most rows the guest takes in one call.
+	MaxRows int
+	// SubjectFeatures and CandidateFeatures are the widths of the two inputs.
+	SubjectFeatures   int
+	CandidateFeatures int
+}
+
+func (s Spec) fuel(rows int) uint64 { return s.FuelBase + uint64(rows)*s.FuelPerRow }
+
+// chunkRows is how many rows fit in one call of at most maxCallFuel; at least 1.
+func (s Spec) chunkRows(maxCallFuel uint64) int {
+	rows := max(s.MaxRows, 1)
+	if s.FuelPerRow == 0 || s.FuelBase >= maxCallFuel {
+		return min(rows, 1)
+	}
+	return max(1, int(min(uint64(rows), (maxCallFuel-s.FuelBase)/s.FuelPerRow)))
+}

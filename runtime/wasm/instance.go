@@ -1,0 +1,151 @@
+package wasm
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/tetratelabs/wazero/api"
+)
+
+// Instance is one running copy of a module. It belongs to one goroutine between Pool.Acquire and
+// Pool.Put or Pool.Discard, and must not be used by two at once.
+//
+// To score: write the subject features to Subject, the candidate features of up to MaxRows rows to
+// Candidates, call Score, read Scores. All views are little-endian f64 and become invalid with the
+// next call.
+type Instance struct {
+	pool   *Pool
+	module api.Module
+	memory api.Memory
+	fuel   api.MutableGlobal
+	score  api.Function
+
+	view  []byte // the whole linear memory
+	in    int    // offset of the subject features
+	cand  int    // offset of the candidate matrix
+	out   int    // offset of the scores
+	rows  int    // capacity of the areas
+	stack [6]uint64
+}
+
+// MaxRows is the number of rows one call takes.
+func (i *Instance) MaxRows() int { return i.pool.MaxRows() }
+
+// Subject is the area of the subject features.
+func (i *Instance) Subject() []byte {
+	end := i.in + 8*i.pool.spec.SubjectFeatures
+	return i.view[i.in:end:end]
+}
+
+// Candidates is the area of the row-major candidate features of rows rows; rows is at most MaxRows.
+func (i *Instance) Candidates(rows int) []byte {
+	end := i.cand + 8*rows*i.pool.spec.CandidateFeatures
+	return i.view[i.cand:end:end]
+}
+
+// Scores is the area of the scores after a call of rows rows. A NaN means that the guest abstains.
+func (i *Instance) Scores(rows int) []byte {
+	end := i.out + 8*rows
+	return i.view[i.out:end:end]
+}
+
+// ScoreAt is the score of one row after a call.
+func (i *Instance) ScoreAt(row int) float64 {
+	return math.Float64frombits(binary.LittleEndian.Uint64(i.view[i.out+8*row:]))
+}
+
+// PutFloat writes feature number n of an area.
+func PutFloat(area []byte, n int, f float64) {
+	binary.LittleEndian.PutUint64(area[8*n:], math.Float64bits(f))
+}
+
+// Score runs the guest over the first rows rows and returns the fuel it used. An error is a
+// *GuestError; the Instance must then be discarded. Score does not look at the clock: fuel bounds it.
+func (i *Instance) Score(ctx context.Context, rows int) (fuelUsed uint64, err error) {
+	return i.run(ctx, i.score, ExportScore, rows)
+}
+
+// ScoreRaw is Score through the export arbiter_score_raw, which gives margins before the link
+// function. It is for admission and tests: the export is looked up each time.
+func (i *Instance) ScoreRaw(ctx context.Context, rows int) (fuelUsed uint64, err error) {
+	function := i.module.ExportedFunction(ExportScoreRaw)
+	if function == nil {
+		return 0, fmt.Errorf("the module has no export %s", ExportScoreRaw)
+	}
+	return i.run(ctx, function, ExportScoreRaw, rows)
+}
+
+func (i *Instance) run(ctx context.Context, function api.Function, name string, rows int) (uint64, error) {
+	if rows < 1 || rows > i.rows {
+		return 0, fmt.Errorf("scoring %d rows with an instance that takes 1 to %d", rows, i.rows)
+	}
+	spec := &i.pool.spec
+	i.stack = [6]uint64{uint64(i.in), uint64(spec.SubjectFeatures), uint64(i.cand), uint64(rows),
+		uint64(spec.CandidateFeatures), uint64(i.out)}
+	granted := spec.fuel(rows)
+	i.fuel.Set(granted)
+	if err := function.CallWithStack(ctx, i.stack[:]); err != nil {
+		return granted, guestError(name, err, int64(i.fuel.Get()))
+	}
+	used := granted - i.fuel.Get()
+	if int(i.memory.Size()) != len(i.view) {
+		if err := i.takeView(); err != nil { // the guest grew its memory, which moved it
+			return used, err
+		}
+	}
+	if status := int32(uint32(i.stack[0])); status != 0 {
+		return used, &GuestError{Reason: ReasonStatus, Function: name, Detail: fmt.Sprintf("returned status %d", status)}
+	}
+	return used, nil
+}
+
+func (i *Instance) takeView() error {
+	view, ok := i.memory.Read(0, i.memory.Size())
+	if !ok {
+		return fmt.Errorf("reading the linear memory of %d bytes", i.memory.Size())
+	}
+	i.view = view
+	return nil
+}
+
+// reserve asks the guest once where features and scores of up to rows rows go, and checks the answer.
+func (i *Instance) reserve(ctx context.Context, rows int) error {
+	spec := &i.pool.spec
+	function := i.module.ExportedFunction(ExportReserve)
+	if function == nil {
+		return fmt.Errorf("the module has no export %s", ExportReserve)
+	}
+	i.fuel.Set(spec.fuel(rows))
+	i.stack = [6]uint64{uint64(spec.SubjectFeatures), uint64(rows), uint64(spec.CandidateFeatures)}
+	if err := function.CallWithStack(ctx, i.stack[:3]); err != nil {
+		return guestError(ExportReserve, err, int64(i.fuel.Get()))
+	}
+	if err := i.takeView(); err != nil {
+		return err
+	}
+	in, out := uint64(i.stack[0]>>32), uint64(uint32(i.stack[0]))
+	cand := AlignUp(in + 8*uint64(spec.SubjectFeatures))
+	inEnd := cand + 8*uint64(rows)*uint64(spec.CandidateFeatures)
+	outEnd := out + 8*uint64(rows)
+	size := uint64(len(i.view))
+	bad := func(detail string) error {
+		return &GuestError{Reason: ReasonLayout, Function: ExportReserve, Detail: fmt.Sprintf(
+			"%s (%d subject features, %d rows, %d candidate features, %d bytes of memory)",
+			detail, spec.SubjectFeatures, rows, spec.CandidateFeatures, size)}
+	}
+	switch {
+	case in%Align != 0 || out%Align != 0:
+		return bad("returned an offset that is not a multiple of 16")
+	case inEnd > size || outEnd > size:
+		return bad("returned an area beyond the end of the memory")
+	case in < outEnd && out < inEnd:
+		return bad("returned input and output areas that overlap")
+	}
+	i.in, i.cand, i.out, i.rows = int(in), int(cand), int(out), rows
+	return nil
+}
+
+// AlignUp rounds an offset up to a multiple of Align.
+func AlignUp(offset uint64) uint64 { return (offset + Align - 1) &^ (Align - 1) }

@@ -1,0 +1,261 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// Pool is one loaded module version with its instances. Load hands it out with one reference; who
+// calls Acquire must hold a reference until the Instance is back. A Pool is safe for concurrent use.
+type Pool struct {
+	spec    Spec
+	config  Config
+	metrics *Metrics
+
+	runtime  wazero.Runtime
+	compiled wazero.CompiledModule
+	cache    wazero.CompilationCache // nil: none
+
+	refs    atomic.Int64
+	maxRows atomic.Int64
+
+	mu      sync.Mutex
+	idle    []*Instance      // guarded by mu; last in, first out: the warmest memory is used again
+	waiters []chan *Instance // guarded by mu; first come, first served
+	dead    []*Instance      // guarded by mu; to be closed and replaced
+
+	work chan struct{} // capacity 1: there are dead instances
+	quit chan struct{} // closed by the last Release
+}
+
+const (
+	refillBackoffMin = time.Millisecond
+	refillBackoffMax = time.Second
+)
+
+// Spec is what the module was loaded with.
+func (p *Pool) Spec() Spec { return p.spec }
+
+// MaxRows is the number of rows one guest call takes: what Spec.MaxRows and Config.MaxCallFuel allow,
+// or less after LimitRows.
+func (p *Pool) MaxRows() int { return int(p.maxRows.Load()) }
+
+// LimitRows lowers MaxRows to rows, but never below 1. Admission calls it with what it measured so
+// that a call stays below a millisecond.
+func (p *Pool) LimitRows(rows int) {
+	p.maxRows.Store(int64(max(1, min(rows, p.MaxRows()))))
+}
+
+// Retain takes a reference; false means that the last one is gone and the pool is closed or closing.
+func (p *Pool) Retain() bool {
+	for {
+		n := p.refs.Load()
+		if n <= 0 {
+			return false
+		}
+		if p.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// Release gives a reference back. The last one makes the pool's goroutine close everything; Release
+// itself never waits.
+func (p *Pool) Release() {
+	switch n := p.refs.Add(-1); {
+	case n == 0:
+		close(p.quit)
+	case n < 0:
+		panic("wasm: Pool released more often than retained")
+	}
+}
+
+// Acquire takes an instance, waiting for one if need be. It returns ErrBusy, or the context's error.
+func (p *Pool) Acquire(ctx context.Context) (*Instance, error) {
+	p.mu.Lock()
+	if n := len(p.idle); n > 0 {
+		instance := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		return instance, nil
+	}
+	if len(p.waiters) >= p.config.MaxWaiters {
+		p.mu.Unlock()
+		p.metrics.busy.Inc()
+		return nil, ErrBusy
+	}
+	turn := make(chan *Instance, 1)
+	p.waiters = append(p.waiters, turn)
+	p.mu.Unlock()
+	return p.wait(ctx, turn)
+}
+
+func (p *Pool) wait(ctx context.Context, turn chan *Instance) (*Instance, error) {
+	p.metrics.waits.Inc()
+	timer := time.NewTimer(p.config.MaxWait)
+	defer timer.Stop()
+	var err error
+	select {
+	case instance := <-turn:
+		return instance, nil
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-timer.C:
+		err = ErrBusy
+	}
+	p.metrics.busy.Inc()
+	p.mu.Lock()
+	if at := slices.Index(p.waiters, turn); at >= 0 {
+		p.waiters = slices.Delete(p.waiters, at, at+1)
+		p.mu.Unlock()
+		return nil, err
+	}
+	p.mu.Unlock()
+	p.Put(<-turn) // handed over at the last moment: give it to the next
+	return nil, err
+}
+
+// Put gives an instance back after calls that succeeded.
+func (p *Pool) Put(instance *Instance) {
+	p.mu.Lock()
+	if len(p.waiters) > 0 {
+		turn := p.waiters[0]
+		p.waiters = slices.Delete(p.waiters, 0, 1)
+		p.mu.Unlock()
+		turn <- instance
+		return
+	}
+	p.idle = append(p.idle, instance)
+	p.mu.Unlock()
+}
+
+// Discard gives an instance back after a call that failed. It is closed and replaced in the background.
+func (p *Pool) Discard(instance *Instance) {
+	p.metrics.discarded.Inc()
+	p.mu.Lock()
+	p.dead = append(p.dead, instance)
+	p.mu.Unlock()
+	select {
+	case p.work <- struct{}{}:
+	default: // the goroutine is already told
+	}
+}
+
+// run replaces discarded instances until the last reference is gone and then closes everything.
+func (p *Pool) run() {
+	for {
+		select {
+		case <-p.work:
+			p.refill()
+		case <-p.quit:
+			if err := p.close(); err != nil {
+				p.config.Logger.Error("closing a module", "digest", p.spec.Digest, "error", err)
+			}
+			return
+		}
+	}
+}
+
+// refill closes and replaces every dead instance; while starting one fails it tries again, slower and
+// slower.
+func (p *Pool) refill() {
+	backoff := refillBackoffMin
+	for {
+		p.mu.Lock()
+		if len(p.dead) == 0 {
+			p.mu.Unlock()
+			return
+		}
+		last := len(p.dead) - 1
+		old := p.dead[last]
+		p.dead = p.dead[:last]
+		p.mu.Unlock()
+
+		p.closeInstance(old)
+		for {
+			instance, err := p.start(context.Background())
+			if err == nil {
+				p.Put(instance)
+				break
+			}
+			p.config.Logger.Error("starting an instance", "digest", p.spec.Digest, "error", err, "retry", backoff)
+			select {
+			case <-p.quit:
+				return
+			case <-time.After(backoff):
+				backoff = min(2*backoff, refillBackoffMax)
+			}
+		}
+	}
+}
+
+func (p *Pool) closeInstance(instance *Instance) {
+	if err := instance.module.Close(context.Background()); err != nil {
+		p.config.Logger.Error("closing an instance", "digest", p.spec.Digest, "error", err)
+	}
+}
+
+// start makes a ready instance.
+func (p *Pool) start(ctx context.Context) (instance *Instance, err error) {
+	// Without a name, or the second instance would push out the first.
+	module, err := instantiate(ctx, p.runtime, p.compiled)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, module.Close(context.Background()))
+		}
+	}()
+	i := &Instance{pool: p, module: module, memory: module.Memory(), score: module.ExportedFunction(ExportScore)}
+	fuel, ok := module.ExportedGlobal(FuelGlobal).(api.MutableGlobal)
+	switch {
+	case p.compiled.ExportedMemories()[ExportMemory] == nil:
+		return nil, fmt.Errorf("the module exports no memory")
+	case i.score == nil:
+		return nil, fmt.Errorf("the module has no export %s", ExportScore)
+	case !ok || fuel.Type() != api.ValueTypeI64:
+		return nil, fmt.Errorf("the module is not metered: no mutable i64 global %s", FuelGlobal)
+	}
+	i.fuel = fuel
+	if initialize := module.ExportedFunction(exportInitialize); initialize != nil {
+		i.fuel.Set(p.config.StartFuel)
+		if _, err := initialize.Call(ctx); err != nil {
+			return nil, guestError(exportInitialize, err, int64(i.fuel.Get()))
+		}
+	}
+	if err := i.reserve(ctx, p.spec.chunkRows(p.config.MaxCallFuel)); err != nil {
+		return nil, err
+	}
+	p.metrics.started.Inc()
+	return i, nil
+}
+
+// close runs in the pool's goroutine when no reference is left, so every instance is idle or dead.
+func (p *Pool) close() error {
+	p.mu.Lock()
+	instances := append(p.idle, p.dead...)
+	p.idle, p.dead = nil, nil
+	p.mu.Unlock()
+	ctx := context.Background()
+	var errs []error
+	for _, instance := range instances {
+		errs = append(errs, instance.module.Close(ctx))
+	}
+	if p.compiled != nil {
+		errs = append(errs, p.compiled.Close(ctx))
+	}
+	errs = append(errs, p.runtime.Close(ctx))
+	if p.cache != nil {
+		errs = append(errs, p.cache.Close(ctx))
+	}
+	return errors.Join(errs...)
+}
