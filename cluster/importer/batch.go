@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 
+	"github.com/arbiterhq/arbiter/cluster/store/record"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -16,10 +17,7 @@ type Write struct {
 }
 
 // Attr is one attribute of a Write.
-type Attr struct {
-	ID    nba.AttributeID
-	Value nba.Value
-}
+type Attr = record.Attr
 
 // batch collects records. Text is collected in one buffer, which seal turns into one string that all
 // ids and string values of the batch share: one allocation instead of one a value.
