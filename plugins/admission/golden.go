@@ -1,0 +1,183 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/arbiterhq/arbiter/plugins/artifact"
+	"github.com/arbiterhq/arbiter/runtime/wasm"
+)
+
+const (
+	// targetCall is how long a call of several rows should take at most: half of the millisecond by
+	// which a guest may stretch a garbage collection pause.
+	targetCall = 500 * time.Microsecond
+	// batchRows is how many rows the batch check scores at once.
+	batchRows = 64
+)
+
+// replay runs the module before anybody depends on it. Every golden row must give its result; a row
+// of missing values must be answered, because a subject without consent looks like that; the same row
+// must give the same score again, alone and in a batch, because the host assumes a guest to be a
+// function of its input.
+func replay(ctx context.Context, pool *wasm.Pool, manifest *artifact.Manifest) error {
+	instance, err := pool.Acquire(ctx)
+	if err != nil {
+		return hostOr(ctx, err, "golden", "module", "no instance became free")
+	}
+	r := replayer{ctx: ctx, instance: instance, manifest: manifest, subjectN: manifest.SubjectFeatures()}
+	if err := r.run(); err != nil {
+		pool.Discard(instance)
+		return err
+	}
+	if r.rowTime > 0 {
+		pool.LimitRows(int(targetCall / r.rowTime))
+	}
+	pool.Put(instance)
+	return nil
+}
+
+type replayer struct {
+	ctx      context.Context
+	instance *wasm.Instance
+	manifest *artifact.Manifest
+	subjectN int
+	row      []float64
+	rowTime  time.Duration // measured for batches; 0: not measured
+}
+
+func (r *replayer) run() error {
+	golden := r.manifest.Golden
+	scores := make([]float64, len(golden))
+	for i := range golden {
+		var err error
+		if scores[i], err = r.golden(i); err != nil {
+			return err
+		}
+	}
+	r.row = r.row[:0]
+	for range r.manifest.Features {
+		r.row = append(r.row, math.NaN())
+	}
+	if _, err := r.score("missing", "a row of missing features"); err != nil {
+		return err
+	}
+	for i := len(golden) - 1; i >= 0; i-- {
+		r.row = golden[i].Row(r.row[:0])
+		again, err := r.score("pure", place(i))
+		if err != nil {
+			return err
+		}
+		if !same(again, scores[i]) {
+			return refuse("pure", place(i), "the module gave another score the second time; it must keep no state between calls")
+		}
+	}
+	return r.batch()
+}
+
+// golden scores golden row i and compares.
+func (r *replayer) golden(i int) (float64, error) {
+	g := &r.manifest.Golden[i]
+	r.row = g.Row(r.row[:0])
+	if g.Raw != nil {
+		r.fill(1)
+		if _, err := r.instance.ScoreRaw(r.ctx, 1); err != nil {
+			return 0, r.failed("golden", place(i)+" raw", err)
+		}
+		if raw := r.instance.ScoreAt(0); !g.MatchesRaw(raw) {
+			return 0, refuse("golden", place(i)+"/raw", "the module returns %v, and the row says %v; rebuild the module and its golden rows from the same model", raw, *g.Raw)
+		}
+	}
+	score, err := r.score("golden", place(i))
+	if err != nil {
+		return 0, err
+	}
+	if !g.MatchesScore(score) {
+		return 0, refuse("golden", place(i)+"/score", "the module returns %v, and the row says %v; rebuild the module and its golden rows from the same model", score, g.Score)
+	}
+	return score, nil
+}
+
+// batch scores the candidates of all golden rows with one subject, in one call and one by one, and
+// measures how long a row of a batch takes.
+func (r *replayer) batch() error {
+	golden := r.manifest.Golden
+	width := r.manifest.CandidateFeatures()
+	rows := min(r.instance.MaxRows(), batchRows)
+	if len(golden) == 0 || rows < 2 {
+		return nil
+	}
+	alone := make([]float64, rows)
+	var candidates []float64
+	for n := range rows {
+		r.row = golden[0].Row(r.row[:0])
+		other := golden[n%len(golden)].Row(nil)
+		copy(r.row[r.subjectN:], other[r.subjectN:])
+		candidates = append(candidates, r.row[r.subjectN:]...)
+		var err error
+		if alone[n], err = r.score("batch", place(n%len(golden))); err != nil {
+			return err
+		}
+	}
+	for try := range 3 {
+		r.fill(rows)
+		area := r.instance.Candidates(rows)
+		for n, f := range candidates {
+			wasm.PutFloat(area, n, f)
+		}
+		began := time.Now()
+		if _, err := r.instance.Score(r.ctx, rows); err != nil {
+			return r.failed("batch", fmt.Sprintf("a batch of %d rows", rows), err)
+		}
+		if took := time.Since(began) / time.Duration(rows); width > 0 && (try == 0 || took < r.rowTime) {
+			r.rowTime = max(took, 1)
+		}
+		for n := range rows {
+			if got := r.instance.ScoreAt(n); !same(got, alone[n]) {
+				return refuse("batch", fmt.Sprintf("row %d of a batch of %d", n, rows), "the module returns another score than for the row alone; rows must not influence one another")
+			}
+		}
+	}
+	return nil
+}
+
+// fill writes r.row: the subject features, and the first candidate's.
+func (r *replayer) fill(rows int) {
+	subject := r.instance.Subject()
+	for n, f := range r.row[:r.subjectN] {
+		wasm.PutFloat(subject, n, f)
+	}
+	candidates := r.instance.Candidates(rows)
+	for n, f := range r.row[r.subjectN:] {
+		wasm.PutFloat(candidates, n, f)
+	}
+}
+
+// score scores r.row alone.
+func (r *replayer) score(rule, where string) (float64, error) {
+	r.fill(1)
+	if _, err := r.instance.Score(r.ctx, 1); err != nil {
+		return 0, r.failed(rule, where, err)
+	}
+	return r.instance.ScoreAt(0), nil
+}
+
+func (r *replayer) failed(rule, where string, err error) error {
+	remedy := "run the module on this row in a debugger"
+	switch wasm.ReasonOf(err) {
+	case wasm.ReasonFuel:
+		remedy = "raise limits.fuelBase or limits.fuelPerRow in the manifest"
+	case "":
+		remedy = "export it, or leave raw out of the golden rows"
+	}
+	return hostOr(r.ctx, err, rule, where, "%s; %s", printable(err), remedy)
+}
+
+// same compares scores bit for bit, all NaNs being equal.
+func same(a, b float64) bool {
+	return math.Float64bits(a) == math.Float64bits(b) || math.IsNaN(a) && math.IsNaN(b)
+}
+
+func place(i int) string { return fmt.Sprintf("manifest /golden/%d", i) }
