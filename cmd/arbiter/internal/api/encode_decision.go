@@ -1,0 +1,328 @@
+package api
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// errNotFinite is returned when a decision holds a number that JSON does not know. It is a fault of
+// the engine.
+var errNotFinite = errors.New("encoding a decision: a number is NaN or infinite")
+
+// errYear is returned when a time has no RFC 3339 form.
+var errYear = errors.New("encoding a decision: a year is not within 0 and 9999")
+
+// appendDecision appends the JSON of d to dst: the same bytes that encoding/json writes without HTML
+// escapes, except that nil slices are [] and not null. It exists because it takes a fifth of the time
+// and no allocation; a fuzz test compares the two.
+func appendDecision(dst []byte, d *nba.Decision) ([]byte, error) {
+	w := jsonWriter{dst: dst}
+	w.decision(d)
+	return w.dst, w.err
+}
+
+// jsonWriter appends JSON to dst. err is the first thing that could not be written.
+type jsonWriter struct {
+	dst []byte
+	err error
+}
+
+func (w *jsonWriter) raw(text string) { w.dst = append(w.dst, text...) }
+
+func (w *jsonWriter) decision(d *nba.Decision) {
+	w.raw(`{"decisionId":`)
+	w.text(d.DecisionID)
+	w.raw(`,"catalogVersion":`)
+	w.dst = strconv.AppendUint(w.dst, d.CatalogVersion, 10)
+	w.raw(`,"decidedAt":`)
+	w.time(d.DecidedAt)
+	w.raw(`,"degraded":`)
+	w.dst = strconv.AppendBool(w.dst, d.Degraded)
+	w.optional(`,"degradedReason":`, d.DegradedReason)
+	w.raw(`,"inControlGroup":`)
+	w.dst = strconv.AppendBool(w.dst, d.InControlGroup)
+	w.raw(`,"propositions":[`)
+	for i := range d.Propositions {
+		p := &d.Propositions[i]
+		w.comma(i)
+		w.raw(`{"placement":`)
+		w.text(p.Placement)
+		w.raw(`,"items":[`)
+		for j := range p.Items {
+			w.comma(j)
+			w.proposition(&p.Items[j])
+		}
+		w.raw(`]}`)
+	}
+	w.raw(`]`)
+	if d.Explanation != nil {
+		w.raw(`,"explanation":`)
+		w.explanation(d.Explanation)
+	}
+	w.raw(`}`)
+}
+
+func (w *jsonWriter) proposition(p *nba.Proposition) {
+	w.raw(`{"rank":`)
+	w.int(p.Rank)
+	w.raw(`,"action":`)
+	w.text(p.Action)
+	w.optional(`,"label":`, p.Label)
+	w.raw(`,"issue":`)
+	w.text(p.Issue)
+	w.raw(`,"group":`)
+	w.text(p.Group)
+	w.raw(`,"treatment":`)
+	w.text(p.Treatment)
+	if p.Offering != nil {
+		w.raw(`,"offering":{"id":`)
+		w.text(p.Offering.ID)
+		w.optional(`,"href":`, p.Offering.Href)
+		w.raw(`}`)
+	}
+	w.factors(p.Propensity, p.ContextWeight, p.Value, p.Lever, p.Priority)
+	w.raw(`,"selectionProbability":`)
+	w.float(p.SelectionProbability)
+	w.raw(`,"reason":{"code":`)
+	w.text(p.Reason.Code)
+	w.raw(`,"label":`)
+	w.text(p.Reason.Label)
+	w.raw(`}`)
+	w.model(p.Model)
+	if len(p.Content) > 0 {
+		w.raw(`,"content":`)
+		w.content(p.Content)
+	}
+	if p.ExpiresAt != nil {
+		w.raw(`,"expiresAt":`)
+		w.time(*p.ExpiresAt)
+	}
+	w.optional(`,"responseToken":`, p.ResponseToken)
+	w.raw(`}`)
+}
+
+// factors writes those of priority = propensity × context weight × value × lever.
+func (w *jsonWriter) factors(propensity, contextWeight, value, lever, priority float64) {
+	w.raw(`,"propensity":`)
+	w.float(propensity)
+	w.raw(`,"contextWeight":`)
+	w.float(contextWeight)
+	w.raw(`,"value":`)
+	w.float(value)
+	w.raw(`,"lever":`)
+	w.float(lever)
+	w.raw(`,"priority":`)
+	w.float(priority)
+}
+
+func (w *jsonWriter) model(m *nba.ModelInfo) {
+	if m == nil {
+		return
+	}
+	w.raw(`,"model":{"name":`)
+	w.text(m.Name)
+	w.raw(`,"version":`)
+	w.text(m.Version)
+	w.raw(`,"digest":`)
+	w.text(m.Digest)
+	w.raw(`}`)
+}
+
+func (w *jsonWriter) explanation(e *nba.Explanation) {
+	w.raw(`{"stages":[`)
+	for i := range e.Stages {
+		s := &e.Stages[i]
+		w.comma(i)
+		w.raw(`{"stage":`)
+		w.text(s.Stage)
+		w.raw(`,"in":`)
+		w.int(s.In)
+		w.raw(`,"out":`)
+		w.int(s.Out)
+		w.raw(`,"removed":[`)
+		for j := range s.Removed {
+			w.comma(j)
+			w.raw(`{"action":`)
+			w.text(s.Removed[j].Action)
+			w.raw(`,"code":`)
+			w.text(s.Removed[j].Code)
+			w.raw(`,"label":`)
+			w.text(s.Removed[j].Label)
+			w.raw(`}`)
+		}
+		w.raw(`]}`)
+	}
+	w.raw(`]`)
+	if len(e.Candidates) > 0 {
+		w.raw(`,"candidates":[`)
+		for i := range e.Candidates {
+			w.comma(i)
+			w.candidate(&e.Candidates[i])
+		}
+		w.raw(`]`)
+	}
+	w.raw(`}`)
+}
+
+func (w *jsonWriter) candidate(c *nba.CandidateExplanation) {
+	w.raw(`{"action":`)
+	w.text(c.Action)
+	w.factors(c.Propensity, c.ContextWeight, c.Value, c.Lever, c.Priority)
+	w.model(c.Model)
+	if len(c.Features) > 0 {
+		w.raw(`,"features":{`)
+		for i, name := range sortedKeys(c.Features) {
+			w.comma(i)
+			w.text(name)
+			w.raw(`:`)
+			w.float(c.Features[name])
+		}
+		w.raw(`}`)
+	}
+	if len(c.WithheldAttributes) > 0 {
+		w.raw(`,"withheldAttributes":[`)
+		for i, name := range c.WithheldAttributes {
+			w.comma(i)
+			w.text(name)
+		}
+		w.raw(`]`)
+	}
+	w.raw(`}`)
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// content writes a map in the order of its keys, without allocation for the usual few.
+func (w *jsonWriter) content(m map[string]string) {
+	var few [16]string
+	keys := few[:0]
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	w.raw(`{`)
+	for i, key := range keys {
+		w.comma(i)
+		w.text(key)
+		w.raw(`:`)
+		w.text(m[key])
+	}
+	w.raw(`}`)
+}
+
+func (w *jsonWriter) comma(i int) {
+	if i > 0 {
+		w.dst = append(w.dst, ',')
+	}
+}
+
+func (w *jsonWriter) int(n int) { w.dst = strconv.AppendInt(w.dst, int64(n), 10) }
+
+func (w *jsonWriter) optional(name, value string) {
+	if value != "" {
+		w.raw(name)
+		w.text(value)
+	}
+}
+
+func (w *jsonWriter) time(t time.Time) {
+	if year := t.Year(); year < 0 || year > 9999 {
+		w.err = errYear
+		return
+	}
+	w.dst = append(w.dst, '"')
+	w.dst = t.AppendFormat(w.dst, time.RFC3339Nano)
+	w.dst = append(w.dst, '"')
+}
+
+// float writes the shortest text that reads back as f, in the form of ECMAScript and encoding/json.
+func (w *jsonWriter) float(f float64) {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		w.err = errNotFinite
+		return
+	}
+	// Whole numbers, as most values and levers are, need no search for the shortest text.
+	if whole := int64(f); float64(whole) == f && whole > -1e15 && whole < 1e15 && (whole != 0 || !math.Signbit(f)) {
+		w.dst = strconv.AppendInt(w.dst, whole, 10)
+		return
+	}
+	format := byte('f')
+	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+		format = 'e'
+	}
+	w.dst = strconv.AppendFloat(w.dst, f, format, -1, 64)
+	if n := len(w.dst); format == 'e' && n >= 4 && w.dst[n-4] == 'e' && w.dst[n-3] == '-' && w.dst[n-2] == '0' {
+		w.dst[n-2] = w.dst[n-1] // e-09 is written e-9
+		w.dst = w.dst[:n-1]
+	}
+}
+
+const hexDigits = "0123456789abcdef"
+
+// text writes a JSON string. Bytes that are not UTF-8 become U+FFFD.
+func (w *jsonWriter) text(s string) {
+	w.dst = append(w.dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		if c < utf8.RuneSelf {
+			w.raw(s[start:i])
+			w.escape(c)
+			i++
+			start = i
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			w.raw(s[start:i])
+			w.raw(`\ufffd`)
+			start = i + size
+		case r == '\u2028' || r == '\u2029': // line ends in JavaScript before 2019
+			w.raw(s[start:i])
+			w.raw(`\u202`)
+			w.dst = append(w.dst, hexDigits[r&0xF])
+			start = i + size
+		}
+		i += size
+	}
+	w.raw(s[start:])
+	w.dst = append(w.dst, '"')
+}
+
+func (w *jsonWriter) escape(c byte) {
+	switch c {
+	case '"', '\\':
+		w.dst = append(w.dst, '\\', c)
+	case '\b':
+		w.raw(`\b`)
+	case '\f':
+		w.raw(`\f`)
+	case '\n':
+		w.raw(`\n`)
+	case '\r':
+		w.raw(`\r`)
+	case '\t':
+		w.raw(`\t`)
+	default:
+		w.raw(`\u00`)
+		w.dst = append(w.dst, hexDigits[c>>4], hexDigits[c&0xF])
+	}
+}

@@ -1,0 +1,594 @@
+package api
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// Limits of every JSON body.
+const (
+	maxJSONDepth    = 16
+	maxJSONProblems = 20
+)
+
+// jsonReader reads one JSON text (RFC 8259) strictly: no unknown or repeated names, nothing after the
+// value, valid UTF-8 with paired surrogates, bounded depth. Its strings are parts of the text wherever
+// they hold no escape, so reading allocates nothing for them.
+//
+// Errors are sticky: after a fault of syntax every method returns a zero value and touches nothing.
+// Faults of content, such as a wrong type, are collected and reading goes on. No message repeats a
+// value of the text.
+type jsonReader struct {
+	text     string
+	pos      int
+	fault    *nba.Error   // of syntax; ends the reading
+	problems []nba.Detail // of content
+	path     [maxJSONDepth + 1]jsonStep
+	depth    int
+}
+
+// jsonStep is one reference token of a JSON pointer.
+type jsonStep struct {
+	name  string
+	index int // used when name is empty
+}
+
+func (r *jsonReader) reset(text string) {
+	r.text, r.pos, r.fault, r.problems, r.depth = text, 0, nil, nil, 0
+}
+
+// finish checks that nothing follows and returns what went wrong.
+func (r *jsonReader) finish() error {
+	r.space()
+	if r.fault == nil && r.pos < len(r.text) {
+		r.malformed("there is text after the end of the JSON value")
+	}
+	switch {
+	case r.fault != nil:
+		return r.fault
+	case len(r.problems) == 1:
+		return &nba.Error{Code: r.problems[0].Code, Message: r.problems[0].Detail, Details: r.problems}
+	case len(r.problems) > 1:
+		return &nba.Error{Code: r.problems[0].Code, Message: "the request body breaks the contract in several places", Details: r.problems}
+	}
+	return nil
+}
+
+// malformed records a fault of syntax at the current position.
+func (r *jsonReader) malformed(what string) {
+	if r.fault != nil {
+		return
+	}
+	at := min(r.pos, len(r.text))
+	line := 1 + strings.Count(r.text[:at], "\n")
+	column := at - strings.LastIndexByte(r.text[:at], '\n')
+	r.fault = &nba.Error{Code: nba.CodeMalformed, Message: "the request body is not the JSON expected: " + what,
+		Details: []nba.Detail{{Pointer: r.pointer(), Line: line, Column: column, Code: nba.CodeMalformed, Detail: what}}}
+}
+
+// invalid records a fault of content at the current path.
+func (r *jsonReader) invalid(detail string) { r.invalidAt("", detail) }
+
+// invalidAt records a fault of content at a member of the current path.
+func (r *jsonReader) invalidAt(member, detail string) {
+	if r.fault == nil && len(r.problems) < maxJSONProblems {
+		pointer := r.pointer()
+		if member != "" {
+			pointer += "/" + member
+		}
+		r.problems = append(r.problems, nba.Detail{Pointer: pointer, Code: nba.CodeInvalid, Detail: detail})
+	}
+}
+
+// pointer is the JSON pointer (RFC 6901) of the current path. It stops before a name that may be data
+// and not a word of a schema.
+func (r *jsonReader) pointer() string {
+	var b strings.Builder
+	for _, step := range r.path[:r.depth] {
+		if step.name == "" {
+			b.WriteByte('/')
+			b.WriteString(strconv.Itoa(step.index))
+			continue
+		}
+		if !plainName(step.name) {
+			break
+		}
+		b.WriteByte('/')
+		b.WriteString(step.name)
+	}
+	return b.String()
+}
+
+// plainName tells whether a member name may be shown: letters, digits and _ . - with fewer than five
+// digits, so that no telephone number passes for a name. It needs no escape in a pointer.
+func plainName(name string) bool {
+	if len(name) > nba.MaxAttributeNameSize {
+		return false
+	}
+	digits := 0
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case c >= '0' && c <= '9':
+			digits++
+		case c|0x20 >= 'a' && c|0x20 <= 'z', c == '_', c == '-', c == '.':
+		default:
+			return false
+		}
+	}
+	return digits < 5
+}
+
+func (r *jsonReader) push(step jsonStep) bool {
+	if r.depth >= maxJSONDepth {
+		r.malformed("the value is nested more than 16 deep")
+		return false
+	}
+	r.path[r.depth] = step
+	r.depth++
+	return true
+}
+
+func (r *jsonReader) space() {
+	for r.pos < len(r.text) {
+		switch r.text[r.pos] {
+		case ' ', '\t', '\n', '\r':
+			r.pos++
+		default:
+			return
+		}
+	}
+}
+
+// peek is the first byte of the next token; 0 at the end or after a fault.
+func (r *jsonReader) peek() byte {
+	if r.fault != nil {
+		return 0
+	}
+	r.space()
+	if r.pos >= len(r.text) {
+		r.malformed("it ends too early")
+		return 0
+	}
+	return r.text[r.pos]
+}
+
+// take passes c, which must come next.
+func (r *jsonReader) take(c byte, what string) bool {
+	if r.peek() != c {
+		r.malformed(what)
+		return false
+	}
+	r.pos++
+	return true
+}
+
+// members reads an object whose names are fields. It calls member with the position of each name in
+// fields; member reads the value. At most 64 fields.
+func (r *jsonReader) members(fields []string, member func(field int)) {
+	var seen uint64
+	r.entries("an object", func(name string) {
+		for i, field := range fields {
+			if field != name {
+				continue
+			}
+			if seen&(1<<i) != 0 {
+				r.invalid("the name occurs twice in its object")
+			}
+			seen |= 1 << i
+			member(i)
+			return
+		}
+		r.invalid("unknown name: here go " + strings.Join(fields, ", "))
+		r.skip()
+	})
+}
+
+// entries reads an object of any names; value reads the value of each. what names the expected type.
+func (r *jsonReader) entries(what string, value func(name string)) {
+	if !r.expect('{', what) {
+		return
+	}
+	r.pos++
+	for first := true; ; first = false {
+		c := r.peek()
+		if c == '}' {
+			r.pos++
+			return
+		}
+		if !first {
+			if !r.take(',', "a comma or the end of the object is missing") {
+				return
+			}
+			c = r.peek()
+		}
+		if c != '"' {
+			r.malformed("a name in quotes is missing")
+			return
+		}
+		name := r.str()
+		if !r.take(':', "a colon is missing after the name") || !r.push(jsonStep{name: name}) {
+			return
+		}
+		if name == "" {
+			r.invalid("a name is empty")
+		}
+		value(name)
+		if r.fault != nil {
+			return
+		}
+		r.depth--
+	}
+}
+
+// items reads an array of at most limit items; item reads each. It reads on to the end when there
+// are more.
+func (r *jsonReader) items(limit int, item func(index int)) {
+	if !r.expect('[', "an array") {
+		return
+	}
+	r.pos++
+	for index := 0; ; index++ {
+		c := r.peek()
+		if c == ']' {
+			r.pos++
+			return
+		}
+		if index > 0 && !r.take(',', "a comma or the end of the array is missing") {
+			return
+		}
+		if c = r.peek(); c == ']' {
+			r.malformed("a value is missing after the comma")
+			return
+		}
+		if index == limit {
+			r.invalid("more than " + strconv.Itoa(limit) + " items")
+		}
+		if !r.push(jsonStep{index: index}) {
+			return
+		}
+		if index < limit {
+			item(index)
+		} else {
+			r.skip()
+		}
+		if r.fault != nil {
+			return
+		}
+		r.depth--
+	}
+}
+
+// expect tells whether a value that begins with open comes next; if another does, that is a fault of
+// content and the value is passed.
+func (r *jsonReader) expect(open byte, what string) bool {
+	c := r.peek()
+	if c == open {
+		return true
+	}
+	if r.fault == nil {
+		r.wrongType(what)
+	}
+	return false
+}
+
+func (r *jsonReader) wrongType(want string) {
+	r.invalid("the value must be " + want)
+	r.skip()
+}
+
+// stringOf reads a string of at most limit bytes.
+func (r *jsonReader) stringOf(limit int) string {
+	if !r.expect('"', "a string") {
+		return ""
+	}
+	s := r.str()
+	if len(s) > limit {
+		r.invalid("the string is longer than " + strconv.Itoa(limit) + " bytes")
+		return ""
+	}
+	return s
+}
+
+// boolean reads true or false.
+func (r *jsonReader) boolean() bool {
+	switch r.peek() {
+	case 't':
+		r.literal("true")
+		return true
+	case 'f':
+		r.literal("false")
+	case 0:
+	default:
+		r.wrongType("true or false")
+	}
+	return false
+}
+
+// null passes a null and tells whether there was one.
+func (r *jsonReader) null() bool {
+	if r.peek() != 'n' {
+		return false
+	}
+	r.literal("null")
+	return r.fault == nil
+}
+
+// integer reads a whole number between low and high.
+func (r *jsonReader) integer(low, high int64) int64 {
+	if c := r.peek(); c != '-' && (c < '0' || c > '9') {
+		if c != 0 {
+			r.wrongType("a whole number")
+		}
+		return 0
+	}
+	token, whole := r.number()
+	if r.fault != nil {
+		return 0
+	}
+	n, err := strconv.ParseInt(token, 10, 64)
+	if !whole || err != nil || n < low || n > high {
+		r.invalid("the value must be a whole number from " + strconv.FormatInt(low, 10) + " to " + strconv.FormatInt(high, 10))
+		return 0
+	}
+	return n
+}
+
+// unsigned reads a whole number of 64 bits without sign.
+func (r *jsonReader) unsigned() uint64 {
+	if c := r.peek(); c < '0' || c > '9' {
+		if c != 0 {
+			r.wrongType("a whole number that is not negative")
+		}
+		return 0
+	}
+	token, whole := r.number()
+	if r.fault != nil {
+		return 0
+	}
+	n, err := strconv.ParseUint(token, 10, 64)
+	if !whole || err != nil {
+		r.invalid("the value must be a whole number of at most 64 bits")
+		return 0
+	}
+	return n
+}
+
+// float reads a number that is finite as a float64.
+func (r *jsonReader) float() float64 {
+	if c := r.peek(); c != '-' && (c < '0' || c > '9') {
+		if c != 0 {
+			r.wrongType("a number")
+		}
+		return 0
+	}
+	token, _ := r.number()
+	if r.fault != nil {
+		return 0
+	}
+	return r.parseFloat(token)
+}
+
+func (r *jsonReader) parseFloat(token string) float64 {
+	f, err := strconv.ParseFloat(token, 64)
+	if err != nil || math.IsInf(f, 0) {
+		r.invalid("the number is beyond the range of a double")
+		return 0
+	}
+	return f
+}
+
+// scalar reads a bool, int64, float64 or string; a whole number without point and exponent is an int64
+// if it fits. nil for null and after a fault.
+func (r *jsonReader) scalar(limit int) any {
+	switch c := r.peek(); c {
+	case 0:
+		return nil
+	case 'n':
+		r.literal("null")
+		return nil
+	case 't', 'f':
+		return r.boolean()
+	case '"':
+		return r.stringOf(limit)
+	case '{', '[':
+		r.wrongType("a bool, a number or a string")
+		return nil
+	default:
+		token, whole := r.number()
+		if r.fault != nil {
+			return nil
+		}
+		if whole {
+			if n, err := strconv.ParseInt(token, 10, 64); err == nil {
+				return n
+			}
+		}
+		return r.parseFloat(token)
+	}
+}
+
+func (r *jsonReader) literal(word string) {
+	if !strings.HasPrefix(r.text[r.pos:], word) {
+		r.malformed("a value cannot be read")
+		return
+	}
+	r.pos += len(word)
+}
+
+// skip passes any value.
+func (r *jsonReader) skip() {
+	switch r.peek() {
+	case 0:
+	case '{':
+		r.entries("", func(string) { r.skip() })
+	case '[':
+		r.items(math.MaxInt, func(int) { r.skip() })
+	case '"':
+		r.str()
+	case 't':
+		r.literal("true")
+	case 'f':
+		r.literal("false")
+	case 'n':
+		r.literal("null")
+	default:
+		r.number()
+	}
+}
+
+// number passes a number and returns its text, and whether it has neither point nor exponent.
+func (r *jsonReader) number() (token string, whole bool) {
+	start := r.pos
+	if r.at('-') {
+		r.pos++
+	}
+	switch {
+	case r.at('0'):
+		r.pos++
+	case !r.digits():
+		r.malformed("a value cannot be read")
+		return "", false
+	}
+	whole = true
+	if r.at('.') {
+		whole = false
+		r.pos++
+		if !r.digits() {
+			r.malformed("a digit is missing after the point")
+			return "", false
+		}
+	}
+	if r.at('e') || r.at('E') {
+		whole = false
+		r.pos++
+		if r.at('+') || r.at('-') {
+			r.pos++
+		}
+		if !r.digits() {
+			r.malformed("a digit is missing in the exponent")
+			return "", false
+		}
+	}
+	return r.text[start:r.pos], whole
+}
+
+func (r *jsonReader) at(c byte) bool { return r.pos < len(r.text) && r.text[r.pos] == c }
+
+func (r *jsonReader) digits() bool {
+	start := r.pos
+	for r.pos < len(r.text) && r.text[r.pos] >= '0' && r.text[r.pos] <= '9' {
+		r.pos++
+	}
+	return r.pos > start
+}
+
+// str passes a string, whose quote comes next, and returns it.
+func (r *jsonReader) str() string {
+	r.pos++
+	start, ascii := r.pos, true
+	for r.pos < len(r.text) {
+		switch c := r.text[r.pos]; {
+		case c == '"':
+			s := r.text[start:r.pos]
+			if !ascii && !utf8.ValidString(s) {
+				r.malformed("a string is not UTF-8")
+				return ""
+			}
+			r.pos++
+			return s
+		case c == '\\':
+			return r.escaped(start)
+		case c < 0x20:
+			r.malformed("a string holds a control character: escape it")
+			return ""
+		case c >= utf8.RuneSelf:
+			ascii = false
+		}
+		r.pos++
+	}
+	r.malformed("a string has no end")
+	return ""
+}
+
+// escaped reads on a string in which an escape comes next.
+func (r *jsonReader) escaped(start int) string {
+	var b strings.Builder
+	b.WriteString(r.text[start:r.pos])
+	for r.pos < len(r.text) {
+		switch c := r.text[r.pos]; {
+		case c == '"':
+			if !utf8.ValidString(b.String()) {
+				r.malformed("a string is not UTF-8")
+				return ""
+			}
+			r.pos++
+			return b.String()
+		case c < 0x20:
+			r.malformed("a string holds a control character: escape it")
+			return ""
+		case c != '\\':
+			b.WriteByte(c)
+			r.pos++
+		default:
+			if !r.escape(&b) {
+				return ""
+			}
+		}
+	}
+	r.malformed("a string has no end")
+	return ""
+}
+
+func (r *jsonReader) escape(b *strings.Builder) bool {
+	if r.pos+1 >= len(r.text) {
+		r.malformed("a string has no end")
+		return false
+	}
+	const from, to = `"\/bfnrt`, "\"\\/\b\f\n\r\t"
+	c := r.text[r.pos+1]
+	if i := strings.IndexByte(from, c); i >= 0 {
+		b.WriteByte(to[i])
+		r.pos += 2
+		return true
+	}
+	first, ok := r.hex4(r.pos)
+	if !ok {
+		r.malformed("an escape cannot be read")
+		return false
+	}
+	r.pos += 6
+	switch {
+	case first >= 0xDC00 && first < 0xE000:
+		r.malformed("an escape is half of a surrogate pair")
+		return false
+	case first >= 0xD800 && first < 0xDC00:
+		second, ok := r.hex4(r.pos)
+		if !ok || second < 0xDC00 || second >= 0xE000 {
+			r.malformed("an escape is half of a surrogate pair")
+			return false
+		}
+		r.pos += 6
+		first = 0x10000 + (first-0xD800)<<10 + (second - 0xDC00)
+	}
+	b.WriteRune(first)
+	return true
+}
+
+// hex4 reads \uXXXX at pos.
+func (r *jsonReader) hex4(pos int) (rune, bool) {
+	if pos+6 > len(r.text) || r.text[pos] != '\\' || r.text[pos+1] != 'u' {
+		return 0, false
+	}
+	for _, c := range []byte(r.text[pos+2 : pos+6]) {
+		if !(c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f') {
+			return 0, false
+		}
+	}
+	n, err := strconv.ParseUint(r.text[pos+2:pos+6], 16, 16)
+	return rune(n), err == nil
+}

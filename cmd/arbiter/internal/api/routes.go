@@ -1,0 +1,125 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// operation is one method of one path. The table of operations is the router of both listeners;
+// a test keeps it equal to openapi.yaml.
+type operation struct {
+	id       string // operationId in openapi.yaml and label of its metrics
+	method   string
+	path     string // as in openapi.yaml, with {name} for parameters
+	handle   handler
+	consumes []string // media types of the body; none means that a body is ignored
+	query    []string // names of the query parameters
+	budget   budget
+	limit    limit
+	admin    bool // also on the admin listener
+	quick    bool // answers without a core, also before the node is ready
+}
+
+// budget chooses the deadline of an operation among Timeouts.
+type budget uint8
+
+const (
+	budgetRequest budget = iota
+	budgetAdmin
+	budgetImport
+)
+
+func (t *Timeouts) of(b budget) time.Duration {
+	switch b {
+	case budgetAdmin:
+		return t.Admin
+	case budgetImport:
+		return t.Import
+	default:
+		return t.Request
+	}
+}
+
+// limit chooses the body limit of an operation among Limits.
+type limit uint8
+
+const (
+	limitBody limit = iota
+	limitCatalog
+	limitPlugin
+	limitImport
+)
+
+func (l *Limits) of(which limit) int {
+	switch which {
+	case limitCatalog:
+		return l.CatalogBytes
+	case limitPlugin:
+		return l.PluginBytes
+	case limitImport:
+		return l.ImportBytes
+	default:
+		return l.BodyBytes
+	}
+}
+
+// operations are all operations of the API port. POST /v1/decisions is served by server.decide.
+func operations(options *Options) []operation {
+	var (
+		jsonBody = []string{contentTypeJSON}
+		catalog  = []string{contentTypeYAML, "application/x-yaml", "text/yaml", "text/x-yaml"}
+		byType   = []string{"type"}
+	)
+	return []operation{
+		{id: "decide", method: http.MethodPost, path: "/v1/decisions", consumes: jsonBody},
+		{id: "respond", method: http.MethodPost, path: "/v1/responses", consumes: jsonBody, handle: respond},
+
+		{id: "importSubjects", method: http.MethodPost, path: "/v1/subjects/import", handle: importHandler(options.Limits.ImportResults),
+			consumes: []string{contentTypeNDJSON, contentTypeCSV, contentTypeMultipart},
+			query:    []string{"firstLine"}, budget: budgetImport, limit: limitImport, admin: true},
+		{id: "getSubject", method: http.MethodGet, path: "/v1/subjects/{id}", query: byType, handle: getSubject},
+		{id: "putSubject", method: http.MethodPut, path: "/v1/subjects/{id}", query: byType, consumes: jsonBody, handle: putSubject},
+		{id: "patchSubject", method: http.MethodPatch, path: "/v1/subjects/{id}", query: byType, handle: patchSubject,
+			consumes: []string{contentTypeMergePatch, contentTypeJSON}},
+		{id: "deleteSubject", method: http.MethodDelete, path: "/v1/subjects/{id}", query: byType, handle: deleteSubject},
+		{id: "getHistory", method: http.MethodGet, path: "/v1/subjects/{id}/history", handle: getHistory,
+			query: []string{"type", "limit", "cursor"}},
+
+		{id: "getAttributes", method: http.MethodGet, path: "/v1/attributes", handle: getAttributes},
+		{id: "declareAttributes", method: http.MethodPut, path: "/v1/attributes", consumes: jsonBody, handle: declareAttributes, budget: budgetAdmin},
+
+		{id: "getCatalog", method: http.MethodGet, path: "/v1/catalog", handle: getCatalog, budget: budgetAdmin},
+		{id: "putCatalog", method: http.MethodPut, path: "/v1/catalog", consumes: catalog, handle: putCatalog, budget: budgetAdmin, limit: limitCatalog},
+		{id: "validateCatalog", method: http.MethodPost, path: "/v1/catalog/validate", consumes: catalog, handle: validateCatalog,
+			budget: budgetAdmin, limit: limitCatalog},
+		{id: "listCatalogVersions", method: http.MethodGet, path: "/v1/catalog/versions", handle: listCatalogVersions, budget: budgetAdmin},
+		{id: "getCatalogVersion", method: http.MethodGet, path: "/v1/catalog/versions/{version}", handle: getCatalogVersion, budget: budgetAdmin},
+		{id: "activateCatalog", method: http.MethodPost, path: "/v1/catalog/versions/{version}/activate", handle: activateCatalog, budget: budgetAdmin},
+
+		{id: "pushPlugin", method: http.MethodPost, path: "/v1/plugins", handle: pushPlugin, query: []string{"activate"},
+			consumes: []string{contentTypeWASM}, budget: budgetAdmin, limit: limitPlugin, admin: true},
+		{id: "listPlugins", method: http.MethodGet, path: "/v1/plugins", handle: listPlugins, budget: budgetAdmin},
+		{id: "getPlugin", method: http.MethodGet, path: "/v1/plugins/{name}/versions/{version}", handle: getPlugin, budget: budgetAdmin},
+		{id: "activatePlugin", method: http.MethodPost, path: "/v1/plugins/{name}/versions/{version}/activate", handle: activatePlugin, budget: budgetAdmin},
+
+		{id: "health", method: http.MethodGet, path: "/healthz", handle: health, admin: true, quick: true},
+		{id: "ready", method: http.MethodGet, path: "/readyz", handle: ready, admin: true, quick: true},
+		{id: "getOpenAPI", method: http.MethodGet, path: "/openapi.yaml", handle: getOpenAPI, quick: true},
+	}
+}
+
+// fiberPath writes {name} as :name.
+func (op *operation) fiberPath() string {
+	return strings.NewReplacer("{", ":", "}", "").Replace(op.path)
+}
+
+// paramNames are the names in the braces of the path.
+func (op *operation) paramNames() (names []string) {
+	for _, segment := range strings.Split(op.path, "/") {
+		if strings.HasPrefix(segment, "{") {
+			names = append(names, strings.Trim(segment, "{}"))
+		}
+	}
+	return names
+}
