@@ -1,0 +1,220 @@
+package catalog
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/arbiterhq/arbiter/runtime/expr"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// Env is what a document is compiled against.
+type Env struct {
+	// Dictionary types the attributes of expressions.
+	Dictionary *nba.Dictionary
+	// Models are the names of the plugins that exist. Nil means that they are not checked.
+	Models []string
+}
+
+// Compile reads, checks and resolves a document. file names it in messages. Any mistake gives an
+// *nba.Error with CodeCatalogInvalid whose Details are all mistakes found, in the order of the
+// document.
+func Compile(document []byte, file string, env Env) (*Catalog, error) {
+	expressions, err := expr.NewEnv(env.Dictionary)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the expressions of the catalog: %w", err)
+	}
+	d := &decoder{file: file, lines: strings.Split(string(document), "\n")}
+	root := d.parse(document)
+	if root == nil {
+		return nil, d.err()
+	}
+	c := &compiler{
+		decoder: d, env: env, expressions: expressions, doc: d.document(root),
+		catalog:    &Catalog{Digest: Digest(document), actions: map[string]*Action{}, channels: map[string]*Channel{}},
+		predicates: map[string]*Predicate{}, programs: map[programKey]compiled{}, issues: map[string]*issueSpec{},
+	}
+	c.compile(root)
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	return c.catalog, nil
+}
+
+// compiler resolves a document into a catalog.
+type compiler struct {
+	*decoder
+	env         Env
+	expressions *expr.Env
+	doc         *document
+	catalog     *Catalog
+
+	predicates map[string]*Predicate
+	programs   map[programKey]compiled
+	issues     map[string]*issueSpec
+	models     map[string]int // by name in the document: position in plugins
+	plugins    []string
+	placements int
+}
+
+func (c *compiler) compile(root *yaml.Node) {
+	c.catalog.Name = c.doc.name.value
+	c.channels(root)
+	c.modelNames()
+	c.hierarchy()
+	c.checkPolicies()
+	for i := range c.doc.actions {
+		c.action(&c.doc.actions[i])
+	}
+	slices.SortFunc(c.catalog.Actions, func(a, b *Action) int { return cmp.Compare(a.Name, b.Name) })
+	c.weights()
+	c.fallback()
+	c.index()
+}
+
+func (c *compiler) channels(root *yaml.Node) {
+	if len(c.doc.channels) == 0 && len(c.problems) == 0 {
+		c.fail(root, nba.CodeInvalid, "a catalog needs at least one channel")
+	}
+	first := map[string]*yaml.Node{}
+	for i := range c.doc.channels {
+		spec := &c.doc.channels[i]
+		if !c.unique(first, spec.name, "channel") {
+			continue
+		}
+		channel := &Channel{ID: len(c.catalog.Channels), Name: spec.name.value, Direction: spec.direction}
+		if len(spec.placements) == 0 {
+			c.fail(spec.name.node, nba.CodeInvalid, "the channel needs at least one placement")
+		}
+		inChannel := map[string]*yaml.Node{}
+		for _, placement := range spec.placements {
+			if !c.unique(inChannel, placement, "placement") {
+				continue
+			}
+			if c.placements == MaxPlacements {
+				c.fail(placement.node, nba.CodeTooLarge, "at most %d placements over all channels", MaxPlacements)
+				return
+			}
+			channel.Placements = append(channel.Placements, Placement{ID: c.placements, Name: placement.value})
+			channel.Requests = append(channel.Requests, nba.PlacementRequest{ID: placement.value, Limit: 1})
+			c.placements++
+		}
+		// A request names at most so many placements; more are reached by naming them.
+		channel.Requests = slices.Clip(channel.Requests[:min(len(channel.Requests), nba.MaxPlacements)])
+		c.catalog.Channels = append(c.catalog.Channels, channel)
+		c.catalog.channels[channel.Name] = channel
+	}
+}
+
+// unique reports a name that is missing its first mention's uniqueness.
+func (c *compiler) unique(first map[string]*yaml.Node, name text, what string) bool {
+	if !name.given() {
+		return false
+	}
+	if earlier, again := first[name.value]; again {
+		c.fail(name.node, nba.CodeInvalid, "%s %s is declared twice: first on line %d", what, name.value, earlier.Line)
+		return false
+	}
+	first[name.value] = name.node
+	return true
+}
+
+func (c *compiler) modelNames() {
+	c.models = map[string]int{}
+	for _, m := range c.doc.models {
+		if !m.plugin.given() {
+			continue
+		}
+		if c.env.Models != nil && !slices.Contains(c.env.Models, m.plugin.value) {
+			c.fail(m.plugin.node, nba.CodePluginUnknown, "no plugin %s%s", quote(m.plugin.value),
+				suggest(m.plugin.value, c.env.Models, "push it first: arbiter plugin push"))
+		}
+		position := slices.Index(c.plugins, m.plugin.value)
+		if position < 0 {
+			position = len(c.plugins)
+			c.plugins = append(c.plugins, m.plugin.value)
+		}
+		c.models[m.name.value] = position
+	}
+}
+
+func (c *compiler) hierarchy() {
+	first := map[string]*yaml.Node{}
+	for i := range c.doc.issues {
+		issue := &c.doc.issues[i]
+		if !c.unique(first, issue.name, "issue") {
+			continue
+		}
+		c.issues[issue.name.value] = issue
+		groups := map[string]*yaml.Node{}
+		for _, group := range issue.groups {
+			c.unique(groups, group.name, "group")
+		}
+	}
+}
+
+// checkPolicies compiles every policy once, so that those of issues and groups without actions are
+// checked too.
+func (c *compiler) checkPolicies() {
+	check := func(s *scopeSpec) {
+		for k := range s.policies {
+			for _, p := range s.policies[k] {
+				c.predicate(p.when)
+			}
+		}
+	}
+	for i := range c.doc.issues {
+		check(&c.doc.issues[i].scopeSpec)
+		for j := range c.doc.issues[i].groups {
+			check(&c.doc.issues[i].groups[j].scopeSpec)
+		}
+	}
+}
+
+// index sorts actions into models, channels and placements.
+func (c *compiler) index() {
+	order := make([]int, len(c.plugins)) // from the order of the document to that of the names
+	names := slices.Sorted(slices.Values(c.plugins))
+	for i, plugin := range c.plugins {
+		order[i] = slices.Index(names, plugin)
+	}
+	for _, name := range names {
+		c.catalog.Models = append(c.catalog.Models, Model{Plugin: name})
+	}
+	for i, a := range c.catalog.Actions {
+		a.Index = i
+		c.catalog.actions[a.Name] = a
+		if a.Propensity.Model >= 0 {
+			a.Propensity.Model = order[a.Propensity.Model]
+			m := &c.catalog.Models[a.Propensity.Model]
+			m.Actions = append(m.Actions, a)
+		}
+		for _, channel := range c.catalog.Channels {
+			if !a.InChannel(channel) {
+				continue
+			}
+			channel.Actions = append(channel.Actions, a)
+			for p := range channel.Placements {
+				if a.byPlacement[channel.Placements[p].ID] != nil {
+					channel.Placements[p].Actions = append(channel.Placements[p].Actions, a)
+				}
+			}
+		}
+	}
+	c.catalog.Predicates = len(c.predicates)
+}
+
+// suggest is the end of a message about an unknown name.
+func suggest(name string, known []string, otherwise string) string {
+	if near := nba.Nearest(name, known); near != "" {
+		return ": did you mean " + near + "?"
+	}
+	if len(known) > 0 && len(known) <= 12 {
+		return ": there are " + strings.Join(known, ", ")
+	}
+	return ": " + otherwise
+}

@@ -1,0 +1,255 @@
+package catalog
+
+import (
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// The header of every document.
+const (
+	apiVersion = "arbiter/v1"
+	kind       = "Catalog"
+)
+
+// The document as it is written, before references are resolved.
+type (
+	document struct {
+		name           text
+		channels       []channelSpec
+		models         []modelSpec
+		issues         []issueSpec
+		actions        []actionSpec
+		contextWeights []weightSpec
+		fallback       text
+	}
+	channelSpec struct {
+		name       text
+		direction  nba.Direction
+		placements []text
+	}
+	modelSpec struct {
+		name   text
+		plugin text
+	}
+	policySpec struct {
+		when, code, label text
+	}
+	// scopeSpec is what issues, groups and actions have in common.
+	scopeSpec struct {
+		lever    number
+		policies [PolicyKinds][]policySpec
+	}
+	issueSpec struct {
+		name text
+		scopeSpec
+		groups []groupSpec
+	}
+	groupSpec struct {
+		name text
+		scopeSpec
+	}
+	actionSpec struct {
+		node *yaml.Node
+		name text
+		scopeSpec
+		label, issue, group, purpose text
+		offering                     *nba.Offering
+		value                        number
+		valueExpression              text
+		model                        text
+		invert                       bool
+		starting                     number
+		properties                   map[string]float64
+		from, to                     *time.Time
+		validity                     *yaml.Node
+		treatments                   []treatmentSpec
+	}
+	treatmentSpec struct {
+		name, channel text
+		placements    []text
+		content       map[string]string
+	}
+	weightSpec struct {
+		node                       *yaml.Node
+		when, issue, group, action text
+		weight                     number
+	}
+)
+
+func (d *decoder) document(n *yaml.Node) *document {
+	doc := &document{}
+	d.object(n, "a catalog",
+		required("apiVersion", d.exactly(apiVersion)),
+		required("kind", d.exactly(kind)),
+		required("name", d.name(&doc.name)),
+		required("channels", d.list("channels", MaxChannels, func(n *yaml.Node) { doc.channels = append(doc.channels, d.channel(n)) })),
+		optional("models", d.dictionary("models", MaxModels, func(key, value *yaml.Node) { doc.models = append(doc.models, d.model(key, value)) })),
+		required("issues", d.list("issues", MaxIssues, func(n *yaml.Node) { doc.issues = append(doc.issues, d.issue(n)) })),
+		required("actions", d.list("actions", MaxActions, func(n *yaml.Node) { doc.actions = append(doc.actions, d.action(n)) })),
+		optional("contextWeights", d.list("context weights", MaxContextWeights, func(n *yaml.Node) { doc.contextWeights = append(doc.contextWeights, d.weight(n)) })),
+		optional("fallback", func(n *yaml.Node) { d.object(n, "the fallback", required("action", d.name(&doc.fallback))) }),
+	)
+	return doc
+}
+
+func (d *decoder) exactly(want string) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		if n.Kind != yaml.ScalarNode || n.Value != want {
+			d.fail(n, nba.CodeInvalid, "this must be %s: it is the only one this version reads", want)
+		}
+	}
+}
+
+func (d *decoder) channel(n *yaml.Node) channelSpec {
+	c := channelSpec{direction: nba.Inbound}
+	d.object(n, "a channel",
+		required("name", d.name(&c.name)),
+		optional("direction", func(n *yaml.Node) {
+			if c.direction = nba.Direction(n.Value); n.Kind != yaml.ScalarNode || c.direction != nba.Inbound && c.direction != nba.Outbound {
+				d.fail(n, nba.CodeInvalid, "a direction is inbound or outbound")
+			}
+		}),
+		required("placements", d.list("placements", MaxPlacements, d.names(&c.placements))),
+	)
+	return c
+}
+
+func (d *decoder) names(to *[]text) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		var name text
+		if d.name(&name)(n); name.given() {
+			*to = append(*to, name)
+		}
+	}
+}
+
+func (d *decoder) model(key, value *yaml.Node) modelSpec {
+	m := modelSpec{name: text{value: key.Value, node: key}}
+	d.object(value, "a model", required("plugin", d.name(&m.plugin)))
+	return m
+}
+
+// scope are the fields that issues, groups and actions share.
+func (d *decoder) scope(s *scopeSpec) []field {
+	fields := []field{optional("lever", d.number(&s.lever, MinLeverPercent, MaxLeverPercent))}
+	for k := range PolicyKind(PolicyKinds) {
+		fields = append(fields, optional(k.String(), d.list(k.String()+" policies", MaxPolicies, func(n *yaml.Node) {
+			s.policies[k] = append(s.policies[k], d.policy(n))
+		})))
+	}
+	return fields
+}
+
+func (d *decoder) policy(n *yaml.Node) policySpec {
+	var p policySpec
+	d.object(n, "a policy",
+		required("when", d.expression(&p.when)),
+		optional("code", d.code(&p.code)),
+		optional("label", d.label(&p.label, MaxLabelBytes)),
+	)
+	return p
+}
+
+func (d *decoder) issue(n *yaml.Node) issueSpec {
+	var i issueSpec
+	d.object(n, "an issue", append([]field{
+		required("name", d.name(&i.name)),
+		required("groups", d.list("groups", MaxGroups, func(n *yaml.Node) { i.groups = append(i.groups, d.group(n)) })),
+	}, d.scope(&i.scopeSpec)...)...)
+	return i
+}
+
+func (d *decoder) group(n *yaml.Node) groupSpec {
+	var g groupSpec
+	d.object(n, "a group", append([]field{required("name", d.name(&g.name))}, d.scope(&g.scopeSpec)...)...)
+	return g
+}
+
+func (d *decoder) action(n *yaml.Node) actionSpec {
+	a := actionSpec{node: n}
+	d.object(n, "an action", append([]field{
+		required("name", d.name(&a.name)),
+		optional("label", d.label(&a.label, MaxLabelBytes)),
+		required("issue", d.name(&a.issue)),
+		required("group", d.name(&a.group)),
+		optional("purpose", d.name(&a.purpose)),
+		optional("offering", d.offering(&a)),
+		required("value", d.value(&a)),
+		optional("propensity", func(n *yaml.Node) {
+			d.object(n, "a propensity", optional("model", d.name(&a.model)), optional("invert", d.flag(&a.invert)),
+				optional("starting", d.number(&a.starting, 0, 1)))
+		}),
+		optional("properties", d.dictionary("properties", MaxProperties, d.property(&a))),
+		optional("validity", func(n *yaml.Node) {
+			a.validity = n
+			d.object(n, "a validity", optional("from", d.moment(&a.from)), optional("to", d.moment(&a.to)))
+		}),
+		required("treatments", d.list("treatments", MaxTreatments, func(n *yaml.Node) { a.treatments = append(a.treatments, d.treatment(n)) })),
+	}, d.scope(&a.scopeSpec)...)...)
+	return a
+}
+
+func (d *decoder) offering(a *actionSpec) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		var id, href text
+		d.object(n, "an offering", required("id", d.label(&id, MaxLabelBytes)), optional("href", d.label(&href, MaxContentBytes)))
+		a.offering = &nba.Offering{ID: id.value, Href: href.value}
+	}
+}
+
+// value reads a number, or text, which is an expression.
+func (d *decoder) value(a *actionSpec) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
+			a.valueExpression = text{value: n.Value, node: n}
+			return
+		}
+		d.number(&a.value, 0, MaxValue)(n)
+	}
+}
+
+func (d *decoder) property(a *actionSpec) func(key, value *yaml.Node) {
+	return func(key, value *yaml.Node) {
+		var p number
+		if d.number(&p, -MaxValue, MaxValue)(value); p.given {
+			if a.properties == nil {
+				a.properties = map[string]float64{}
+			}
+			a.properties[key.Value] = p.value
+		}
+	}
+}
+
+func (d *decoder) treatment(n *yaml.Node) treatmentSpec {
+	var t treatmentSpec
+	d.object(n, "a treatment",
+		required("name", d.name(&t.name)),
+		required("channel", d.name(&t.channel)),
+		optional("placements", d.list("placements", MaxPlacements, d.names(&t.placements))),
+		optional("content", d.dictionary("content fields", MaxContentFields, func(key, value *yaml.Node) {
+			var content text
+			if d.label(&content, MaxContentBytes)(value); content.given() {
+				if t.content == nil {
+					t.content = map[string]string{}
+				}
+				t.content[key.Value] = content.value
+			}
+		})),
+	)
+	return t
+}
+
+func (d *decoder) weight(n *yaml.Node) weightSpec {
+	w := weightSpec{node: n}
+	d.object(n, "a context weight",
+		required("when", d.expression(&w.when)),
+		optional("issue", d.name(&w.issue)),
+		optional("group", d.name(&w.group)),
+		optional("action", d.name(&w.action)),
+		required("weight", d.number(&w.weight, 0, MaxContextWeight)),
+	)
+	return w
+}
