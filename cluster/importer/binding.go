@@ -202,7 +202,7 @@ func (b *binding) record(values [][]byte, out *batch) *problem {
 	if bad := checkID(len(b.idPrefix), id); bad != "" {
 		return b.problem(b.id, nba.CodeInvalid, bad)
 	}
-	out.setID(b.idPrefix, id)
+	out.current.setID(b.idPrefix, id)
 	out.current.typ = b.subject
 	if b.typ >= 0 && !isBlank(values[b.typ]) {
 		t, ok := subjectType(values[b.typ])
@@ -252,7 +252,7 @@ func (t *target) add(text []byte, out *batch) (bad string) {
 			out.blanks++
 		case ruleDefault:
 			out.blanks++
-			out.add(t.attribute, t.fallback)
+			out.current.add(t.attribute, t.fallback)
 		default:
 			return "the value is blank; the mapping can say blank: absent or blank: default"
 		}
@@ -263,7 +263,7 @@ func (t *target) add(text []byte, out *batch) (bad string) {
 	} else {
 		var v nba.Value
 		if v, bad = parseScalar(t.kind, bytes.TrimSpace(text)); bad == "" {
-			out.add(t.attribute, v)
+			out.current.add(t.attribute, v)
 		}
 	}
 	if bad != "" && t.malformed == ruleAbsent {
@@ -281,7 +281,7 @@ func (t *target) addString(text []byte, out *batch) (bad string) {
 	case t.levels != nil:
 		for _, level := range t.levels {
 			if string(text) == level {
-				out.add(t.attribute, nba.String(level))
+				out.current.add(t.attribute, nba.String(level))
 				return ""
 			}
 		}
@@ -289,7 +289,7 @@ func (t *target) addString(text []byte, out *batch) (bad string) {
 	case len(text) > nba.MaxStringBytes:
 		return tooLongString
 	}
-	out.addText(t.attribute, text)
+	out.current.addText(t.attribute, text)
 	return ""
 }
 

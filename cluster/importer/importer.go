@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/arbiterhq/arbiter/cluster/store/record"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -20,8 +21,7 @@ const (
 	MaxRecordBytes = 1 << 20 // one record, with its quoted newlines
 	MaxColumns     = nba.MaxAttributes + 2 + nba.MaxPurposes
 	BatchRecords   = 2048
-	batchTextBytes = 2 << 20 // ids and string values of one batch
-	batchAttrs     = 1 << 17
+	batchBytes     = 1 << 20 // of encoded records
 )
 
 // Spec tells how to read a body.
@@ -62,9 +62,8 @@ type Summary struct {
 }
 
 // Sink stores subject writes. Run calls Import from one goroutine of its own, one batch at a time
-// and in the order of the file. Import returns when the batch is durable. The attributes of a write
-// are in the order of their ids, each at most once, and a subject occurs at most once in a batch.
-// The slices belong to the importer again after Import returned nil; strings may be kept.
+// and in the order of the file. Import returns when the batch is durable. A subject occurs at most
+// once in a batch. The writes and their memory belong to the sink.
 type Sink interface {
 	Import(ctx context.Context, writes []Write) error
 }
@@ -93,8 +92,8 @@ func Run(ctx context.Context, body io.Reader, spec Spec, dict *nba.Dictionary, s
 	return summary, err
 }
 
-// reader yields one record at a time. next appends the record to b, or returns a non-nil problem
-// with the line. It returns io.EOF at the end and any other error when reading cannot go on.
+// reader yields one record at a time. next reads it into b.current, or returns a non-nil problem with
+// the line. It returns io.EOF at the end and any other error when reading cannot go on.
 type reader interface {
 	next(b *batch) (line int, problem *problem, err error)
 }
@@ -124,45 +123,60 @@ func open(spec Spec, dict *nba.Dictionary, src *source) (reader, error) {
 // pump moves records into batches until the body ends or something fails.
 func pump(c *committer, records reader, onResult func(Result) error) (Summary, error) {
 	var sum Summary
-	seen := newSeen()
-	b, err := c.take()
-	if err != nil {
-		return sum, err
+	seen, b, kept := newSeen(), newBatch(), 0
+	report := func(line int, p *problem) error {
+		if err := onResult(Result{Line: line, Column: p.column, Code: p.code, Reason: p.reason}); err != nil {
+			return fmt.Errorf("reporting an import result: %w", err)
+		}
+		return nil
 	}
 	for {
-		blanks := b.blanks
 		line, bad, err := records.next(b)
+		sum.Blank = b.blanks
 		if errors.Is(err, io.EOF) {
-			return sum, c.commit(b)
+			return sum, c.commit(parcel{b.take(), kept})
 		}
 		if err != nil {
 			return sum, err
 		}
 		sum.Read++
-		sum.Blank += b.blanks - blanks
-		if bad != nil {
-			b.drop()
+		var duplicate bool
+		if bad == nil {
+			duplicate, bad = seen.keep(b)
+		}
+		switch {
+		case bad != nil:
 			sum.Rejected++
-			if err := onResult(Result{Line: line, Column: bad.column, Code: bad.code, Reason: bad.reason}); err != nil {
-				return sum, fmt.Errorf("reporting an import result: %w", err)
+			if err := report(line, bad); err != nil {
+				return sum, err
 			}
 			continue
-		}
-		if seen.keep(b) {
+		case duplicate:
 			sum.Duplicates++
-			if err := onResult(Result{Line: line, Code: nba.CodeConflict, Reason: duplicateReason}); err != nil {
-				return sum, fmt.Errorf("reporting an import result: %w", err)
+			if err := report(line, repeated); err != nil {
+				return sum, err
 			}
 		}
-		if b.full() {
-			if err := c.commit(b); err != nil {
+		if kept++; b.full() {
+			if err := c.commit(parcel{b.take(), kept}); err != nil {
 				return sum, err
 			}
-			if b, err = c.take(); err != nil {
-				return sum, err
-			}
+			kept = 0
 		}
 	}
 }
 
-const duplicateReason = "the subject occurred on an earlier line: the last line wins and was imported"
+// keep adds the current record to its batch and tells whether its subject occurred before.
+func (s *seen) keep(b *batch) (duplicate bool, bad *problem) {
+	hash := s.hash(&b.current)
+	replaced, err := b.keep(hash)
+	if errors.Is(err, record.ErrTooLarge) {
+		return false, &problem{code: nba.CodeTooLarge, reason: err.Error()}
+	}
+	if err != nil {
+		return false, &problem{code: nba.CodeInternal, reason: "the record cannot be encoded"}
+	}
+	return s.insert(hash) || replaced, nil
+}
+
+var repeated = &problem{code: nba.CodeConflict, reason: "the subject occurred on an earlier line: the last line wins and was imported"}

@@ -132,7 +132,6 @@ func (d *documents) parse(c *jsonCursor, out *batch) *problem {
 	if !has.id {
 		return noID
 	}
-	out.sortAttrs()
 	return nil
 }
 
@@ -163,7 +162,7 @@ func readID(c *jsonCursor, out *batch) *problem {
 	if bad := checkID(0, text); bad != "" {
 		return &problem{column: columnID, code: nba.CodeInvalid, reason: bad}
 	}
-	out.setID("", text)
+	out.current.setID("", text)
 	return nil
 }
 
@@ -236,14 +235,14 @@ func addJSON(a *nba.Attribute, kind jsonKind, text []byte, out *batch) (bad stri
 	switch a.Type {
 	case nba.KindBool:
 		if kind == jsonTrue || kind == jsonFalse {
-			out.add(a.ID, nba.Bool(kind == jsonTrue))
+			out.current.add(a.ID, nba.Bool(kind == jsonTrue))
 			return ""
 		}
 	case nba.KindInt, nba.KindFloat:
 		if kind == jsonNumber {
 			v, bad := parseScalar(a.Type, text)
 			if bad == "" {
-				out.add(a.ID, v)
+				out.current.add(a.ID, v)
 				return ""
 			}
 		}
@@ -252,14 +251,14 @@ func addJSON(a *nba.Attribute, kind jsonKind, text []byte, out *batch) (bad stri
 			return tooLongString
 		}
 		if kind == jsonString {
-			out.addText(a.ID, text)
+			out.current.addText(a.ID, text)
 			return ""
 		}
 	case nba.KindTime:
 		if kind == jsonString {
 			v, bad := parseScalar(a.Type, text)
 			if bad == "" {
-				out.add(a.ID, v)
+				out.current.add(a.ID, v)
 				return ""
 			}
 		}
