@@ -134,12 +134,16 @@ func (a *Admin) guard(op *operation, next netHandler) http.Handler {
 		w := &trackingWriter{ResponseWriter: rw}
 		w.Header().Set(headerRequestID, id)
 		defer func() {
-			if p := recover(); p != nil {
-				a.options.Logger.Error("handler panicked", "requestId", id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-				a.fail(w, loggedError{nba.Errorf(nba.CodeInternal, "panic")}, id, op.path)
-			}
 			a.metrics.inFlight.Dec()
 			figures.observe(w.status, time.Since(start))
+		}()
+		defer func() {
+			if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // a panic value, not an error chain
+				a.options.Logger.Error("handler panicked", "requestId", id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				a.fail(w, loggedError{nba.Errorf(nba.CodeInternal, "panic")}, id, op.path)
+			} else if p != nil {
+				panic(p)
+			}
 		}()
 		if err := next(w, r, id); err != nil {
 			a.fail(w, err, id, op.path)
