@@ -283,3 +283,25 @@ func identifiers(s string, noLeadingZero bool) bool {
 	}
 	return true
 }
+
+// CheckFeature tells what is wrong with one feature by itself, for those who write manifests.
+func CheckFeature(f *Feature) []string {
+	c := &checker{}
+	scope := f.Scope
+	if scope == "" {
+		scope = ScopeSubject
+	}
+	if !validText(f.Name) {
+		c.add("", "a feature name is a text of 1 to %d bytes", MaxTextBytes)
+	}
+	if scope != ScopeSubject && scope != ScopeCandidate {
+		c.add("", "a scope is subject or candidate")
+	} else {
+		f.Recipe.validate(c, "", scope)
+	}
+	problems := make([]string, len(c.details))
+	for i := range c.details {
+		problems[i] = c.details[i].Detail
+	}
+	return problems
+}
