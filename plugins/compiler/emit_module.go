@@ -3,14 +3,7 @@ package compiler
 import (
 	"github.com/arbiterhq/arbiter/plugins/artifact"
 	"github.com/arbiterhq/arbiter/plugins/wasmbin"
-)
-
-// The exports of the plugin contract; see sdk/abi.
-const (
-	exportMarker   = "arbiter_abi_v1"
-	exportReserve  = "arbiter_reserve"
-	exportScore    = "arbiter_score"
-	exportScoreRaw = "arbiter_score_raw"
+	"github.com/arbiterhq/arbiter/sdk/abi"
 )
 
 // What arbiter_score returns when it does not score.
@@ -211,16 +204,16 @@ func emitExp(f *wasmbin.Function, x wasmbin.Local) {
 // exports writes the contract's functions around run.
 func (g *generator) exports(run *wasmbin.Function) {
 	i32 := wasmbin.I32
-	g.b.Export(exportMarker, g.b.Function(nil, nil))
+	g.b.Export(abi.ExportMarker, g.b.Function(nil, nil))
 
 	reserve := g.b.Function([]byte{i32, i32, i32}, []byte{wasmbin.I64})
 	reserve.Get(reserve.Param(0)).I32(g.subject).Op(opI32Ne).Get(reserve.Param(2)).I32(g.candidate).Op(opI32Ne).Op(opI32Or)
 	reserve.Get(reserve.Param(1)).I32(g.maxRows).Op(opI32GtU).Op(opI32Or)
 	reserve.If().I64(-1).Return().End()
 	reserve.I64(int64(g.input)<<32 | int64(g.out))
-	g.b.Export(exportReserve, reserve)
+	g.b.Export(abi.ExportReserve, reserve)
 
-	for linked, name := range [...]string{exportScoreRaw, exportScore} {
+	for linked, name := range [...]string{abi.ExportScoreRaw, abi.ExportScore} {
 		f := g.b.Function([]byte{i32, i32, i32, i32, i32, i32}, []byte{i32})
 		for i := range 6 {
 			f.Get(f.Param(i))

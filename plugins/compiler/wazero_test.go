@@ -47,7 +47,7 @@ func instantiate(tb testing.TB, module []byte, subject, candidate, rows int, met
 	g := &guest{tb: tb, module: m, score: m.ExportedFunction("arbiter_score"), raw: m.ExportedFunction("arbiter_score_raw"),
 		memory: m.Memory(), subject: subject, candidate: candidate}
 	if metered {
-		g.fuel = m.ExportedGlobal(wasmbin.FuelGlobal).(api.MutableGlobal)
+		g.fuel = fuelOf(m)
 		g.fuel.Set(plenty)
 	}
 	at, err := m.ExportedFunction("arbiter_reserve").Call(ctx, uint64(subject), uint64(rows), uint64(candidate))
@@ -93,3 +93,8 @@ func (g *guest) call(f api.Function, subject []float64, candidates []float64, ro
 
 // used is the fuel of the last call.
 func (g *guest) used() int64 { return plenty - int64(g.fuel.Get()) }
+
+// fuelOf is the fuel global of a metered module.
+func fuelOf(m api.Module) api.MutableGlobal {
+	return m.ExportedGlobal(wasmbin.FuelGlobal).(api.MutableGlobal)
+}
