@@ -22,6 +22,9 @@ var subscriberColumns = [...]string{
 	"consent:marketing", "consent:profiling",
 }
 
+// DefaultSeed is the seed of the demo operator.
+const DefaultSeed uint64 = 42
+
 // referenceDay is the day as of which WriteSubscribers generates: commitments end before and after it.
 var referenceDay = time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
 

@@ -2,16 +2,19 @@
 """Train the demo churn model and write churn.xgb.json.
 
     python3 -m venv venv && venv/bin/pip install -r requirements.txt
-    venv/bin/python train_churn.py Telco-Customer-Churn.csv churn.xgb.json
+    go run ../subscribers -n 100 > subscribers.csv
+    venv/bin/python train_churn.py Telco-Customer-Churn.csv churn.xgb.json --golden subscribers.csv
 
 The data is IBM's public "Telco Customer Churn" sample (Apache-2.0); it is not part of this
 repository. Feature names are attribute names of examples/subscribers.mapping.yaml; a one-hot feature
 is attribute_level. features.yaml holds the recipe of each. The same versions and the same file give
-the same model.
+the same model. --golden also writes churn.rows.csv and churn.expected.csv: features of generated
+subscribers, and of one who did not consent, with the scores that XGBoost gives them.
 """
 
 import argparse
 import json
+import pathlib
 
 import numpy as np
 import pandas as pd
@@ -61,16 +64,23 @@ LEVELS = {
 # gender is left out: it adds nothing to the ranking and has no place in an offer.
 
 
-def features(raw: pd.DataFrame) -> pd.DataFrame:
+def attributes(raw: pd.DataFrame) -> pd.DataFrame:
+    """IBM's columns under the names of the attributes."""
+    names = {column: name for name, column in {**NUMBERS, **BOOLS}.items()}
+    names |= {column: name for name, (column, _) in LEVELS.items()}
+    return raw.rename(columns=names)
+
+
+def features(subjects: pd.DataFrame) -> pd.DataFrame:
     """The model's columns, in its order. A blank number is missing."""
     out = {}
-    for name, column in NUMBERS.items():
-        out[name] = pd.to_numeric(raw[column], errors="coerce")
-    for name, column in BOOLS.items():
-        out[name] = raw[column].astype(str).isin(["Yes", "1"]).astype(float)
-    for name, (column, levels) in LEVELS.items():
+    for name in NUMBERS:
+        out[name] = pd.to_numeric(subjects[name], errors="coerce")
+    for name in BOOLS:
+        out[name] = subjects[name].astype(str).isin(["Yes", "1"]).astype(float)
+    for name, (_, levels) in LEVELS.items():
         for level in levels:
-            out[f"{name}_{level}"] = (raw[column] == level).astype(float)
+            out[f"{name}_{level}"] = (subjects[name] == level).astype(float)
     return pd.DataFrame(out)
 
 
@@ -89,14 +99,26 @@ def score(model: xgb.Booster, x: pd.DataFrame, y: pd.Series) -> dict:
     return {"auc": roc_auc_score(y, p), "logLoss": log_loss(y, p), "brier": brier_score_loss(y, p)}
 
 
+def write_golden(model: xgb.Booster, subscribers: str, folder: pathlib.Path) -> None:
+    x = features(pd.read_csv(subscribers, keep_default_na=False))
+    x.loc[len(x)] = np.nan
+    matrix = xgb.DMatrix(x)
+    margin, prob = model.predict(matrix, output_margin=True), model.predict(matrix)
+    x.to_csv(folder / "churn.rows.csv", index=False, float_format="%.10g")
+    with open(folder / "churn.expected.csv", "w", encoding="utf-8") as out:
+        out.write("margin,prob\n")
+        out.writelines(f"{m:.9g},{p:.9g}\n" for m, p in zip(margin, prob))
+
+
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("csv", help="Telco-Customer-Churn.csv")
     args.add_argument("out", help="where to write the model, such as churn.xgb.json")
+    args.add_argument("--golden", metavar="CSV", help="generated subscribers to write golden rows of")
     options = args.parse_args()
 
-    raw = pd.read_csv(options.csv)
-    x, y = features(raw), (raw["Churn"] == "Yes").astype(int)
+    raw = pd.read_csv(options.csv, keep_default_na=False)
+    x, y = features(attributes(raw)), (raw["Churn"] == "Yes").astype(int)
 
     x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.2, stratify=y, random_state=SEED)
     held_out = train(x_train, y_train)
@@ -110,6 +132,8 @@ def main() -> None:
     blank = xgb.DMatrix(pd.DataFrame(np.nan, index=[0], columns=x.columns))
     print(f"all missing: {held_out.predict(blank)[0]:.4f} (base rate {y_train.mean():.4f})")
     held_out.save_model(options.out)
+    if options.golden:
+        write_golden(held_out, options.golden, pathlib.Path(options.out).parent)
     print(f"{x.shape[1]} features, {held_out.num_boosted_rounds()} trees")
 
 
