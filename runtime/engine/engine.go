@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/arbiterhq/arbiter/runtime/catalog"
@@ -9,13 +10,30 @@ import (
 )
 
 // Engine decides. It holds nothing but reusable memory, and is safe for concurrent use.
-type Engine struct{}
+type Engine struct {
+	options Options
+	labels  labels
+	pool    sync.Pool // of *decision
+}
+
+// Options tune an Engine. The zero value works.
+type Options struct {
+	// ModelFailed, if set, is told of every failed Scorer call, for logs and metrics. It is called on
+	// the goroutine of Decide and must return quickly.
+	ModelFailed func(model string, err error)
+}
+
+// New makes an Engine.
+func New(options Options) *Engine {
+	return &Engine{options: options, labels: newLabels(), pool: sync.Pool{New: func() any { return new(decision) }}}
+}
 
 // Input is all that a decision depends on.
 type Input struct {
 	Subject    nba.Subject
 	Dictionary *nba.Dictionary
-	Catalog    *catalog.Catalog
+	// Catalog must have been compiled against Dictionary or an earlier one.
+	Catalog *catalog.Catalog
 	// CatalogVersion is the index that activated the catalog; it is copied into the decision.
 	CatalogVersion uint64
 	// Scorer may be nil: every model then counts as failed.
@@ -24,14 +42,41 @@ type Input struct {
 	Request    *nba.DecisionRequest
 	DecisionID string
 	Now        time.Time
-	// Seed feeds what is drawn by chance. Nothing is, yet.
+	// Seed feeds what is drawn by chance. Arbitration without exploration draws nothing.
 	Seed uint64
 }
 
-// New makes an Engine.
-func New() *Engine { return &Engine{} }
-
-// Decide fills out.
+// Decide fills out, whose slices are reused. What it shares with the catalog (contents, offerings,
+// times) must not be changed.
+//
+// There is always an answer: a failed model leaves the starting propensities, and when the deadline
+// of ctx passes between two stages the fallback is proposed; both mark the decision degraded. The
+// error is not nil only for a request that never passed ValidateRequest.
 func (e *Engine) Decide(ctx context.Context, in Input, out *nba.Decision) error {
-	return nba.Errorf(nba.CodeUnavailable, "no decision yet")
+	d := e.pool.Get().(*decision)
+	defer e.release(d)
+	if err := d.begin(ctx, e, in, out); err != nil {
+		return err
+	}
+	for _, stage := range pipeline {
+		if d.late() {
+			break
+		}
+		stage(d)
+	}
+	d.propose()
+	d.fallBack()
+	d.explain()
+	return nil
+}
+
+// pipeline is the funnel: each stage takes actions out, or tells more about those that stay.
+var pipeline = [...]func(*decision){
+	(*decision).consent,
+	(*decision).channel,
+	(*decision).eligibility,
+	(*decision).applicability,
+	(*decision).suitability,
+	(*decision).score,
+	(*decision).arbitrate,
 }

@@ -118,6 +118,9 @@ func (e *Env) program(source string, checked *cel.Ast, reads map[nba.AttributeID
 		}
 	}
 	fallback, err := e.cel.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(MaxCost))
+	if err != nil { // a constant part fails; as in the native evaluator, that is undefined rather than refused
+		fallback, err = e.cel.Program(checked, cel.CostLimit(MaxCost))
+	}
 	if err != nil {
 		return nil, []Problem{{Line: 1, Column: 1, Code: nba.CodeInvalid, Detail: shorten(err.Error())}}
 	}

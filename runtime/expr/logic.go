@@ -140,7 +140,7 @@ func compare[T int64 | string | time.Duration](o ordering, left, right func(*Var
 	}
 }
 
-// compareNumbers is undefined where a side is not a number, as CEL cannot order NaN.
+// compareNumbers is false for every operator where a side is NaN, as in CEL and IEEE 754.
 func compareNumbers[L, R int64 | float64](o ordering, left func(*Vars) (L, bool), right func(*Vars) (R, bool), by func(L, R) int) boolFunc {
 	return func(v *Vars) (bool, bool) {
 		l, lok := left(v)
@@ -148,10 +148,7 @@ func compareNumbers[L, R int64 | float64](o ordering, left func(*Vars) (L, bool)
 			return false, false
 		}
 		r, rok := right(v)
-		if !rok || l != l || r != r {
-			return false, false
-		}
-		return o.holds(by(l, r)), true
+		return l == l && r == r && o.holds(by(l, r)), rok
 	}
 }
 

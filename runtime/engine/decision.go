@@ -1,0 +1,232 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/arbiterhq/arbiter/runtime/arbitration"
+	"github.com/arbiterhq/arbiter/runtime/catalog"
+	"github.com/arbiterhq/arbiter/runtime/consent"
+	"github.com/arbiterhq/arbiter/runtime/eligibility"
+	"github.com/arbiterhq/arbiter/runtime/expr"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// The stages of the funnel besides the three engagement policies, which name their own.
+const (
+	stageConsent     = "consent"
+	stageChannel     = "channel"
+	stageArbitration = "arbitration"
+)
+
+// The codes of removals that the catalog does not name.
+const (
+	CodeNoConsent      = "NO_CONSENT"
+	CodeExcluded       = "EXCLUDED"
+	CodeNoTreatment    = "NO_TREATMENT"
+	CodeNotYetValid    = "NOT_YET_VALID"
+	CodeExpired        = "EXPIRED"
+	CodeValueUndefined = "VALUE_UNDEFINED"
+	CodeZeroPriority   = "ZERO_PRIORITY"
+	CodeOutranked      = "OUTRANKED"
+	CodeHeldBack       = "HELD_BACK"
+)
+
+// decision is the state of one decision. It is reused; release forgets what it refers to.
+type decision struct {
+	engine *Engine
+	ctx    context.Context
+	in     Input
+	out    *nba.Decision
+
+	mask       nba.PurposeSet
+	onChannel  *catalog.Channel
+	placements []*catalog.Placement // of the request, in its order
+	excluded   []*catalog.Action
+	evaluator  eligibility.Evaluator
+	timedOut   bool
+
+	actions    []*catalog.Action // still in the funnel
+	candidates []arbitration.Candidate
+	positions  []int
+	scoring    scoring
+
+	explanation *nba.Explanation // nil unless explaining
+	insights    []insight        // by catalog.Action.Index; only for ExplainFull
+}
+
+// begin resolves the request and starts the funnel.
+func (d *decision) begin(ctx context.Context, e *Engine, in Input, out *nba.Decision) error {
+	d.engine, d.ctx, d.in, d.out = e, ctx, in, out
+	*out = nba.Decision{
+		DecisionID: in.DecisionID, CatalogVersion: in.CatalogVersion, DecidedAt: in.Now,
+		Propositions: out.Propositions[:0],
+	}
+	if err := d.resolve(); err != nil {
+		return err
+	}
+	d.mask = consent.Mask(in.Dictionary, in.Subject.Granted())
+	d.evaluator.Reset(expr.Vars{
+		Subject: in.Subject, Mask: d.mask, Contexts: in.Request.Contexts, Now: in.Now,
+		Channel: in.Request.Channel, Direction: string(in.Request.Direction),
+	}, in.Catalog.Predicates)
+	if in.Request.Options.Explain == nba.ExplainNone || in.Request.Options.Explain == "" {
+		d.actions = append(d.actions, d.onChannel.Actions...)
+		return nil
+	}
+	d.actions = append(d.actions, in.Catalog.Actions...)
+	d.explanation = &nba.Explanation{Stages: make([]nba.Stage, 0, len(pipeline))}
+	if in.Request.Options.Explain == nba.ExplainFull {
+		d.insights = make([]insight, len(in.Catalog.Actions))
+	}
+	return nil
+}
+
+// resolve looks up what the request names. ValidateRequest has reported what is missing; what is
+// missing nevertheless is an error without detail.
+func (d *decision) resolve() error {
+	channel, ok := d.in.Catalog.Channel(d.in.Request.Channel)
+	if !ok {
+		return nba.Invalid("/channel", "the catalog has no such channel")
+	}
+	d.onChannel = channel
+	for i := range d.in.Request.Placements {
+		placement, ok := channel.Placement(d.in.Request.Placements[i].ID)
+		if !ok {
+			return nba.Invalid("/placements", "the channel has no such placement")
+		}
+		d.placements = append(d.placements, placement)
+	}
+	for _, name := range d.in.Request.ExcludedActions {
+		if action, ok := d.in.Catalog.Action(name); ok {
+			d.excluded = append(d.excluded, action)
+		}
+	}
+	return nil
+}
+
+// release forgets everything that d refers to and returns it to the pool.
+func (e *Engine) release(d *decision) {
+	clear(d.placements)
+	clear(d.excluded)
+	clear(d.actions)
+	clear(d.candidates)
+	d.scoring.forget()
+	d.evaluator.Reset(expr.Vars{}, 0)
+	*d = decision{
+		placements: d.placements[:0], excluded: d.excluded[:0], actions: d.actions[:0], candidates: d.candidates[:0],
+		positions: d.positions[:0], evaluator: d.evaluator, scoring: d.scoring,
+	}
+	e.pool.Put(d)
+}
+
+// late tells whether the deadline has passed, and marks the decision.
+func (d *decision) late() bool {
+	if !d.timedOut && d.ctx.Err() != nil {
+		d.timedOut = true
+		d.degrade(DegradedTimeout)
+		d.candidates = d.candidates[:0]
+	}
+	return d.timedOut
+}
+
+// degrade marks the decision; the first reason stays, but a timeout overrules.
+func (d *decision) degrade(reason string) {
+	if !d.out.Degraded || reason == DegradedTimeout {
+		d.out.DegradedReason = reason
+	}
+	d.out.Degraded = true
+}
+
+// filter is one stage of the funnel: actions for which keep is false leave. keep gets the stage to
+// enter the reason into, nil when nothing is explained.
+func (d *decision) filter(stage string, keep func(d *decision, a *catalog.Action, into *nba.Stage) bool) {
+	entry := d.stage(stage, len(d.actions))
+	kept := d.actions[:0]
+	for _, a := range d.actions {
+		if keep(d, a, entry) {
+			kept = append(kept, a)
+		}
+	}
+	d.actions = kept
+	if entry != nil {
+		entry.Out = len(kept)
+	}
+}
+
+func (d *decision) consent() {
+	d.filter(stageConsent, func(d *decision, a *catalog.Action, into *nba.Stage) bool {
+		if d.mask.Has(a.Purpose.ID) {
+			return true
+		}
+		remove(into, a, CodeNoConsent, func() string { return "no consent for " + a.Purpose.Name })
+		return false
+	})
+}
+
+func (d *decision) channel() {
+	d.filter(stageChannel, func(d *decision, a *catalog.Action, into *nba.Stage) bool {
+		for _, excluded := range d.excluded {
+			if excluded == a {
+				remove(into, a, CodeExcluded, func() string { return "excluded by the request" })
+				return false
+			}
+		}
+		for _, placement := range d.placements {
+			if a.Treatment(placement.ID) != nil {
+				return true
+			}
+		}
+		remove(into, a, CodeNoTreatment, func() string {
+			if a.InChannel(d.onChannel) {
+				return "no treatment for the placements asked for"
+			}
+			return "no treatment for channel " + d.onChannel.Name
+		})
+		return false
+	})
+}
+
+func (d *decision) eligibility() {
+	d.filter(catalog.Eligibility.String(), func(d *decision, a *catalog.Action, into *nba.Stage) bool {
+		return d.valid(a, into) && d.passes(a, catalog.Eligibility, into)
+	})
+}
+
+func (d *decision) applicability() {
+	d.filter(catalog.Applicability.String(), func(d *decision, a *catalog.Action, into *nba.Stage) bool {
+		return d.passes(a, catalog.Applicability, into)
+	})
+}
+
+func (d *decision) suitability() {
+	d.filter(catalog.Suitability.String(), func(d *decision, a *catalog.Action, into *nba.Stage) bool {
+		return d.passes(a, catalog.Suitability, into)
+	})
+}
+
+// valid tells whether the time of the decision is within the validity of an action.
+func (d *decision) valid(a *catalog.Action, into *nba.Stage) bool {
+	switch {
+	case a.From != nil && d.in.Now.Before(*a.From):
+		remove(into, a, CodeNotYetValid, func() string { return "valid from " + a.From.Format(time.RFC3339) })
+		return false
+	case a.To != nil && !d.in.Now.Before(*a.To):
+		remove(into, a, CodeExpired, func() string { return "valid until " + a.To.Format(time.RFC3339) })
+		return false
+	default:
+		return true
+	}
+}
+
+// passes tells whether an action passes its policies of one kind.
+func (d *decision) passes(a *catalog.Action, kind catalog.PolicyKind, into *nba.Stage) bool {
+	failing := d.evaluator.Failing(a, kind)
+	if failing == nil {
+		return true
+	}
+	remove(into, a, failing.Code, func() string {
+		return withCause(failing.Label, d.evaluator.Why(failing.When.Program, false, d.in.Dictionary, a.Purpose))
+	})
+	return false
+}

@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/arbiterhq/arbiter/runtime/arbitration"
+	"github.com/arbiterhq/arbiter/runtime/catalog"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// stage opens an entry of the funnel; nil when nothing is explained.
+func (d *decision) stage(name string, in int) *nba.Stage {
+	if d.explanation == nil {
+		return nil
+	}
+	d.explanation.Stages = append(d.explanation.Stages, nba.Stage{Stage: name, In: in, Out: in, Removed: []nba.Removal{}})
+	return &d.explanation.Stages[len(d.explanation.Stages)-1]
+}
+
+// remove enters a removal into a stage. label is asked only when it is shown.
+func remove(into *nba.Stage, a *catalog.Action, code string, label func() string) {
+	if into != nil {
+		into.Removed = append(into.Removed, nba.Removal{Action: a.Name, Code: code, Label: label()})
+	}
+}
+
+func withCause(label, cause string) string {
+	if cause == "" {
+		return label
+	}
+	return label + " (" + cause + ")"
+}
+
+// explain completes the funnel with arbitration and hands it over.
+func (d *decision) explain() {
+	if d.explanation == nil {
+		return
+	}
+	if !d.timedOut {
+		d.explainArbitration()
+	}
+	d.out.Explanation = d.explanation
+}
+
+func (d *decision) explainArbitration() {
+	stage := d.stage(stageArbitration, len(d.candidates))
+	stage.Out = 0
+	ranking := 0
+	for i := range d.candidates {
+		if d.candidates[i].Ranks() && !d.candidates[i].HeldBack {
+			ranking++
+		}
+	}
+	rank := 0
+	for i := range d.candidates {
+		c := &d.candidates[i]
+		if d.insights != nil {
+			d.explanation.Candidates = append(d.explanation.Candidates, d.candidate(c))
+		}
+		if !c.HeldBack {
+			rank++
+		}
+		if c.Placed {
+			stage.Out++
+			continue
+		}
+		code, label := d.whyNotPlaced(c, rank, ranking)
+		remove(stage, c.Action, code, func() string { return label })
+	}
+}
+
+// whyNotPlaced tells why a candidate was not proposed. rank counts from 1.
+func (d *decision) whyNotPlaced(c *arbitration.Candidate, rank, of int) (code, label string) {
+	if c.HeldBack {
+		return CodeHeldBack, "the fallback: proposed only where nothing else is left"
+	}
+	if c.Ranks() {
+		return CodeOutranked, fmt.Sprintf("priority rank %d of %d: the placements are full", rank, of)
+	}
+	if _, ok := d.value(c.Action); !ok {
+		cause := d.evaluator.Why(c.Action.Value.Program, true, d.in.Dictionary, c.Action.Purpose)
+		return CodeValueUndefined, withCause("the value has no result in its range", cause)
+	}
+	zero := "the context weight"
+	switch {
+	case c.Propensity <= 0:
+		zero = "the propensity"
+	case c.Value <= 0:
+		zero = "the value"
+	case c.Lever <= 0:
+		zero = "the lever"
+	}
+	return CodeZeroPriority, zero + " is 0"
+}
+
+func (d *decision) candidate(c *arbitration.Candidate) nba.CandidateExplanation {
+	view := d.insights[c.Action.Index]
+	return nba.CandidateExplanation{
+		Action: c.Action.Name, Propensity: c.Propensity, ContextWeight: c.ContextWeight, Value: c.Value, Lever: c.Lever,
+		Priority: c.Priority, Model: c.Model, Features: view.features, WithheldAttributes: view.withheld,
+	}
+}
+
+// labels are the texts of ranks, made once.
+type labels struct{ firsts, nexts []string }
+
+// maxLabels is the largest number of candidates whose labels are ready made.
+const maxLabels = 256
+
+func newLabels() labels {
+	l := labels{firsts: make([]string, maxLabels+1), nexts: make([]string, maxLabels+1)}
+	for i := range l.firsts {
+		l.firsts[i], l.nexts[i] = firstLabel(i), nextLabel(i)
+	}
+	return l
+}
+
+func firstLabel(of int) string { return "highest priority of " + strconv.Itoa(of) }
+func nextLabel(of int) string  { return "next highest priority of " + strconv.Itoa(of) }
+
+func (l *labels) first(of int) string {
+	if of < len(l.firsts) {
+		return l.firsts[of]
+	}
+	return firstLabel(of)
+}
+
+func (l *labels) next(of int) string {
+	if of < len(l.nexts) {
+		return l.nexts[of]
+	}
+	return nextLabel(of)
+}

@@ -1,0 +1,159 @@
+package engine
+
+import (
+	"github.com/arbiterhq/arbiter/runtime/arbitration"
+	"github.com/arbiterhq/arbiter/runtime/catalog"
+	"github.com/arbiterhq/arbiter/runtime/expr"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// The codes of the reasons of propositions.
+const (
+	ReasonRankedFirst = "RANKED_FIRST"
+	ReasonRanked      = "RANKED"
+	ReasonFallback    = "FALLBACK"
+)
+
+// arbitrate gives every candidate its priority and ranks them.
+func (d *decision) arbitrate() {
+	for i := range d.candidates {
+		c := &d.candidates[i]
+		c.Lever = arbitration.Lever(c.Action.LeverPercent)
+		c.ContextWeight = d.contextWeight(c.Action)
+		c.Value, _ = d.value(c.Action)
+		c.HeldBack = c.Action == d.in.Catalog.Fallback
+		c.Prioritize()
+	}
+	arbitration.Rank(d.candidates)
+}
+
+// contextWeight is the product of the context weights whose condition is true.
+func (d *decision) contextWeight(a *catalog.Action) float64 {
+	weight := 1.0
+	for i := range a.Weights {
+		if d.evaluator.Verdict(a.Weights[i].When, a.Purpose.ID) == expr.True {
+			weight *= a.Weights[i].Weight
+		}
+	}
+	return weight
+}
+
+// value is what an action is worth for this subject; ok is false, and the value 0, where the
+// expression has no result between 0 and catalog.MaxValue.
+func (d *decision) value(a *catalog.Action) (value float64, ok bool) {
+	if a.Value.Program == nil {
+		return a.Value.Constant, true
+	}
+	value, ok = d.evaluator.Number(a.Value.Program, a.Purpose.ID)
+	if !ok || value < 0 || value > catalog.MaxValue {
+		return 0, false
+	}
+	return value, true
+}
+
+// propose fills the placements in the order of the request.
+func (d *decision) propose() {
+	for i, placement := range d.placements {
+		items := d.nextPlacement(placement)
+		var of int
+		d.positions, of = arbitration.Place(d.candidates, placement.ID, d.in.Request.Placements[i].Limit, d.positions[:0])
+		for rank, position := range d.positions {
+			c := &d.candidates[position]
+			item := proposition(c, placement, rank+1)
+			item.Reason = d.reason(c, rank, of)
+			items = append(items, item)
+		}
+		d.out.Propositions[i].Items = items
+	}
+}
+
+// nextPlacement adds an entry for a placement and gives its items, empty, with the memory of an
+// earlier decision.
+func (d *decision) nextPlacement(placement *catalog.Placement) []nba.Proposition {
+	n := len(d.out.Propositions)
+	var items []nba.Proposition
+	if n < cap(d.out.Propositions) {
+		d.out.Propositions = d.out.Propositions[:n+1]
+		items = d.out.Propositions[n].Items[:0]
+	} else {
+		d.out.Propositions = append(d.out.Propositions, nba.PlacementPropositions{})
+	}
+	if items == nil {
+		items = []nba.Proposition{}
+	}
+	d.out.Propositions[n] = nba.PlacementPropositions{Placement: placement.Name, Items: items}
+	return items
+}
+
+func proposition(c *arbitration.Candidate, placement *catalog.Placement, rank int) nba.Proposition {
+	a, treatment := c.Action, c.Action.Treatment(placement.ID)
+	return nba.Proposition{
+		Rank: rank, Action: a.Name, Label: a.Label, Issue: a.Issue, Group: a.Group, Treatment: treatment.Name, Offering: a.Offering,
+		Propensity: c.Propensity, ContextWeight: c.ContextWeight, Value: c.Value, Lever: c.Lever, Priority: c.Priority,
+		SelectionProbability: 1, Model: c.Model, Content: treatment.Content, ExpiresAt: a.To,
+	}
+}
+
+// reason tells why a candidate has its rank (from 0) among so many.
+func (d *decision) reason(c *arbitration.Candidate, rank, of int) nba.Reason {
+	reason := nba.Reason{Code: ReasonRanked, Label: d.engine.labels.next(of)}
+	if rank == 0 {
+		reason = nba.Reason{Code: ReasonRankedFirst, Label: d.engine.labels.first(of)}
+	}
+	if c.Doubt != arbitration.NoDoubt {
+		plugin := d.in.Catalog.Models[c.Action.Propensity.Model].Plugin
+		what := " abstained"
+		if c.Doubt == arbitration.Failed {
+			what = " failed"
+		}
+		reason.Label += "; starting propensity because model " + plugin + what
+	}
+	return reason
+}
+
+// fallBack proposes the fallback, which does not compete, in the first placement that got nothing and
+// has a treatment of it, unless the request excludes it.
+func (d *decision) fallBack() {
+	fallback := d.in.Catalog.Fallback
+	if fallback == nil || d.isExcluded(fallback) {
+		return
+	}
+	for i, placement := range d.placements {
+		entry := &d.out.Propositions[i]
+		if len(entry.Items) > 0 || fallback.Treatment(placement.ID) == nil {
+			continue
+		}
+		item := proposition(d.fallbackCandidate(fallback), placement, 1)
+		item.Reason = nba.Reason{Code: ReasonFallback, Label: "nothing else is left for this placement"}
+		if d.timedOut {
+			item.Reason.Label = "the deadline passed before the actions were ranked"
+		}
+		entry.Items = append(entry.Items, item)
+		return
+	}
+}
+
+// fallbackCandidate is the fallback as arbitration left it, or with what is known without it.
+func (d *decision) fallbackCandidate(fallback *catalog.Action) *arbitration.Candidate {
+	for i := range d.candidates {
+		if d.candidates[i].Action == fallback {
+			d.candidates[i].Placed = true
+			return &d.candidates[i]
+		}
+	}
+	c := arbitration.Candidate{Action: fallback, Propensity: fallback.Propensity.Starting, ContextWeight: 1,
+		Lever: arbitration.Lever(fallback.LeverPercent), Placed: true}
+	c.Value, _ = d.value(fallback)
+	c.Prioritize()
+	d.candidates = append(d.candidates, c)
+	return &d.candidates[len(d.candidates)-1]
+}
+
+func (d *decision) isExcluded(a *catalog.Action) bool {
+	for _, excluded := range d.excluded {
+		if excluded == a {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,377 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+	"golang.org/x/tools/txtar"
+
+	"github.com/arbiterhq/arbiter/runtime/catalog"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected parts of testdata")
+
+// testSubject is a subject made from text.
+type testSubject struct {
+	values  map[nba.AttributeID]nba.Value
+	granted nba.PurposeSet
+}
+
+func (s *testSubject) Ref() nba.SubjectRef     { return nba.SubjectRef{ID: "S-1", Type: nba.Subscriber} }
+func (s *testSubject) Version() uint64         { return 1 }
+func (s *testSubject) Granted() nba.PurposeSet { return s.granted }
+func (s *testSubject) Attribute(id nba.AttributeID) (nba.Value, bool) {
+	v, ok := s.values[id]
+	return v, ok
+}
+
+// testScorer gives scores by plugin and action; "*" stands for every other action. A plugin that is
+// missing fails.
+type testScorer map[string]map[string]float64
+
+func (s testScorer) Score(_ context.Context, call *ScoreCall) (*nba.ModelInfo, error) {
+	scores, ok := s[call.Model]
+	if !ok {
+		return nil, errors.New("no such model")
+	}
+	for i, candidate := range call.Candidates {
+		score, ok := scores[candidate.(*catalog.Action).Name]
+		if !ok {
+			score = scores["*"]
+		}
+		call.Out[i] = score
+	}
+	if call.Features != nil {
+		shared := map[string]float64{"tenure": 18}
+		for range call.Candidates {
+			call.Features.Rows = append(call.Features.Rows, shared)
+		}
+		call.Features.Withheld = []string{"income"}
+	}
+	return &nba.ModelInfo{Name: call.Model, Version: "1.0.0", Digest: "sha256:00"}, nil
+}
+
+// textCase is one question of a text file.
+type textCase struct {
+	Attributes map[string]string `yaml:"attributes"`
+	Consents   []string          `yaml:"consents"`
+	Channel    string            `yaml:"channel"`
+	Direction  nba.Direction     `yaml:"direction"`
+	Placements []placementText   `yaml:"placements"`
+	Contexts   map[string]string `yaml:"contexts"`
+	Excluded   []string          `yaml:"excluded"`
+	Now        time.Time         `yaml:"now"`
+	Scores     map[string]any    `yaml:"scores"`
+	Explain    nba.Explain       `yaml:"explain"`
+	Late       bool              `yaml:"late"`
+}
+
+type placementText struct {
+	ID    string `yaml:"id"`
+	Limit int    `yaml:"limit"`
+}
+
+// fixture is what the cases of one file share.
+type fixture struct {
+	dictionary *nba.Dictionary
+	document   []byte
+	catalog    *catalog.Catalog
+}
+
+func parseDictionary(t testing.TB, source []byte) *nba.Dictionary {
+	t.Helper()
+	var declarations []nba.AttributeDeclaration
+	for line := range strings.Lines(string(source)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		kind, ok := nba.ParseKind(fields[1])
+		if !ok {
+			t.Fatalf("bad attribute line %q", line)
+		}
+		declarations = append(declarations, nba.AttributeDeclaration{Name: fields[0], Type: kind, Purposes: fields[2:]})
+	}
+	d, _, err := nba.NewDictionary().Declare(declarations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func (f *fixture) subject(t testing.TB, c *textCase) *testSubject {
+	t.Helper()
+	s := &testSubject{values: map[nba.AttributeID]nba.Value{}}
+	for name, written := range c.Attributes {
+		a, ok := f.dictionary.Attribute(name)
+		if !ok {
+			t.Fatalf("no attribute %s", name)
+		}
+		value, err := nba.ParseValue(a.Type, written)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		s.values[a.ID] = value
+	}
+	for _, name := range c.Consents {
+		p, ok := f.dictionary.Purpose(name)
+		if !ok {
+			t.Fatalf("no purpose %s", name)
+		}
+		s.granted = s.granted.With(p.ID)
+	}
+	return s
+}
+
+func (c *textCase) scorer(t testing.TB) testScorer {
+	t.Helper()
+	number := func(v any) float64 {
+		switch v := v.(type) {
+		case float64:
+			return v
+		case int:
+			return float64(v)
+		default:
+			return math.NaN()
+		}
+	}
+	s := testScorer{}
+	for plugin, v := range c.Scores {
+		s[plugin] = map[string]float64{}
+		if byAction, ok := v.(map[string]any); ok {
+			for action, score := range byAction {
+				s[plugin][action] = number(score)
+			}
+			continue
+		}
+		if v == "fails" {
+			delete(s, plugin)
+			continue
+		}
+		s[plugin]["*"] = number(v)
+	}
+	return s
+}
+
+func (c *textCase) request() *nba.DecisionRequest {
+	req := &nba.DecisionRequest{
+		Subject: nba.SubjectRef{ID: "S-1"}, Channel: c.Channel, Direction: c.Direction, ExcludedActions: c.Excluded,
+		Options: nba.DecisionOptions{Explain: c.Explain},
+	}
+	for _, p := range c.Placements {
+		req.Placements = append(req.Placements, nba.PlacementRequest{ID: p.ID, Limit: p.Limit})
+	}
+	for key, value := range c.Contexts {
+		req.Contexts = append(req.Contexts, nba.ContextValue{Key: key, Value: value})
+	}
+	return req
+}
+
+// decide runs a case with a catalog and a level of explanation.
+func (f *fixture) decide(t testing.TB, c *textCase, cat *catalog.Catalog, explain nba.Explain) (*nba.Decision, error) {
+	t.Helper()
+	req := c.request()
+	req.Options.Explain = explain
+	if err := ValidateRequest(req, cat); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if c.Late {
+		cancel()
+	}
+	now := c.Now
+	if now.IsZero() {
+		now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	}
+	out := &nba.Decision{}
+	err := New(Options{}).Decide(ctx, Input{
+		Subject: f.subject(t, c), Dictionary: f.dictionary, Catalog: cat, CatalogVersion: 7, Scorer: c.scorer(t),
+		Request: req, DecisionID: "D-1", Now: now,
+	}, out)
+	return out, err
+}
+
+// render shows a decision as the text files have it.
+func render(d *nba.Decision, err error) string {
+	var b strings.Builder
+	if err != nil {
+		fmt.Fprintf(&b, "error %s %v\n", nba.CodeOf(err), err)
+		if e, ok := errors.AsType[*nba.Error](err); ok {
+			for _, detail := range e.Details {
+				fmt.Fprintf(&b, "  %s %s %s\n", detail.Pointer, detail.Code, detail.Detail)
+			}
+		}
+		return b.String()
+	}
+	if d.Degraded {
+		fmt.Fprintf(&b, "degraded %s\n", d.DegradedReason)
+	}
+	if d.Explanation != nil {
+		for _, s := range d.Explanation.Stages {
+			fmt.Fprintf(&b, "%s %d -> %d\n", s.Stage, s.In, s.Out)
+			for _, r := range s.Removed {
+				fmt.Fprintf(&b, "  - %s %s: %s\n", r.Action, r.Code, r.Label)
+			}
+		}
+		for _, c := range d.Explanation.Candidates {
+			fmt.Fprintf(&b, "candidate %s %v x %v x %v x %v = %.6g features %v withheld %v\n", c.Action, c.Propensity, c.ContextWeight,
+				c.Value, c.Lever, c.Priority, c.Features, c.WithheldAttributes)
+		}
+	}
+	b.WriteString(renderPropositions(d))
+	return b.String()
+}
+
+func renderPropositions(d *nba.Decision) string {
+	var b strings.Builder
+	for _, p := range d.Propositions {
+		fmt.Fprintf(&b, "%s:\n", p.Placement)
+		for _, i := range p.Items {
+			fmt.Fprintf(&b, "  %d %s [%s/%s] %s  P %.6g x C %.6g x V %.6g x L %.6g = %.6g  %s: %s", i.Rank, i.Action, i.Issue, i.Group, i.Treatment,
+				i.Propensity, i.ContextWeight, i.Value, i.Lever, i.Priority, i.Reason.Code, i.Reason.Label)
+			if i.Model != nil {
+				fmt.Fprintf(&b, "; scored by %s", i.Model.Name)
+			}
+			if i.ExpiresAt != nil {
+				fmt.Fprintf(&b, "; expires %s", i.ExpiresAt.Format(time.RFC3339))
+			}
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
+// reverseActions is the same document with its actions in the opposite order.
+func reverseActions(t testing.TB, document []byte) []byte {
+	t.Helper()
+	var root yaml.Node
+	if err := yaml.Unmarshal(document, &root); err != nil {
+		t.Fatal(err)
+	}
+	fields := root.Content[0].Content
+	for i := 0; i < len(fields); i += 2 {
+		if fields[i].Value == "actions" {
+			slices.Reverse(fields[i+1].Content)
+		}
+	}
+	reversed, err := yaml.Marshal(&root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reversed
+}
+
+func mustCompile(t testing.TB, document []byte, d *nba.Dictionary) *catalog.Catalog {
+	t.Helper()
+	c, err := catalog.Compile(document, "catalog.yaml", catalog.Env{Dictionary: d})
+	if err != nil {
+		if e, ok := errors.AsType[*nba.Error](err); ok {
+			for _, detail := range e.Details {
+				t.Logf("%s:%d:%d %s", detail.File, detail.Line, detail.Column, detail.Detail)
+			}
+		}
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestText runs the cases of testdata. Each file says why it exists, then has the parts attributes
+// (name, type, purposes), catalog.yaml, and for each question a part "case NAME" and what is
+// expected of it, "want NAME". Every case is also decided with the actions of the catalog in the
+// opposite order and with every level of explanation: neither may change it.
+func TestText(t *testing.T) {
+	files, err := filepath.Glob("testdata/*/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no cases", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(strings.TrimPrefix(file, "testdata/"), ".txt"), func(t *testing.T) { runTextFile(t, file) })
+	}
+}
+
+func runTextFile(t *testing.T, file string) {
+	archive, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(bytes.TrimSpace(archive.Comment)) == 0 {
+		t.Error("the file does not say why it exists")
+	}
+	f := &fixture{}
+	wants := map[string]string{}
+	var parts []txtar.File
+	for _, part := range archive.Files {
+		if name, ok := strings.CutPrefix(part.Name, "want "); ok {
+			wants[name] = string(part.Data)
+		}
+	}
+	for _, part := range archive.Files {
+		name, isCase := strings.CutPrefix(part.Name, "case ")
+		switch {
+		case part.Name == "attributes":
+			f.dictionary = parseDictionary(t, part.Data)
+		case part.Name == "catalog.yaml":
+			f.document = part.Data
+			f.catalog = mustCompile(t, part.Data, f.dictionary)
+		case isCase:
+			got := f.run(t, name, part.Data)
+			if diff := cmp.Diff(wants[name], got); diff != "" && !*update {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
+			parts = append(parts, part, txtar.File{Name: "want " + name, Data: []byte(got)})
+			continue
+		case strings.HasPrefix(part.Name, "want "):
+			continue
+		default:
+			t.Fatalf("unknown part %s", part.Name)
+		}
+		parts = append(parts, part)
+	}
+	if *update {
+		archive.Files = parts
+		if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (f *fixture) run(t *testing.T, name string, source []byte) string {
+	t.Helper()
+	c := &textCase{Explain: nba.ExplainReasons}
+	decoder := yaml.NewDecoder(bytes.NewReader(source))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(c); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	decision, err := f.decide(t, c, f.catalog, c.Explain)
+	if err != nil {
+		return render(nil, err)
+	}
+	reversed := mustCompile(t, reverseActions(t, f.document), f.dictionary)
+	for _, explain := range []nba.Explain{nba.ExplainNone, nba.ExplainReasons, nba.ExplainFull} {
+		for _, other := range []*catalog.Catalog{f.catalog, reversed} {
+			again, err := f.decide(t, c, other, explain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(decision.Propositions, again.Propositions); diff != "" {
+				t.Errorf("%s: the order of actions or the explanation changed the decision:\n%s", name, diff)
+			}
+		}
+	}
+	return render(decision, nil)
+}
