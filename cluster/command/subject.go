@@ -1,0 +1,154 @@
+package command
+
+import (
+	"encoding/binary"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+const (
+	flagIfVersion = 1 << 0
+	flagMerge     = 1 << 1
+	flagsKnown    = flagIfVersion | flagMerge
+)
+
+// Put stores a whole subject. Key is that of AppendSubjectKey, Record an encoded record whose
+// version does not matter: the state machine numbers versions.
+type Put struct {
+	Key    []byte
+	Record []byte
+	// IfVersion, when HasIf, must be the present version; 0 means that the subject must not exist.
+	IfVersion uint64
+	HasIf     bool
+	// Merge sets the attributes and consents of Record in a subject that exists and leaves its others.
+	Merge bool
+}
+
+// Append appends the operation to dst. It never fails.
+func (p *Put) Append(dst []byte) ([]byte, error) {
+	dst, at := beginOp(dst, SubjectPut)
+	dst = appendGuard(dst, p.HasIf, p.IfVersion, p.Merge)
+	dst = append(dst, p.Key...)
+	return endOp(append(dst, p.Record...), at), nil
+}
+
+// Size is at least the bytes Append will append.
+func (p *Put) Size() int { return opHeadBytes + 9 + len(p.Key) + len(p.Record) }
+
+// Decode reads the body of a SubjectPut. Whether Record is a record is for the caller to see.
+func (p *Put) Decode(body []byte) error {
+	r := reader{rest: body}
+	p.HasIf, p.IfVersion, p.Merge = r.guard()
+	p.Key = r.subject()
+	p.Record = r.rest
+	return r.err()
+}
+
+// Patch changes part of a subject that exists.
+type Patch struct {
+	Key []byte
+	// Set is an encoded record with the attributes to set; its consents do not matter.
+	Set []byte
+	// Unset are the ids to remove, ascending.
+	Unset                []nba.AttributeID
+	Grant, Refuse, Clear nba.PurposeSet
+	IfVersion            uint64
+	HasIf                bool
+}
+
+// Append appends the operation to dst. It never fails.
+func (p *Patch) Append(dst []byte) ([]byte, error) {
+	dst, at := beginOp(dst, SubjectPatch)
+	dst = appendGuard(dst, p.HasIf, p.IfVersion, false)
+	dst = append(dst, p.Key...)
+	for _, set := range [...]nba.PurposeSet{p.Grant, p.Refuse, p.Clear} {
+		dst = binary.AppendUvarint(dst, uint64(set))
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(p.Unset)))
+	for _, id := range p.Unset {
+		dst = binary.LittleEndian.AppendUint16(dst, uint16(id))
+	}
+	return endOp(append(dst, p.Set...), at), nil
+}
+
+// Decode reads the body of a SubjectPatch. It reuses Unset.
+func (p *Patch) Decode(body []byte) error {
+	r := reader{rest: body}
+	p.HasIf, p.IfVersion, _ = r.guard()
+	p.Key = r.subject()
+	p.Grant, p.Refuse, p.Clear = nba.PurposeSet(r.uvarint()), nba.PurposeSet(r.uvarint()), nba.PurposeSet(r.uvarint())
+	n := r.uvarint()
+	if n > nba.MaxAttributes {
+		return ErrMalformed
+	}
+	ids := r.take(2 * int(n))
+	p.Unset = p.Unset[:0]
+	for i := 0; i+1 < len(ids); i += 2 {
+		id := nba.AttributeID(binary.LittleEndian.Uint16(ids[i:]))
+		if len(p.Unset) > 0 && id <= p.Unset[len(p.Unset)-1] {
+			return ErrMalformed
+		}
+		p.Unset = append(p.Unset, id)
+	}
+	p.Set = r.rest
+	return r.err()
+}
+
+// Delete erases a subject with its history and its decision records.
+type Delete struct {
+	Key       []byte
+	IfVersion uint64
+	HasIf     bool
+}
+
+// Append appends the operation to dst. It never fails.
+func (d *Delete) Append(dst []byte) ([]byte, error) {
+	dst, at := beginOp(dst, SubjectDelete)
+	dst = appendGuard(dst, d.HasIf, d.IfVersion, false)
+	return endOp(append(dst, d.Key...), at), nil
+}
+
+// Decode reads the body of a SubjectDelete.
+func (d *Delete) Decode(body []byte) error {
+	r := reader{rest: body}
+	d.HasIf, d.IfVersion, _ = r.guard()
+	d.Key = r.subject()
+	return r.end()
+}
+
+func appendGuard(dst []byte, hasIf bool, ifVersion uint64, merge bool) []byte {
+	flags := byte(0)
+	if merge {
+		flags |= flagMerge
+	}
+	if !hasIf {
+		return append(dst, flags)
+	}
+	return binary.LittleEndian.AppendUint64(append(dst, flags|flagIfVersion), ifVersion)
+}
+
+func (r *reader) guard() (hasIf bool, ifVersion uint64, merge bool) {
+	flags := r.u8()
+	if flags&^flagsKnown != 0 {
+		r.bad = true
+	}
+	if hasIf = flags&flagIfVersion != 0; hasIf {
+		ifVersion = r.u64()
+	}
+	return hasIf, ifVersion, flags&flagMerge != 0
+}
+
+func (r *reader) err() error {
+	if r.bad {
+		return ErrMalformed
+	}
+	return nil
+}
+
+// end is err for a body that has no more fields.
+func (r *reader) end() error {
+	if len(r.rest) != 0 {
+		return ErrMalformed
+	}
+	return r.err()
+}

@@ -1,0 +1,278 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/arbiterhq/arbiter/cluster/command"
+	"github.com/arbiterhq/arbiter/cluster/store"
+	"github.com/arbiterhq/arbiter/plugins/registry"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// ControlState is what the control group agreed on, as of one log index. It is immutable.
+type ControlState struct {
+	Index      uint64
+	Dictionary *nba.Dictionary
+	Catalog    CatalogState
+	Plugins    *registry.State
+}
+
+// CatalogState tells which catalog documents there are. Zero numbers mean none.
+type CatalogState struct {
+	// Head is the version of the newest document, Active that of the active one.
+	Head, Active uint64
+	// CatalogVersion is the index of the entry that activated the active document.
+	CatalogVersion uint64
+	// Versions are all documents, oldest first.
+	Versions []nba.CatalogVersion
+}
+
+// Version looks a document up by its version.
+func (c *CatalogState) Version(version uint64) (nba.CatalogVersion, bool) {
+	for _, v := range c.Versions {
+		if v.Version == version {
+			return v, true
+		}
+	}
+	return nba.CatalogVersion{}, false
+}
+
+// Control is the state machine of the control group.
+//
+//	control   "dictionary", "catalog", "plugins" -> JSON
+//	catalogs  version, big endian                -> document
+//
+// ApplyBatch, Apply, Snapshot and Restore are for raft; the rest is safe for concurrent use.
+type Control struct {
+	machine
+	state   atomic.Pointer[ControlState]
+	onApply func(*ControlState)
+
+	// Used within one batch.
+	next  *ControlState
+	dirty [partEnd]bool
+}
+
+// The parts of the control state, each stored under its name.
+const (
+	partDictionary = iota
+	partCatalog
+	partPlugins
+	partEnd
+)
+
+var partKeys = [...][]byte{[]byte("dictionary"), []byte("catalog"), []byte("plugins")}
+
+type storedDictionary struct {
+	Purposes   []nba.Purpose   `json:"purposes"`
+	Attributes []nba.Attribute `json:"attributes"`
+}
+
+type storedCatalog struct {
+	Head           uint64               `json:"head"`
+	Active         uint64               `json:"active"`
+	CatalogVersion uint64               `json:"catalogVersion"`
+	Versions       []nba.CatalogVersion `json:"versions"`
+}
+
+// NewControl is the control state machine over s. onApply, if not nil, is called with every new
+// state after its commit, in order, by the goroutine that applies.
+func NewControl(s *store.Store, onApply func(*ControlState)) (*Control, error) {
+	c := &Control{onApply: onApply}
+	c.machine = machine{store: s, apply: c.applyOp, reload: c.load, begin: c.beginBatch, finish: c.finishBatch, commit: c.commitBatch}
+	if err := c.open(); err != nil {
+		return nil, fmt.Errorf("opening the control state: %w", err)
+	}
+	return c, nil
+}
+
+// State is the state as of the last batch.
+func (c *Control) State() *ControlState { return c.state.Load() }
+
+// Document is the text of a stored catalog document; ok is false if there is none of this version.
+func (c *Control) Document(version uint64) (document []byte, ok bool, err error) {
+	r, err := c.store.Acquire()
+	if err != nil {
+		return nil, false, err
+	}
+	defer r.Release()
+	stored := r.Get(store.Catalogs, catalogKey(version))
+	return slices.Clone(stored), stored != nil, nil
+}
+
+func catalogKey(version uint64) []byte { return binary.BigEndian.AppendUint64(nil, version) }
+
+func (c *Control) load() error {
+	r, err := c.store.Acquire()
+	if err != nil {
+		return err
+	}
+	defer r.Release()
+	state := &ControlState{Index: c.Position().Index, Dictionary: nba.NewDictionary(), Plugins: &registry.State{}}
+	if raw := r.Get(store.Control, partKeys[partDictionary]); raw != nil {
+		var d storedDictionary
+		if err := json.Unmarshal(raw, &d); err != nil {
+			return fmt.Errorf("reading the dictionary: %w", err)
+		}
+		if state.Dictionary, err = nba.RestoreDictionary(d.Purposes, d.Attributes); err != nil {
+			return fmt.Errorf("reading the dictionary: %w", err)
+		}
+	}
+	if raw := r.Get(store.Control, partKeys[partCatalog]); raw != nil {
+		var stored storedCatalog
+		if err := json.Unmarshal(raw, &stored); err != nil {
+			return fmt.Errorf("reading the catalog versions: %w", err)
+		}
+		state.Catalog = CatalogState(stored)
+	}
+	if raw := r.Get(store.Control, partKeys[partPlugins]); raw != nil {
+		if state.Plugins, err = registry.Parse(raw); err != nil {
+			return err
+		}
+	}
+	c.state.Store(state)
+	return nil
+}
+
+func (c *Control) beginBatch() {
+	next := *c.state.Load()
+	next.Catalog.Versions = slices.Clone(next.Catalog.Versions)
+	c.next, c.dirty = &next, [partEnd]bool{}
+}
+
+func (c *Control) finishBatch(tx *store.Tx) error {
+	parts := [partEnd]any{
+		storedDictionary{Purposes: c.next.Dictionary.Purposes(), Attributes: c.next.Dictionary.Attributes()},
+		storedCatalog(c.next.Catalog),
+		c.next.Plugins,
+	}
+	for i, part := range parts {
+		if !c.dirty[i] {
+			continue
+		}
+		raw, err := json.Marshal(part)
+		if err != nil {
+			return fmt.Errorf("encoding the %s: %w", partKeys[i], err)
+		}
+		if err := tx.Put(store.Control, partKeys[i], raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Control) commitBatch() {
+	c.next.Index = c.Position().Index
+	c.state.Store(c.next)
+}
+
+// Announce calls onApply with the state of the last batch. Whoever calls ApplyBatch calls it after.
+func (c *Control) Announce() {
+	if c.onApply != nil {
+		c.onApply(c.State())
+	}
+}
+
+func (c *Control) applyOp(tx *store.Tx, at At, op command.Op) (Result, error) {
+	if op.Version != 1 {
+		return Result{}, unknownKind(op)
+	}
+	switch op.Kind {
+	case command.AttributesDeclared:
+		return c.declare(op.Body)
+	case command.CatalogStored:
+		return c.storeCatalog(tx, at, op.Body)
+	case command.CatalogActivated:
+		return c.activateCatalog(at, op.Body)
+	case command.PluginStaged:
+		return c.stagePlugin(at, op.Body)
+	case command.PluginActivated:
+		return c.activatePlugin(at, op.Body)
+	default:
+		return Result{}, unknownKind(op)
+	}
+}
+
+func (c *Control) declare(body []byte) (Result, error) {
+	var op command.DeclareAttributes
+	if err := command.DecodeControl(body, &op); err != nil {
+		return Result{}, err
+	}
+	next, changed, err := c.next.Dictionary.Declare(op.Attributes)
+	if err != nil {
+		return Result{Err: err}, nil
+	}
+	if changed {
+		c.next.Dictionary, c.dirty[partDictionary] = next, true
+	}
+	return Result{Value: next}, nil
+}
+
+// storeCatalog is idempotent: the document that is the newest already is not stored again.
+func (c *Control) storeCatalog(tx *store.Tx, at At, body []byte) (Result, error) {
+	var op command.StoreCatalog
+	if err := command.DecodeControl(body, &op); err != nil {
+		return Result{}, err
+	}
+	catalog := &c.next.Catalog
+	if op.IfHead != nil && *op.IfHead != catalog.Head {
+		return refuse(headMoved(*op.IfHead, catalog.Head))
+	}
+	if head, ok := catalog.Version(catalog.Head); ok && head.Digest == op.Digest {
+		return Result{Version: head.Version, Value: head, Duplicate: true}, nil
+	}
+	if catalog.Head == at.Index {
+		return refuse(nba.Errorf(nba.CodeConflict, "another catalog document was stored at the same time: read it and repeat the change"))
+	}
+	stored := nba.CatalogVersion{Version: at.Index, Name: op.Name, Digest: op.Digest, State: nba.StateStaged, StoredAt: atTime(at)}
+	catalog.Head = at.Index
+	catalog.Versions = append(catalog.Versions, stored)
+	c.dirty[partCatalog] = true
+	return Result{Version: at.Index, Value: stored, Created: true}, tx.Put(store.Catalogs, catalogKey(at.Index), op.Document)
+}
+
+func headMoved(want, head uint64) *nba.Error {
+	switch {
+	case head == 0:
+		return nba.Errorf(nba.CodePrecondition, "no catalog document is stored yet: leave If-Match out")
+	case want == 0:
+		return nba.Errorf(nba.CodePrecondition, "a catalog document is stored already, version %d: read it and repeat the change", head)
+	default:
+		return nba.Errorf(nba.CodePrecondition, "the newest catalog document is version %d, not %d: read it and repeat the change", head, want)
+	}
+}
+
+// activateCatalog is idempotent: the active document stays active under its catalogVersion.
+func (c *Control) activateCatalog(at At, body []byte) (Result, error) {
+	var op command.ActivateCatalog
+	if err := command.DecodeControl(body, &op); err != nil {
+		return Result{}, err
+	}
+	catalog := &c.next.Catalog
+	i := slices.IndexFunc(catalog.Versions, func(v nba.CatalogVersion) bool { return v.Version == op.Version })
+	if i < 0 {
+		return refuse(nba.Errorf(nba.CodeCatalogUnknown, "no catalog document has this version: GET /v1/catalog/versions lists them"))
+	}
+	if catalog.Active == op.Version {
+		return Result{Version: catalog.CatalogVersion, Value: catalog.Versions[i], Duplicate: true}, nil
+	}
+	for j := range catalog.Versions {
+		if catalog.Versions[j].State == nba.StateActive {
+			catalog.Versions[j].State = nba.StateRetired
+		}
+	}
+	now := atTime(at)
+	v := &catalog.Versions[i]
+	v.State, v.CatalogVersion, v.ActivatedAt = nba.StateActive, at.Index, &now
+	catalog.Active, catalog.CatalogVersion = op.Version, at.Index
+	c.dirty[partCatalog] = true
+	return Result{Version: at.Index, Value: *v, Created: true}, nil
+}
+
+// atTime is the time the proposer stamped.
+func atTime(at At) time.Time { return time.UnixMilli(at.ProposedMS).UTC() }

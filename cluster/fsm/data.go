@@ -1,0 +1,297 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/arbiterhq/arbiter/cluster/command"
+	"github.com/arbiterhq/arbiter/cluster/store"
+	"github.com/arbiterhq/arbiter/cluster/store/record"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// Data is the state machine of a data group: subjects, the decisions made for them, and their
+// interaction history.
+//
+//	subjects   subject key                                              -> record
+//	decisions  ULID                                                     -> decision entry
+//	history    subject key, ms, ULID, historyDecision                   -> nothing
+//	history    subject key, ms, ULID, historyResponse, position, outcome -> response record
+//
+// ApplyBatch, Apply, Snapshot and Restore are for raft; the rest is safe for concurrent use.
+type Data struct {
+	machine
+	subjects atomic.Int64 // as of the last batch
+
+	// Used within one batch.
+	count int64
+	arena arena
+	old   record.Record
+	set   record.Record
+	patch command.Patch
+	key   []byte
+}
+
+var keySubjects = []byte("subjects")
+
+// NewData is the data state machine over s.
+func NewData(s *store.Store) (*Data, error) {
+	d := &Data{}
+	d.machine = machine{store: s, apply: d.applyOp, reload: d.reloadCount, begin: d.beginBatch, finish: d.finishBatch, commit: d.commitBatch}
+	if err := d.open(); err != nil {
+		return nil, fmt.Errorf("opening the data state: %w", err)
+	}
+	return d, nil
+}
+
+// Subjects is the number of subjects.
+func (d *Data) Subjects() int64 { return d.subjects.Load() }
+
+func (d *Data) reloadCount() error {
+	r, err := d.store.Acquire()
+	if err != nil {
+		return err
+	}
+	defer r.Release()
+	if v := r.Get(store.Meta, keySubjects); len(v) == 8 {
+		d.subjects.Store(int64(binary.LittleEndian.Uint64(v)))
+	} else {
+		d.subjects.Store(0)
+	}
+	return nil
+}
+
+func (d *Data) beginBatch() {
+	d.count = d.subjects.Load()
+	d.arena.reset()
+}
+
+func (d *Data) finishBatch(tx *store.Tx) error {
+	if d.count == d.subjects.Load() {
+		return nil
+	}
+	return tx.Put(store.Meta, keySubjects, binary.LittleEndian.AppendUint64(nil, uint64(d.count)))
+}
+
+func (d *Data) commitBatch() { d.subjects.Store(d.count) }
+
+func (d *Data) applyOp(tx *store.Tx, at At, op command.Op) (Result, error) {
+	if op.Version != 1 {
+		return Result{}, unknownKind(op)
+	}
+	switch op.Kind {
+	case command.SubjectPut:
+		return d.put(tx, op.Body)
+	case command.SubjectPatch:
+		return d.patchSubject(tx, op.Body)
+	case command.SubjectDelete:
+		return d.delete(tx, op.Body)
+	case command.DecisionRecorded:
+		return d.recordDecision(tx, op.Body)
+	case command.ResponseRecorded:
+		return d.recordResponse(tx, op.Body)
+	default:
+		return Result{}, unknownKind(op)
+	}
+}
+
+func refuse(err *nba.Error) (Result, error) { return Result{Err: err}, nil }
+
+func corruptSubject() error { return errors.New("a stored subject is corrupt") }
+
+// guard checks the condition of a write. present is 0 for a subject that does not exist.
+func guard(hasIf bool, want, present uint64) *nba.Error {
+	if !hasIf || want == present {
+		return nil
+	}
+	if present == 0 {
+		return nba.Errorf(nba.CodePrecondition, "the subject does not exist: leave If-Match out to create it")
+	}
+	if want == 0 {
+		return nba.Errorf(nba.CodePrecondition, "the subject exists at version %d: send that version to replace it", present)
+	}
+	return nba.Errorf(nba.CodePrecondition, "the subject is at version %d, not %d: read it again and repeat the change", present, want)
+}
+
+func (d *Data) put(tx *store.Tx, body []byte) (Result, error) {
+	var p command.Put
+	if err := p.Decode(body); err != nil {
+		return Result{}, err
+	}
+	if d.set.Reset(nba.SubjectRef{}, p.Record) != nil {
+		return refuse(nba.Errorf(nba.CodeInvalid, "the subject record is not well-formed"))
+	}
+	stored := tx.Get(store.Subjects, p.Key)
+	if stored != nil && d.old.Reset(nba.SubjectRef{}, stored) != nil {
+		return Result{}, corruptSubject()
+	}
+	present := uint64(0)
+	if stored != nil {
+		present = d.old.Version()
+	}
+	if err := guard(p.HasIf, p.IfVersion, present); err != nil {
+		return refuse(err)
+	}
+	var value []byte
+	if p.Merge && stored != nil {
+		change := record.Change{Set: &d.set, Grant: d.set.Granted(), Refuse: d.set.Refused()}
+		merged, err := record.AppendMerge(d.arena.room(len(stored)+len(p.Record)), &d.old, change)
+		if err != nil {
+			return refuse(tooLarge())
+		}
+		value = d.arena.keep(merged)
+	} else {
+		value = d.arena.keep(append(d.arena.room(len(p.Record)), p.Record...))
+	}
+	record.SetVersion(value, present+1)
+	if err := tx.Put(store.Subjects, p.Key, value); err != nil {
+		return Result{}, err
+	}
+	if stored == nil {
+		d.count++
+	}
+	return Result{Version: present + 1, Created: stored == nil}, nil
+}
+
+func tooLarge() *nba.Error {
+	return nba.Errorf(nba.CodeTooLarge, "the attributes of the subject would take more than %d bytes or %d attributes: remove some first",
+		record.MaxDataBytes, record.MaxAttributes)
+}
+
+func unknownSubject() *nba.Error {
+	return nba.Errorf(nba.CodeSubjectUnknown, "no such subject: store it first with PUT /v1/subjects or an import")
+}
+
+func (d *Data) patchSubject(tx *store.Tx, body []byte) (Result, error) {
+	p := &d.patch
+	if err := p.Decode(body); err != nil {
+		return Result{}, err
+	}
+	if d.set.Reset(nba.SubjectRef{}, p.Set) != nil {
+		return refuse(nba.Errorf(nba.CodeInvalid, "the subject record is not well-formed"))
+	}
+	stored := tx.Get(store.Subjects, p.Key)
+	if stored == nil {
+		return refuse(unknownSubject())
+	}
+	if d.old.Reset(nba.SubjectRef{}, stored) != nil {
+		return Result{}, corruptSubject()
+	}
+	present := d.old.Version()
+	if err := guard(p.HasIf, p.IfVersion, present); err != nil {
+		return refuse(err)
+	}
+	merged, err := record.AppendMerge(d.arena.room(len(stored)+len(p.Set)+16), &d.old, record.Change{
+		Set: &d.set, Unset: p.Unset, Grant: p.Grant, Refuse: p.Refuse, Clear: p.Clear,
+	})
+	if err != nil {
+		return refuse(tooLarge())
+	}
+	value := d.arena.keep(merged)
+	record.SetVersion(value, present+1)
+	return Result{Version: present + 1}, tx.Put(store.Subjects, p.Key, value)
+}
+
+func (d *Data) delete(tx *store.Tx, body []byte) (Result, error) {
+	var p command.Delete
+	if err := p.Decode(body); err != nil {
+		return Result{}, err
+	}
+	stored := tx.Get(store.Subjects, p.Key)
+	if stored == nil {
+		return refuse(unknownSubject())
+	}
+	if d.old.Reset(nba.SubjectRef{}, stored) != nil {
+		return Result{}, corruptSubject()
+	}
+	if err := guard(p.HasIf, p.IfVersion, d.old.Version()); err != nil {
+		return refuse(err)
+	}
+	if err := d.deleteHistory(tx, p.Key); err != nil {
+		return Result{}, err
+	}
+	d.count--
+	return Result{Version: d.old.Version()}, tx.Delete(store.Subjects, p.Key)
+}
+
+// deleteHistory erases the history of a subject and the decisions in it.
+func (d *Data) deleteHistory(tx *store.Tx, subjectKey []byte) error {
+	var keys [][]byte
+	tx.Scan(store.History, subjectKey, func(key, _ []byte) bool {
+		keys = append(keys, slices.Clone(key))
+		return true
+	})
+	for _, key := range keys {
+		if h, ok := ParseHistoryKey(key, len(subjectKey)); ok && h.Kind == HistoryDecision {
+			if err := tx.Delete(store.Decisions, h.Decision[:]); err != nil {
+				return err
+			}
+		}
+		if err := tx.Delete(store.History, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Data) recordDecision(tx *store.Tx, body []byte) (Result, error) {
+	var p command.Recorded
+	if err := p.Decode(body); err != nil {
+		return Result{}, err
+	}
+	if tx.Get(store.Subjects, p.Key) == nil {
+		return refuse(unknownSubject())
+	}
+	if stored := tx.Get(store.Decisions, p.ID[:]); stored != nil {
+		if e, err := OpenDecisionEntry(stored); err != nil {
+			return Result{}, err
+		} else if string(e.Key) != string(p.Key) {
+			return refuse(nba.Errorf(nba.CodeConflict, "the decision id is already in use"))
+		}
+		return Result{Duplicate: true}, nil
+	}
+	value := d.arena.keep(appendDecisionEntry(d.arena.room(len(p.Key)+p.Propositions+len(p.Record)+8), &p))
+	if err := tx.Put(store.Decisions, p.ID[:], value); err != nil {
+		return Result{}, err
+	}
+	d.key = AppendHistoryKey(d.key[:0], p.Key, HistoryKey{TimeMS: p.TimeMS, Decision: p.ID, Kind: HistoryDecision})
+	return Result{}, tx.Put(store.History, d.key, nil)
+}
+
+func (d *Data) recordResponse(tx *store.Tx, body []byte) (Result, error) {
+	var p command.Responded
+	if err := p.Decode(body); err != nil {
+		return Result{}, err
+	}
+	stored := tx.Get(store.Decisions, p.ID[:])
+	if stored == nil {
+		return refuse(nba.Errorf(nba.CodeDecisionUnknown, "no such decision: it was simulated, or its subject was deleted"))
+	}
+	entry, err := OpenDecisionEntry(stored)
+	if err != nil {
+		return Result{}, err
+	}
+	position, err := entry.find(p.Action)
+	if err != nil {
+		return Result{}, err
+	}
+	if position < 0 {
+		return refuse(nba.Errorf(nba.CodeActionUnknown, "the decision did not propose this action"))
+	}
+	bit := byte(1) << p.Outcome
+	if entry.Outcomes[position]&bit != 0 {
+		return Result{Duplicate: true}, nil
+	}
+	value := d.arena.keep(append(d.arena.room(len(stored)), stored...))
+	value[entry.outcomesAt+position] |= bit
+	if err := tx.Put(store.Decisions, p.ID[:], value); err != nil {
+		return Result{}, err
+	}
+	d.key = AppendHistoryKey(d.key[:0], entry.Key, HistoryKey{
+		TimeMS: p.TimeMS, Decision: p.ID, Kind: HistoryResponse, Position: uint16(position), Outcome: p.Outcome,
+	})
+	return Result{}, tx.Put(store.History, d.key, d.arena.keep(append(d.arena.room(len(p.Record)), p.Record...)))
+}

@@ -1,0 +1,236 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/arbiterhq/arbiter/cluster/command"
+	"github.com/arbiterhq/arbiter/cluster/store"
+)
+
+// Result answers one operation. Err is an *nba.Error: the operation was refused and changed nothing.
+type Result struct {
+	Err     error
+	Version uint64
+	// Created is true when the subject did not exist before.
+	Created bool
+	// Duplicate is true when the same decision or response was already recorded.
+	Duplicate bool
+	// Value is what a control operation gives: *nba.Dictionary, nba.CatalogVersion, nba.PluginVersion.
+	Value any
+}
+
+// Results are the answers to the operations of one log entry, in their order. ApplyBatch gives one
+// Results for each entry, or an error when the machine has stopped.
+type Results []Result
+
+// ErrStopped is returned for every entry after the machine failed to apply one. What is wrong is
+// wrapped; a restart continues after the last entry that was applied.
+var ErrStopped = errors.New("state machine stopped")
+
+var (
+	keyApplied       = []byte("applied")
+	keyConfiguration = []byte("configuration")
+)
+
+// Position is where in the log a machine stands.
+type Position struct {
+	Index, Term uint64
+	// Configuration is the newest voter configuration at or before Index, as raft encoded it, and
+	// ConfigurationIndex where it stood in the log. Empty before the first.
+	Configuration      []byte
+	ConfigurationIndex uint64
+}
+
+// machine is what both state machines share. apply answers one operation within the transaction of
+// the batch; reload reads what the machine holds in memory, after opening and after a restore.
+type machine struct {
+	store    *store.Store
+	apply    func(tx *store.Tx, at At, op command.Op) (Result, error)
+	reload   func() error
+	begin    func()                // before the first entry of a batch
+	finish   func(*store.Tx) error // after the last, within the transaction
+	commit   func()                // after the transaction
+	position atomic.Pointer[Position]
+	failed   atomic.Pointer[error]
+}
+
+// At tells an operation its place and its time.
+type At struct {
+	Index      uint64
+	ProposedMS int64
+}
+
+// open reads the position. It is for the constructors.
+func (m *machine) open() error {
+	position, err := readPosition(m.store)
+	if err != nil {
+		return err
+	}
+	m.position.Store(position)
+	return m.reload()
+}
+
+func readPosition(s *store.Store) (*Position, error) {
+	r, err := s.Acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Release()
+	p := &Position{}
+	if v := r.Get(store.Meta, keyApplied); len(v) == 16 {
+		p.Index, p.Term = binary.LittleEndian.Uint64(v), binary.LittleEndian.Uint64(v[8:])
+	} else if v != nil {
+		return nil, fmt.Errorf("the store's log position is damaged")
+	}
+	if v := r.Get(store.Meta, keyConfiguration); len(v) >= 8 {
+		p.ConfigurationIndex = binary.LittleEndian.Uint64(v)
+		p.Configuration = append([]byte(nil), v[8:]...)
+	}
+	return p, nil
+}
+
+// Position is where the machine stands. It is safe for concurrent use.
+func (m *machine) Position() Position { return *m.position.Load() }
+
+// Err is nil while the machine applies entries, and afterwards why it stopped.
+func (m *machine) Err() error {
+	if err := m.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Store is the store the machine writes.
+func (m *machine) Store() *store.Store { return m.store }
+
+// Apply implements raft.FSM.
+func (m *machine) Apply(entry *raft.Log) any { return m.ApplyBatch([]*raft.Log{entry})[0] }
+
+// ApplyBatch implements raft.BatchingFSM. Entries that the store holds already are skipped.
+func (m *machine) ApplyBatch(entries []*raft.Log) []any {
+	answers := make([]any, len(entries))
+	if err := m.Err(); err != nil {
+		return fill(answers, err)
+	}
+	position := *m.position.Load()
+	m.begin()
+	err := m.store.Update(func(tx *store.Tx) error {
+		for i, entry := range entries {
+			if entry.Index <= position.Index {
+				answers[i] = Results(nil)
+				continue
+			}
+			var err error
+			switch entry.Type {
+			case raft.LogCommand:
+				answers[i], err = m.applyEntry(tx, entry)
+			case raft.LogConfiguration:
+				position.Configuration, position.ConfigurationIndex = entry.Data, entry.Index
+				err = putConfiguration(tx, &position)
+			}
+			if err != nil {
+				return fmt.Errorf("entry %d: %w", entry.Index, err)
+			}
+			position.Index, position.Term = entry.Index, entry.Term
+		}
+		if err := m.finish(tx); err != nil {
+			return err
+		}
+		return putApplied(tx, &position)
+	})
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrStopped, err)
+		m.failed.Store(&err)
+		return fill(answers, err)
+	}
+	m.position.Store(&position)
+	m.commit()
+	return answers
+}
+
+func fill(answers []any, err error) []any {
+	for i := range answers {
+		answers[i] = err
+	}
+	return answers
+}
+
+func (m *machine) applyEntry(tx *store.Tx, entry *raft.Log) (Results, error) {
+	e, err := command.Open(entry.Data)
+	if err != nil {
+		return nil, err
+	}
+	at := At{Index: entry.Index, ProposedMS: e.ProposedMS()}
+	results := make(Results, 0, e.Len())
+	for {
+		op, ok := e.Next()
+		if !ok {
+			return results, nil
+		}
+		result, err := m.apply(tx, at, op)
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, result)
+	}
+}
+
+func putApplied(tx *store.Tx, p *Position) error {
+	v := binary.LittleEndian.AppendUint64(make([]byte, 0, 16), p.Index)
+	return tx.Put(store.Meta, keyApplied, binary.LittleEndian.AppendUint64(v, p.Term))
+}
+
+func putConfiguration(tx *store.Tx, p *Position) error {
+	v := binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(p.Configuration)), p.ConfigurationIndex)
+	return tx.Put(store.Meta, keyConfiguration, append(v, p.Configuration...))
+}
+
+// Snapshot implements raft.FSM. It is quick: the state is streamed later, from a read transaction.
+func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
+	if err := m.Err(); err != nil {
+		return nil, err
+	}
+	s, err := m.store.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return snapshot{s}, nil
+}
+
+// Restore implements raft.FSM.
+func (m *machine) Restore(from io.ReadCloser) error {
+	if err := m.store.Restore(from); err != nil {
+		return err
+	}
+	return m.open()
+}
+
+type snapshot struct{ *store.Snapshot }
+
+// Persist implements raft.FSMSnapshot.
+func (s snapshot) Persist(sink raft.SnapshotSink) error {
+	if _, err := s.WriteTo(sink); err != nil {
+		return errors.Join(err, sink.Cancel())
+	}
+	return sink.Close()
+}
+
+// unknownKind stops the machine: an operation it does not know would be applied elsewhere.
+func unknownKind(op command.Op) error {
+	return fmt.Errorf("operation %d version %d: %w", op.Kind, op.Version, command.ErrTooNew)
+}
+
+// StateBytes is the size of the state on disk, 0 if that cannot be told.
+func (m *machine) StateBytes() int64 {
+	size, err := m.store.Size()
+	if err != nil {
+		return 0
+	}
+	return size
+}

@@ -1,0 +1,132 @@
+package raftgroup
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/arbiterhq/arbiter/cluster/fsm"
+)
+
+// Machine is the state machine of a group: *fsm.Data or *fsm.Control. Raft calls it from one
+// goroutine.
+type Machine interface {
+	raft.BatchingFSM
+	// Position is where the machine stands in the log.
+	Position() fsm.Position
+	// StateBytes is about the size of its state on disk.
+	StateBytes() int64
+	// Err tells why the machine stopped.
+	Err() error
+}
+
+// Transport carries the messages of one group between its voters.
+type Transport = raft.Transport
+
+// Config describes one group.
+type Config struct {
+	// Name is that of the group in logs and metrics, such as "data-00".
+	Name string
+	// Dir holds the log (wal) and the snapshots of the group. It exists.
+	Dir string
+	// NodeID names this voter for good.
+	NodeID string
+	// Transport reaches the other voters. nil is a transport within the process, for one voter.
+	Transport Transport
+	Options   Options
+	Metrics   *Metrics     // nil: none
+	Logger    *slog.Logger // nil: slog.Default
+}
+
+// Options tune a group.
+type Options struct {
+	// MaxQueue bounds the operations that wait to be packed; one more is refused as overloaded.
+	MaxQueue int
+	// MaxEntryOps and MaxEntryBytes bound the entries that concurrent operations are packed into.
+	MaxEntryOps   int
+	MaxEntryBytes int
+	// MaxInFlight bounds the entries that are proposed and not yet applied.
+	MaxInFlight int
+	// MaxBulkInFlight bounds the same for the entries of imports.
+	MaxBulkInFlight int
+	// SnapshotEntries and SnapshotBytes tell how much log may gather before a snapshot lets it be
+	// truncated. With a state larger than SnapshotBytes, its size is the limit: the work of
+	// snapshots stays in proportion to that of writing.
+	SnapshotEntries uint64
+	SnapshotBytes   int64
+	// SnapshotInterval is how often that is looked at.
+	SnapshotInterval time.Duration
+	// TrailingEntries stay in the log after a snapshot, for followers that are a little behind.
+	TrailingEntries uint64
+	// RetainSnapshots is how many snapshots are kept.
+	RetainSnapshots int
+	// SegmentBytes is the size of a log file, which is allocated at once.
+	SegmentBytes int
+	// HeartbeatTimeout is how long voters wait for their leader before they elect another.
+	HeartbeatTimeout time.Duration
+	// StopTimeout bounds how long Close waits for what is under way.
+	StopTimeout time.Duration
+}
+
+// Default fills in what is zero.
+func (o Options) Default() Options {
+	setInt := func(v *int, def int) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	setTime := func(v *time.Duration, def time.Duration) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	setInt(&o.MaxQueue, 8192)
+	setInt(&o.MaxEntryOps, 256)
+	setInt(&o.MaxEntryBytes, 256<<10)
+	setInt(&o.MaxInFlight, 2)
+	setInt(&o.MaxBulkInFlight, 2)
+	setInt(&o.RetainSnapshots, 2)
+	setInt(&o.SegmentBytes, 16<<20)
+	setTime(&o.SnapshotInterval, 5*time.Second)
+	setTime(&o.HeartbeatTimeout, 500*time.Millisecond)
+	setTime(&o.StopTimeout, 10*time.Second)
+	if o.SnapshotEntries == 0 {
+		o.SnapshotEntries = 64 << 10
+	}
+	if o.SnapshotBytes == 0 {
+		o.SnapshotBytes = 256 << 20
+	}
+	if o.TrailingEntries == 0 {
+		o.TrailingEntries = 256
+	}
+	return o
+}
+
+// Validate reports every setting that cannot work. Call it on what Default returned.
+func (o Options) Validate() error {
+	var problems []error
+	positive := func(name string, v int64) {
+		if v < 1 {
+			problems = append(problems, fmt.Errorf("%s is %d: at least 1", name, v))
+		}
+	}
+	positive("MaxQueue", int64(o.MaxQueue))
+	positive("MaxEntryOps", int64(o.MaxEntryOps))
+	positive("MaxEntryBytes", int64(o.MaxEntryBytes))
+	positive("MaxInFlight", int64(o.MaxInFlight))
+	positive("MaxBulkInFlight", int64(o.MaxBulkInFlight))
+	positive("RetainSnapshots", int64(o.RetainSnapshots))
+	positive("SnapshotBytes", o.SnapshotBytes)
+	positive("SnapshotInterval", int64(o.SnapshotInterval))
+	positive("StopTimeout", int64(o.StopTimeout))
+	if o.SegmentBytes < 1<<20 || o.SegmentBytes > 1<<30 {
+		problems = append(problems, fmt.Errorf("SegmentBytes is %d: between 1 MiB and 1 GiB", o.SegmentBytes))
+	}
+	if o.HeartbeatTimeout < 20*time.Millisecond {
+		problems = append(problems, fmt.Errorf("HeartbeatTimeout is %s: at least 20ms", o.HeartbeatTimeout))
+	}
+	return errors.Join(problems...)
+}

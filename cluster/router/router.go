@@ -1,0 +1,242 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/arbiterhq/arbiter/cluster/blob"
+	"github.com/arbiterhq/arbiter/cluster/command"
+	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/raftgroup"
+	"github.com/arbiterhq/arbiter/cluster/store"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// Options describe a Router.
+type Options struct {
+	// Dir is the data folder. It is created if it does not exist.
+	Dir string
+	// DataGroups is the number of data groups of a new folder; an existing one keeps its own.
+	DataGroups int
+	// Group and Store tune the data groups and the control group.
+	Group raftgroup.Options
+	Store store.Options
+	// StartTimeout bounds how long Open waits for all groups to be ready.
+	StartTimeout time.Duration
+	// MaxHistory bounds the interactions one call of History returns.
+	MaxHistory int
+	// BulkBytes bounds one log entry of an import.
+	BulkBytes int
+	// BootIDPath is where the boot of the machine is told; see store.Trust.
+	BootIDPath string
+	// OnControl is called with every new state of the control group, in the order of the log, by the
+	// goroutine that applies it: it must be quick. A write returns after its state was announced.
+	OnControl func(*fsm.ControlState)
+	// Metrics counts; nil counts nothing.
+	Metrics *raftgroup.Metrics
+	Logger  *slog.Logger
+}
+
+// Default fills in what is zero.
+func (o Options) Default() Options {
+	if o.DataGroups == 0 {
+		o.DataGroups = 4
+	}
+	if o.StartTimeout == 0 {
+		o.StartTimeout = 30 * time.Second
+	}
+	if o.MaxHistory == 0 {
+		o.MaxHistory = 1000
+	}
+	if o.BulkBytes == 0 {
+		o.BulkBytes = 1 << 20
+	}
+	if o.BootIDPath == "" {
+		o.BootIDPath = store.DefaultBootIDPath
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	o.Group, o.Store = o.Group.Default(), o.Store.Default()
+	return o
+}
+
+// Validate reports every setting that cannot work. Call it on what Default returned.
+func (o Options) Validate() error {
+	problems := []error{o.Group.Validate(), o.Store.Validate()}
+	if o.Dir == "" {
+		problems = append(problems, errors.New("no data folder"))
+	}
+	if o.DataGroups < 1 || o.DataGroups > store.MaxDataGroups {
+		problems = append(problems, fmt.Errorf("%d data groups: between 1 and %d", o.DataGroups, store.MaxDataGroups))
+	}
+	if o.BulkBytes < 4<<10 || o.BulkBytes > command.MaxOpBytes {
+		problems = append(problems, fmt.Errorf("BulkBytes is %d: between 4 KiB and %d", o.BulkBytes, command.MaxOpBytes))
+	}
+	if o.MaxHistory < 1 || o.StartTimeout <= 0 {
+		problems = append(problems, errors.New("MaxHistory and StartTimeout must be positive"))
+	}
+	return errors.Join(problems...)
+}
+
+// Router leads to the groups of one data folder. It is safe for concurrent use.
+type Router struct {
+	options  Options
+	folder   *store.Folder
+	data     []*dataGroup
+	control  *Control
+	blobs    *blob.Store
+	readings sync.Pool
+	closing  sync.Once
+	closed   error // what Close gives
+}
+
+type dataGroup struct {
+	name    string
+	machine *fsm.Data
+	group   *raftgroup.Group
+	state   *raftgroup.State
+}
+
+// Open opens the data folder, starts its groups and waits until all are ready. The folder is created
+// if it does not exist. Close ends it.
+func Open(ctx context.Context, options Options) (*Router, error) {
+	options = options.Default()
+	if err := options.Validate(); err != nil {
+		return nil, fmt.Errorf("router options: %w", err)
+	}
+	folder, err := store.OpenFolder(options.Dir, store.Node{ClusterID: ulid.Make().String(), DataGroups: options.DataGroups})
+	if err != nil {
+		return nil, err
+	}
+	r := &Router{options: options, folder: folder, data: make([]*dataGroup, folder.Node().DataGroups)}
+	r.readings.New = func() any { return &Reading{router: r} }
+	if err := r.start(ctx); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+func (r *Router) start(ctx context.Context) (err error) {
+	if r.blobs, err = blob.Open(r.folder.Blobs()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.options.StartTimeout)
+	defer cancel()
+	starts, ctx := errgroup.WithContext(ctx)
+	starts.Go(func() (err error) {
+		if r.control, err = r.openControl(); err != nil {
+			return err
+		}
+		return r.control.group.WaitReady(ctx)
+	})
+	for i := range r.data {
+		starts.Go(func() (err error) {
+			if r.data[i], err = r.openData(i); err != nil {
+				return err
+			}
+			return r.data[i].group.WaitReady(ctx)
+		})
+	}
+	return starts.Wait()
+}
+
+// nodeID names this node as a voter of its groups. It is stored in their logs.
+const nodeID = "node-1"
+
+func (r *Router) groupConfig(name, dir string) raftgroup.Config {
+	return raftgroup.Config{Name: name, Dir: dir, NodeID: nodeID, Options: r.options.Group, Metrics: r.options.Metrics, Logger: r.options.Logger}
+}
+
+func (r *Router) openData(i int) (*dataGroup, error) {
+	dir := r.folder.Data(i)
+	d := &dataGroup{name: filepath.Base(dir)}
+	state, err := raftgroup.OpenState(dir, r.options.BootIDPath, r.options.Store, r.options.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("group %s: %w", d.name, err)
+	}
+	d.state = state
+	if d.machine, err = fsm.NewData(state.Store); err == nil {
+		d.group, err = raftgroup.Open(r.groupConfig(d.name, dir), d.machine)
+	}
+	if err != nil {
+		return nil, errors.Join(err, state.Close())
+	}
+	return d, nil
+}
+
+// Close finishes what is under way, refuses what waits, and closes all groups and the folder. Called
+// again it gives the same answer.
+func (r *Router) Close() error {
+	r.closing.Do(func() { r.closed = r.close() })
+	return r.closed
+}
+
+func (r *Router) close() error {
+	var closing errgroup.Group
+	problems := make([]error, len(r.data)+1)
+	for i, d := range r.data {
+		if d != nil {
+			closing.Go(func() error {
+				problems[i] = errors.Join(d.group.Close(), d.state.Close())
+				return nil
+			})
+		}
+	}
+	if r.control != nil {
+		problems[len(r.data)] = errors.Join(r.control.group.Close(), r.control.state.Close())
+	}
+	_ = closing.Wait() // the functions return nil; see problems
+	return errors.Join(append(problems, r.folder.Close())...)
+}
+
+// Ready is nil when every group can be written and read here.
+func (r *Router) Ready() error {
+	if err := r.control.group.Ready(); err != nil {
+		return err
+	}
+	for _, d := range r.data {
+		if err := d.group.Ready(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Control is the control group.
+func (r *Router) Control() *Control { return r.control }
+
+// Blobs are the module bytes by digest.
+func (r *Router) Blobs() *blob.Store { return r.blobs }
+
+// ClusterID names the cluster this data folder belongs to.
+func (r *Router) ClusterID() string { return r.folder.Node().ClusterID }
+
+// Subjects is the number of subjects stored.
+func (r *Router) Subjects() int64 {
+	total := int64(0)
+	for _, d := range r.data {
+		total += d.machine.Subjects()
+	}
+	return total
+}
+
+// Snapshot takes a snapshot of every group now, which truncates the logs.
+func (r *Router) Snapshot() error {
+	problems := []error{r.control.group.Snapshot()}
+	for _, d := range r.data {
+		problems = append(problems, d.group.Snapshot())
+	}
+	return errors.Join(problems...)
+}
+
+func (r *Router) bySlot(slot int) *dataGroup          { return r.data[groupOf(slot, len(r.data))] }
+func (r *Router) byRef(ref nba.SubjectRef) *dataGroup { return r.bySlot(Slot(ref)) }

@@ -1,0 +1,221 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"go.etcd.io/bbolt"
+)
+
+// Reader sees the store as of one commit. It is used by one goroutine, until Release. What it
+// returns is valid until then and must not be changed.
+type Reader struct {
+	store   *Store
+	tx      *bbolt.Tx
+	seq     uint64
+	cursors [bucketEnd]*bbolt.Cursor
+	// Key is room for the caller to build keys in, kept with the reader.
+	Key []byte
+}
+
+// Acquire hands out a reader that sees every Update that returned before the call. The caller must
+// release it soon: while a reader is open, the pages it sees cannot be reused.
+func (s *Store) Acquire() (*Reader, error) {
+	r, seq, err := s.pool.take()
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		r = &Reader{store: s}
+	}
+	if r.tx == nil {
+		r.seq = seq
+		if r.tx, err = s.db.Begin(false); err != nil {
+			s.pool.give(r, s.options.MaxIdleReaders)
+			return nil, fmt.Errorf("beginning a read: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// Release gives the reader back. It must not be used afterwards.
+func (r *Reader) Release() { r.store.pool.give(r, r.store.options.MaxIdleReaders) }
+
+// Get returns the value of key, or nil.
+func (r *Reader) Get(b Bucket, key []byte) []byte {
+	if k, v := r.cursor(b).Seek(key); k != nil && bytes.Equal(k, key) {
+		return v
+	}
+	return nil
+}
+
+// Scan calls fn for every key with the prefix, ascending, until fn returns false.
+func (r *Reader) Scan(b Bucket, prefix []byte, fn func(key, value []byte) bool) {
+	scan(r.cursor(b), prefix, fn)
+}
+
+// ScanBack calls fn for every key with the prefix that is not above from, descending, until fn
+// returns false. An empty from begins at the last key with the prefix.
+func (r *Reader) ScanBack(b Bucket, prefix, from []byte, fn func(key, value []byte) bool) {
+	c := r.cursor(b)
+	var k, v []byte
+	if len(from) == 0 {
+		from = afterPrefix(prefix)
+	}
+	if from == nil {
+		k, v = c.Last()
+	} else if k, v = c.Seek(from); k == nil {
+		k, v = c.Last()
+	} else if bytes.Compare(k, from) > 0 || !bytes.HasPrefix(k, prefix) {
+		k, v = c.Prev()
+	}
+	for ; k != nil && bytes.HasPrefix(k, prefix) && fn(k, v); k, v = c.Prev() {
+	}
+}
+
+// afterPrefix is the least key above all keys with the prefix, or nil if there is none.
+func afterPrefix(prefix []byte) []byte {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] != 0xff {
+			return append(bytes.Clone(prefix[:i]), prefix[i]+1)
+		}
+	}
+	return nil
+}
+
+func scan(c *bbolt.Cursor, prefix []byte, fn func(key, value []byte) bool) {
+	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix) && fn(k, v); k, v = c.Next() {
+	}
+}
+
+func (r *Reader) cursor(b Bucket) *bbolt.Cursor {
+	if r.cursors[b] == nil {
+		r.cursors[b] = r.tx.Bucket(bucketNames[b]).Cursor()
+	}
+	return r.cursors[b]
+}
+
+// end closes the transaction of a reader that nobody uses.
+func (r *Reader) end() {
+	if r.tx != nil {
+		_ = r.tx.Rollback() // it fails only for a transaction that is closed already
+		r.tx, r.cursors = nil, [bucketEnd]*bbolt.Cursor{}
+	}
+}
+
+// pool keeps readers, with their open transactions, between reads. A transaction is kept only while
+// it is the newest state: a commit closes the idle ones, and those in use when they come back.
+type pool struct {
+	mu       sync.Mutex
+	returned sync.Cond // out fell, or paused ended
+	idle     []*Reader
+	out      int
+	seq      uint64 // counts commits
+	paused   bool   // nobody may take: the file is being replaced
+	closed   bool
+	strict   atomic.Bool // readers are closed between reads
+}
+
+func (p *pool) init() { p.returned.L = &p.mu }
+
+func (p *pool) take() (r *Reader, seq uint64, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.paused && !p.closed {
+		p.returned.Wait()
+	}
+	if p.closed {
+		return nil, 0, ErrClosed
+	}
+	if n := len(p.idle); n > 0 {
+		r, p.idle = p.idle[n-1], p.idle[:n-1]
+	}
+	p.out++
+	return r, p.seq, nil
+}
+
+func (p *pool) give(r *Reader, maxIdle int) {
+	p.mu.Lock()
+	if r.seq != p.seq || p.paused || p.closed || p.strict.Load() {
+		p.mu.Unlock()
+		r.end()
+		p.mu.Lock()
+	}
+	p.out--
+	keep := len(p.idle) < maxIdle
+	if keep {
+		p.idle = append(p.idle, r)
+	}
+	if p.paused || p.closed {
+		p.returned.Broadcast()
+	}
+	p.mu.Unlock()
+	if !keep {
+		r.end()
+	}
+}
+
+// advance is called after a commit.
+func (p *pool) advance() {
+	p.mu.Lock()
+	p.seq++
+	p.mu.Unlock()
+	p.closeIdle()
+}
+
+func (p *pool) closeIdle() {
+	var buffer [64]*bbolt.Tx
+	open := buffer[:0]
+	p.mu.Lock()
+	for _, r := range p.idle {
+		if r.tx != nil {
+			open = append(open, r.tx)
+			r.tx, r.cursors = nil, [bucketEnd]*bbolt.Cursor{}
+		}
+	}
+	p.mu.Unlock()
+	for _, tx := range open {
+		_ = tx.Rollback() // see Reader.end
+	}
+}
+
+func (p *pool) setStrict(strict bool) { p.strict.Store(strict) }
+func (p *pool) isStrict() bool        { return p.strict.Load() }
+
+// pause waits until all readers are back and keeps new ones waiting until resume.
+func (p *pool) pause() {
+	p.mu.Lock()
+	p.paused = true
+	for p.out > 0 {
+		p.returned.Wait()
+	}
+	p.mu.Unlock()
+	p.closeIdle()
+}
+
+func (p *pool) resume() {
+	p.mu.Lock()
+	p.paused = false
+	p.seq++
+	p.returned.Broadcast()
+	p.mu.Unlock()
+}
+
+// close refuses new readers and waits for those that are out. It is false if p was closed before.
+func (p *pool) close() bool {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return false
+	}
+	p.closed = true
+	p.returned.Broadcast()
+	for p.out > 0 {
+		p.returned.Wait()
+	}
+	p.mu.Unlock()
+	p.closeIdle()
+	return true
+}
