@@ -1,8 +1,6 @@
 package examples_test
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -66,6 +64,3 @@ func TestCatalogCompiles(t *testing.T) {
 		}
 	}
 }
-
-var _ = bytes.NewReader
-var _ context.Context
