@@ -61,6 +61,11 @@ func PutFloat(area []byte, n int, f float64) {
 	binary.LittleEndian.PutUint64(area[8*n:], math.Float64bits(f))
 }
 
+// Float reads feature number n of an area.
+func Float(area []byte, n int) float64 {
+	return math.Float64frombits(binary.LittleEndian.Uint64(area[8*n:]))
+}
+
 // Score runs the guest over the first rows rows and returns the fuel it used. An error is a
 // *GuestError; the Instance must then be discarded. Score does not look at the clock: fuel bounds it.
 func (i *Instance) Score(ctx context.Context, rows int) (fuelUsed uint64, err error) {

@@ -1,0 +1,174 @@
+package serving
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/arbiterhq/arbiter/plugins/artifact"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// bindAll makes a Set without references. The caller holds mu.
+func (h *Host) bindAll(active map[string]string, dictionary *nba.Dictionary) (*Set, error) {
+	s := &Set{host: h, models: make(map[string]*model, len(active))}
+	var problems []nba.Detail
+	code := nba.CodeInvalid
+	for _, name := range slices.Sorted(maps.Keys(active)) {
+		version, ok := h.versions[active[name]]
+		if !ok {
+			code = nba.CodeUnavailable
+			problems = append(problems, nba.Detail{Pointer: "/" + name, Code: code,
+				Detail: fmt.Sprintf("the active version of plugin %s is not prepared on this node; prepare it first", name)})
+			continue
+		}
+		m := version.manifest
+		if m.Name != name {
+			problems = append(problems, nba.Detail{Pointer: "/" + name, Code: nba.CodeInvalid,
+				Detail: fmt.Sprintf("the artifact is of plugin %s", m.Name)})
+			continue
+		}
+		in, found := bind(m, dictionary)
+		problems = append(problems, found...)
+		s.models[name] = &model{
+			info:    nba.ModelInfo{Name: m.Name, Version: m.Version, Digest: version.digest},
+			version: version, inputs: in, probability: m.Output == artifact.OutputProbability,
+			metrics: h.metrics.forPlugin(name),
+		}
+	}
+	if len(problems) > 0 {
+		return nil, &nba.Error{Code: code, Message: "the plugins cannot be put into service", Details: problems}
+	}
+	return s, nil
+}
+
+// CheckBinding tells whether the features of a manifest can be made from the attributes of a
+// dictionary: the error is an *nba.Error with CodeInvalid that lists every feature that cannot.
+func CheckBinding(m *artifact.Manifest, dictionary *nba.Dictionary) error {
+	if _, problems := bind(m, dictionary); len(problems) > 0 {
+		return &nba.Error{Code: nba.CodeInvalid, Message: fmt.Sprintf("plugin %s does not fit the attributes", m.Name), Details: problems}
+	}
+	return nil
+}
+
+// binder collects inputs and problems.
+type binder struct {
+	dictionary *nba.Dictionary
+	plugin     string
+	in         inputs
+	byID       map[nba.AttributeID]int // position in in.attributes
+	problems   []nba.Detail
+}
+
+func bind(m *artifact.Manifest, dictionary *nba.Dictionary) (inputs, []nba.Detail) {
+	b := &binder{dictionary: dictionary, plugin: m.Name, byID: map[nba.AttributeID]int{}}
+	b.in.subjectN, b.in.candidateN = m.SubjectFeatures(), m.CandidateFeatures()
+	purpose, ok := dictionary.Purpose(m.Purpose)
+	if !ok {
+		b.problem("/purpose", nba.CodeInvalid, "the manifest's purpose is not in the dictionary; the purposes are %s",
+			strings.Join(dictionary.PurposeNames(), ", "))
+	}
+	b.in.purpose = purpose.ID
+	for i := range m.Features {
+		f := &m.Features[i]
+		b.in.names = append(b.in.names, f.Name)
+		missing := math.NaN()
+		if f.Recipe.Default != nil {
+			missing = *f.Recipe.Default
+		}
+		switch {
+		case f.Recipe.ActionProperty != "":
+			b.in.properties = append(b.in.properties, namedInput{f.Recipe.ActionProperty, i - b.in.subjectN, missing})
+		case f.Recipe.Context != "":
+			b.in.contexts = append(b.in.contexts, namedInput{f.Recipe.Context, i, missing})
+		default:
+			b.attribute(i, f, missing)
+		}
+	}
+	return b.in, b.problems
+}
+
+func (b *binder) problem(pointer string, code nba.Code, detail string, args ...any) {
+	b.problems = append(b.problems, nba.Detail{Pointer: "/" + b.plugin + pointer, Code: code, Detail: fmt.Sprintf(detail, args...)})
+}
+
+// attribute binds feature number place to its subject attribute.
+func (b *binder) attribute(place int, f *artifact.Feature, missing float64) {
+	at := fmt.Sprintf("/features/%d", place)
+	name := f.Recipe.AttributeName()
+	a, ok := b.dictionary.Attribute(name)
+	if !ok {
+		remedy := "declare it with PUT /v1/attributes, or correct the recipe"
+		if near := b.dictionary.Nearest(name); near != "" {
+			remedy = "did you mean " + near + "?"
+		}
+		b.problem(at, nba.CodeAttributeUnknown, "feature %s of plugin %s reads attribute %s, which is not in the dictionary; %s", f.Name, b.plugin, name, remedy)
+		return
+	}
+	feature := attributeFeature{place: place, missing: missing}
+	switch {
+	case f.Recipe.OneHot != nil:
+		feature.recipe, feature.level = recipeOneHot, levelValue(a.Type, f.Recipe.OneHot.Level)
+	case len(f.Recipe.Levels) > 0:
+		feature.ordinal(f.Recipe.Levels)
+		if a.Type != nba.KindString && a.Type != nba.KindBool {
+			b.problem(at, nba.CodeInvalid, "feature %s of plugin %s reads attribute %s as a level, but it is a %s; read it as a number or a bucket", f.Name, b.plugin, name, a.Type)
+		}
+	case a.Type == nba.KindString:
+		b.problem(at, nba.CodeInvalid, "feature %s of plugin %s reads attribute %s as a number, but it is a string; use oneHot or levels", f.Name, b.plugin, name)
+	case f.Recipe.Bucket != nil:
+		feature.recipe, feature.bounds = recipeBucket, f.Recipe.Bucket.Bounds
+	}
+	position, ok := b.byID[a.ID]
+	if !ok {
+		position = len(b.in.attributes)
+		b.byID[a.ID] = position
+		b.in.attributes = append(b.in.attributes, attributeInput{id: a.ID, name: a.Name, purposes: a.PurposeSet})
+	}
+	input := &b.in.attributes[position]
+	input.features = append(input.features, feature)
+}
+
+// levelValue is the value of an attribute of kind k that equals level, or the zero Value when none
+// does.
+func levelValue(k nba.Kind, level string) nba.Value {
+	switch k {
+	case nba.KindString:
+		return nba.String(level)
+	case nba.KindBool:
+		if value, ok := artifact.BoolLevel(level); ok {
+			return nba.Bool(value)
+		}
+	case nba.KindInt:
+		// 1 and 1.0 are the same level: libraries print either.
+		if f, err := strconv.ParseFloat(level, 64); err == nil && f == math.Trunc(f) && math.Abs(f) < 1<<53 {
+			return nba.Int(int64(f))
+		}
+	case nba.KindFloat:
+		if f, err := strconv.ParseFloat(level, 64); err == nil {
+			return nba.Float(f + 0) // so that -0 is 0
+		}
+	case nba.KindTime:
+		if v, err := nba.ParseValue(nba.KindTime, level); err == nil {
+			return v
+		}
+	}
+	return nba.Value{}
+}
+
+func (f *attributeFeature) ordinal(levels []string) {
+	f.recipe, f.levels = recipeOrdinal, make(map[string]int, len(levels))
+	f.onFalse, f.onTrue = f.missing, f.missing
+	for position, level := range levels {
+		f.levels[level] = position
+		switch value, ok := artifact.BoolLevel(level); {
+		case ok && value:
+			f.onTrue = float64(position)
+		case ok:
+			f.onFalse = float64(position)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package serving
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync/atomic"
+
+	"github.com/arbiterhq/arbiter/plugins/artifact"
+	"github.com/arbiterhq/arbiter/runtime/engine"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+	"github.com/arbiterhq/arbiter/runtime/wasm"
+)
+
+var _ engine.Scorer = (*Set)(nil)
+
+// Set is an immutable choice of plugin versions, one for each plugin, bound to a dictionary. It is
+// safe for concurrent use by all who hold a reference.
+type Set struct {
+	host   *Host
+	models map[string]*model
+	refs   atomic.Int64
+}
+
+// model is one plugin version of a Set.
+type model struct {
+	info        nba.ModelInfo
+	version     *loaded
+	inputs      inputs
+	probability bool
+	metrics     modelMetrics
+}
+
+// Acquire takes a reference; false means that the last one is gone, and that a newer Set is in use.
+func (s *Set) Acquire() bool {
+	for {
+		n := s.refs.Load()
+		if n <= 0 {
+			return false
+		}
+		if s.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// Release gives a reference back. The last one frees what the Set holds; Release never waits for it.
+func (s *Set) Release() {
+	switch n := s.refs.Add(-1); {
+	case n == 0:
+		s.host.free(s)
+	case n < 0:
+		panic("serving: Set released more often than acquired")
+	}
+}
+
+// Models are the names of the plugins in the Set, sorted.
+func (s *Set) Models() []string { return slices.Sorted(maps.Keys(s.models)) }
+
+// Manifest is the manifest of one plugin of the Set. The caller must not change it.
+func (s *Set) Manifest(name string) (*artifact.Manifest, bool) {
+	m, ok := s.models[name]
+	if !ok {
+		return nil, false
+	}
+	return m.version.manifest, true
+}
+
+// Info names the version of one plugin of the Set.
+func (s *Set) Info(name string) (*nba.ModelInfo, bool) {
+	m, ok := s.models[name]
+	if !ok {
+		return nil, false
+	}
+	return &m.info, true
+}
+
+// Score implements engine.Scorer. The caller holds a reference to the Set. It allocates nothing unless
+// call.Features is set or it fails. Errors are *nba.Error: CodePluginUnknown, CodeOverloaded when no
+// instance became free, CodeTimeout when ctx ended, CodeUnavailable when the guest failed; then its
+// instance is discarded and replaced.
+func (s *Set) Score(ctx context.Context, call *engine.ScoreCall) (*nba.ModelInfo, error) {
+	m, ok := s.models[call.Model]
+	if !ok {
+		return nil, nba.Errorf(nba.CodePluginUnknown, "no version of the model is active; push and activate one")
+	}
+	if len(call.Out) != len(call.Candidates) {
+		return nil, fmt.Errorf("scoring with model %s: room for %d scores of %d candidates", call.Model, len(call.Out), len(call.Candidates))
+	}
+	if len(call.Out) == 0 {
+		return &m.info, nil
+	}
+	instance, err := m.version.pool.Acquire(ctx)
+	if err != nil {
+		return nil, m.failed(err)
+	}
+	if err := m.score(ctx, instance, call); err != nil {
+		m.version.pool.Discard(instance)
+		return nil, m.failed(err)
+	}
+	m.version.pool.Put(instance)
+	if m.probability {
+		for _, score := range call.Out {
+			if score < 0 || score > 1 { // false for NaN, which abstains
+				return nil, m.failed(errRange)
+			}
+		}
+	}
+	return &m.info, nil
+}
+
+var errRange = errors.New("a score is no probability")
+
+// score fills call.Out chunk by chunk, so that no guest call gets long. When the candidates differ in
+// nothing that the model reads, one row is scored for all.
+func (m *model) score(ctx context.Context, instance *wasm.Instance, call *engine.ScoreCall) error {
+	in, rows := &m.inputs, len(call.Out)
+	if in.candidateN == 0 {
+		rows = 1
+	}
+	if call.Features != nil {
+		call.Features.Rows, call.Features.Withheld = call.Features.Rows[:0], in.withheld(call.Mask)
+	}
+	for begin := 0; begin < rows; {
+		if begin > 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		n := min(rows-begin, instance.MaxRows())
+		// Again for each chunk: the guest may use its input as scratch.
+		in.putSubject(instance.Subject(), call)
+		if in.candidateN > 0 {
+			in.putCandidates(instance.Candidates(n), call.Candidates[begin:begin+n])
+		}
+		if call.Features != nil {
+			in.explain(instance, n, call)
+		}
+		used, err := instance.Score(ctx, n)
+		if err != nil {
+			return err
+		}
+		m.count(n, used)
+		for i := range n {
+			call.Out[begin+i] = instance.ScoreAt(i)
+		}
+		begin += n
+	}
+	for i := rows; i < len(call.Out); i++ {
+		call.Out[i] = call.Out[0]
+	}
+	return nil
+}
+
+func (m *model) count(rows int, fuel uint64) {
+	m.metrics.calls.Inc()
+	m.metrics.rows.Add(float64(rows))
+	m.metrics.fuel.Add(float64(fuel))
+}
+
+// failed counts err and turns it into what the engine gets.
+func (m *model) failed(err error) error {
+	reason, code := string(wasm.ReasonOf(err)), nba.CodeUnavailable
+	switch {
+	case reason != "":
+	case errors.Is(err, wasm.ErrBusy):
+		reason, code = reasonBusy, nba.CodeOverloaded
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		reason, code = reasonTimeout, nba.CodeTimeout
+	case errors.Is(err, errRange):
+		reason = reasonRange
+	default:
+		reason, code = reasonHost, nba.CodeInternal
+	}
+	m.metrics.errors.WithLabelValues(reason).Inc()
+	return nba.Errorf(code, "model %s %s could not score: %w", m.info.Name, m.info.Version, err)
+}
