@@ -23,7 +23,7 @@ const (
 // millisecond: the host's garbage collector waits for it.
 const (
 	maxRows  = 256
-	callFuel = 4_000_000
+	callFuel = 8_000_000
 )
 
 // emitted is a module without its manifest.
@@ -82,7 +82,7 @@ func (g *generator) fuel() (base, perRow int64) {
 }
 
 // rowsForEight is the number of remaining rows from which walking eight at once is cheaper.
-const rowsForEight = 4
+const rowsForEight = 7
 
 // driver writes the function behind both scoring exports: their parameters and whether to apply the
 // link.

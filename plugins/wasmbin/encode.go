@@ -308,3 +308,30 @@ func (f *Function) misc(sub byte, immediates ...byte) *Function {
 	f.code = append(append(f.code, opMisc, sub), immediates...)
 	return f
 }
+
+// MemoryFill pops length, byte and destination and fills memory.
+func (f *Function) MemoryFill() *Function { return f.misc(miscMemoryFill, 0) }
+
+// MemoryGrow pops a number of pages and pushes the former size, or -1.
+func (f *Function) MemoryGrow() *Function {
+	f.op(opMemoryGrow)
+	f.code = append(f.code, 0)
+	return f
+}
+
+// BrTable branches to the depth at the popped index, to the last of depths when there is none.
+func (f *Function) BrTable(depths ...uint32) *Function {
+	f.op(opBrTable)
+	f.code = appendU32(f.code, uint32(len(depths)-1))
+	for _, d := range depths {
+		f.code = appendU32(f.code, d)
+	}
+	return f
+}
+
+// VectorLane appends an instruction that takes or replaces one lane.
+func (f *Function) VectorLane(sub byte, lane int) *Function {
+	f.Vector(sub)
+	f.code = append(f.code, byte(lane))
+	return f
+}
