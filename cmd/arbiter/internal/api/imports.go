@@ -15,9 +15,6 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
-// maxMappingBytes bounds the mapping part of an import.
-const maxMappingBytes = 256 << 10
-
 // importPlan is what to import and how.
 type importPlan struct {
 	body io.Reader
@@ -63,14 +60,14 @@ func (plan *importPlan) openForm(body io.Reader, boundary string) error {
 			if plan.spec.Mapping != nil {
 				return nba.Errorf(nba.CodeMalformed, "the form has two parts named mapping")
 			}
-			document, err := io.ReadAll(io.LimitReader(part, maxMappingBytes+1))
+			document, err := io.ReadAll(io.LimitReader(part, importer.MaxMappingBytes+1))
 			if err != nil {
 				return nba.Errorf(nba.CodeMalformed, "the form ends within the part named mapping")
 			}
-			if len(document) > maxMappingBytes {
-				return nba.Errorf(nba.CodeTooLarge, "the mapping is larger than %d bytes", maxMappingBytes)
+			if len(document) > importer.MaxMappingBytes {
+				return nba.Errorf(nba.CodeTooLarge, "the mapping is larger than %d bytes", importer.MaxMappingBytes)
 			}
-			if plan.spec.Mapping, err = importer.ParseMapping(document, "mapping"); err != nil {
+			if plan.spec.Mapping, err = importer.ParseMapping(document, mappingName(part.FileName())); err != nil {
 				return err //nolint:wrapcheck // an *nba.Error with its places
 			}
 		case "file":
@@ -86,6 +83,14 @@ func (plan *importPlan) openForm(body io.Reader, boundary string) error {
 			return nba.Errorf(nba.CodeMalformed, "the form has a part that is named neither mapping nor file; mapping comes first")
 		}
 	}
+}
+
+// mappingName is how problems name the mapping: as the caller's file, if its name is fit to be shown.
+func mappingName(file string) string {
+	if file != "" && plainName(file) {
+		return file
+	}
+	return "mapping"
 }
 
 // importSummary is the last line of an import that read its body to the end.
