@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -155,6 +156,7 @@ func (c *compiler) policies(a *Action, scope *scopeSpec) {
 // shortened is an expression as the label of its own failure.
 func shortened(source string) string {
 	const limit = 120
+	source = strings.Join(strings.Fields(source), " ")
 	runes := []rune(source)
 	if len(runes) > limit {
 		return string(runes[:limit]) + "…"

@@ -93,9 +93,24 @@ func (d *decoder) syntax(err error) {
 				line, message = n, what
 			}
 		}
+		if countsFromZero(message) {
+			line++
+		}
 	}
 	message, _, _ = strings.Cut(message, "\n")
-	d.failAt(line, 1, nba.CodeMalformed, "not YAML: "+message)
+	d.failAt(line, 1, nba.CodeMalformed, "not YAML: "+message+", here or in what begins here")
+}
+
+// countsFromZero tells the errors of the YAML library's parser, which count lines from 0, from those
+// of its scanner, which count from 1.
+func countsFromZero(message string) bool {
+	for _, prefix := range [...]string{"did not find expected '-'", "did not find expected ','", "did not find expected key",
+		"did not find expected node", "did not find expected <", "found undefined tag", "found duplicate %", "found incompatible"} {
+		if strings.HasPrefix(message, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // plain refuses the parts of YAML that make one line mean something elsewhere: anchors, aliases,
@@ -303,7 +318,7 @@ func (d *decoder) expression(to *text) func(*yaml.Node) {
 			d.fail(n, nba.CodeInvalid, "this must be an expression: put it in quotes, as in 'subject.tenure > 12'")
 			return
 		}
-		*to = text{value: n.Value, node: n}
+		*to = text{value: strings.TrimRight(n.Value, " \n"), node: n}
 	}
 }
 

@@ -204,7 +204,7 @@ func (d *decoder) offering(a *actionSpec) func(*yaml.Node) {
 func (d *decoder) value(a *actionSpec) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
-			a.valueExpression = text{value: n.Value, node: n}
+			d.expression(&a.valueExpression)(n)
 			return
 		}
 		d.number(&a.value, 0, MaxValue)(n)

@@ -245,7 +245,19 @@ func (e *Env) explain(message string) string {
 	if rest, ok := strings.CutPrefix(message, "found no matching overload for '"); ok {
 		return explainOverload(rest)
 	}
+	if rest, ok := strings.CutPrefix(message, "Syntax error: "); ok {
+		return explainSyntax(rest)
+	}
 	return shorten(message)
+}
+
+// explainSyntax leaves out the list of tokens the parser would have taken.
+func explainSyntax(message string) string {
+	message, _, _ = strings.Cut(message, " expecting ")
+	if strings.HasSuffix(message, "'<EOF>'") {
+		return "syntax error: the expression ends too early"
+	}
+	return shorten("syntax error: " + message)
 }
 
 func (e *Env) explainName(name string) string {
