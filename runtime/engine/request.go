@@ -100,7 +100,7 @@ func (v *requestValidator) channel() {
 		req.Direction = channel.Direction
 	}
 	if len(req.Placements) == 0 {
-		req.Placements = channel.Requests
+		req.Placements = append(req.Placements[:0], channel.Requests...) // a copy: the caller may reuse its slice
 		return
 	}
 	v.placements(channel)

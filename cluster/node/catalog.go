@@ -1,0 +1,133 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/arbiterhq/arbiter/runtime/catalog"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// Catalog reads a stored document: version "" is the head, "active" the active one, else a number.
+func (n *Node) Catalog(_ context.Context, version string) (nba.CatalogDocument, error) {
+	state := n.router.Control().State()
+	var want uint64
+	switch version {
+	case "":
+		want = state.Catalog.Head
+	case "active":
+		want = state.Catalog.Active
+	default:
+		number, err := strconv.ParseUint(version, 10, 64)
+		if err != nil {
+			return nba.CatalogDocument{}, nba.Invalid("/version", "a catalog version is a number, or the word active")
+		}
+		want = number
+	}
+	meta, ok := storedVersion(state.Catalog.Versions, want)
+	if !ok {
+		return nba.CatalogDocument{}, unknownCatalog()
+	}
+	document, ok, err := n.router.Control().Document(meta.Version)
+	if err != nil {
+		return nba.CatalogDocument{}, fmt.Errorf("reading catalog version %d: %w", meta.Version, err)
+	}
+	if !ok {
+		return nba.CatalogDocument{}, unknownCatalog()
+	}
+	return nba.CatalogDocument{CatalogVersion: meta, Document: document}, nil
+}
+
+func unknownCatalog() error {
+	return nba.Errorf(nba.CodeCatalogUnknown, "there is no such catalog: GET /v1/catalog/versions lists those that are stored, PUT /v1/catalog stores one")
+}
+
+// storedVersion finds a document by the version that stored it or by a catalogVersion that activated
+// it: both are indexes of one log, so no number means two things.
+func storedVersion(versions []nba.CatalogVersion, number uint64) (nba.CatalogVersion, bool) {
+	i := slices.IndexFunc(versions, func(v nba.CatalogVersion) bool {
+		return number != 0 && (v.Version == number || v.CatalogVersion == number)
+	})
+	if i < 0 {
+		return nba.CatalogVersion{}, false
+	}
+	return versions[i], true
+}
+
+// CatalogVersions lists all stored versions, newest first.
+func (n *Node) CatalogVersions(context.Context) ([]nba.CatalogVersion, error) {
+	versions := slices.Clone(n.router.Control().State().Catalog.Versions)
+	slices.Reverse(versions)
+	return versions, nil
+}
+
+// ValidateCatalog reports every mistake of a document.
+func (n *Node) ValidateCatalog(ctx context.Context, document []byte) error {
+	_, err := n.compileCatalog(ctx, document)
+	return err
+}
+
+// compileCatalog compiles against the dictionary and the models that are active now.
+func (n *Node) compileCatalog(ctx context.Context, document []byte) (*catalog.Catalog, error) {
+	if err := n.Ready(ctx); err != nil {
+		return nil, err
+	}
+	v := n.acquire()
+	defer v.release()
+	models := v.models.Models()
+	if models == nil {
+		models = []string{} // nil would mean that models are not checked
+	}
+	return catalog.Compile(document, "catalog", catalog.Env{Dictionary: v.state.Dictionary, Models: models})
+}
+
+// PutCatalog validates a document and stores it as the new head.
+func (n *Node) PutCatalog(ctx context.Context, document []byte, ifMatch string) (nba.CatalogVersion, error) {
+	compiled, err := n.compileCatalog(ctx, document)
+	if err != nil {
+		return nba.CatalogVersion{}, err
+	}
+	head := n.router.Control().State().Catalog.Head
+	switch {
+	case ifMatch == "" && head != 0:
+		return nba.CatalogVersion{}, nba.Errorf(nba.CodePreconditionNeeds, "send If-Match with the ETag of GET /v1/catalog, so that nobody's change is lost")
+	case ifMatch != "" && ifMatch != "*" && ifMatch != "v"+strconv.FormatUint(head, 10):
+		return nba.CatalogVersion{}, staleCatalog()
+	}
+	var ifHead *uint64
+	if ifMatch != "*" {
+		ifHead = &head
+	}
+	version, err := n.router.Control().StoreCatalog(ctx, compiled.Name, compiled.Digest, document, ifHead)
+	if err != nil {
+		return nba.CatalogVersion{}, err
+	}
+	stored, _ := n.router.Control().State().Catalog.Version(version)
+	return stored, nil
+}
+
+func staleCatalog() error {
+	return nba.Errorf(nba.CodePrecondition, "the catalog was changed meanwhile: get it again and merge your change")
+}
+
+// ActivateCatalog makes a stored version the active one. It is compiled, and its models are checked,
+// before the entry that activates it is proposed.
+func (n *Node) ActivateCatalog(ctx context.Context, version uint64) (nba.CatalogVersion, error) {
+	document, err := n.Catalog(ctx, strconv.FormatUint(version, 10))
+	if err != nil {
+		return nba.CatalogVersion{}, err
+	}
+	if _, err := n.compileCatalog(ctx, document.Document); err != nil {
+		return nba.CatalogVersion{}, err
+	}
+	if _, err := n.compiled(n.router.Control().State(), document.Version); err != nil {
+		return nba.CatalogVersion{}, err
+	}
+	if _, err := n.router.Control().ActivateCatalog(ctx, document.Version); err != nil {
+		return nba.CatalogVersion{}, err
+	}
+	active, _ := n.router.Control().State().Catalog.Version(document.Version)
+	return active, nil
+}

@@ -1,0 +1,68 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/arbiterhq/arbiter/cluster/router"
+	"github.com/arbiterhq/arbiter/runtime/clock"
+)
+
+// Config describes a Node. DefaultConfig gives all but DataDir.
+type Config struct {
+	// DataDir is the data folder; it is created if it does not exist.
+	DataDir string
+	// DataGroups is the number of data groups of a new data folder. An existing folder keeps its own.
+	DataGroups int
+	// MaxModuleBytes bounds a plugin artifact.
+	MaxModuleBytes int
+	// MaxResponses bounds the responses of one call.
+	MaxResponses int
+	// HistoryPage is the number of interactions in a page when the caller names none, and
+	// MaxHistoryPage the most it may name.
+	HistoryPage, MaxHistoryPage int
+	// StartTimeout bounds how long Open waits for the groups.
+	StartTimeout time.Duration
+
+	Logger   *slog.Logger
+	Registry *prometheus.Registry
+	Clock    clock.Clock
+
+	// Router tunes the replicated state; its Dir, DataGroups, OnControl, Metrics and Logger are set
+	// by Open.
+	Router router.Options
+}
+
+// DefaultConfig is the configuration of a node of moderate size, without a DataDir.
+func DefaultConfig() Config {
+	return Config{
+		DataGroups: 2, MaxModuleBytes: 16 << 20, MaxResponses: 1000, HistoryPage: 50, MaxHistoryPage: 1000,
+		StartTimeout: 30 * time.Second,
+		Logger:       slog.Default(), Registry: prometheus.NewRegistry(), Clock: clock.System{},
+	}
+}
+
+// Validate reports every setting that cannot work.
+func (c Config) Validate() error {
+	var problems []error
+	if c.DataDir == "" {
+		problems = append(problems, errors.New("no data folder: name one with --data"))
+	}
+	for _, limit := range []struct {
+		name  string
+		value int
+	}{{"DataGroups", c.DataGroups}, {"MaxModuleBytes", c.MaxModuleBytes}, {"MaxResponses", c.MaxResponses},
+		{"HistoryPage", c.HistoryPage}, {"MaxHistoryPage", c.MaxHistoryPage}} {
+		if limit.value < 1 {
+			problems = append(problems, fmt.Errorf("%s is %d: it must be at least 1", limit.name, limit.value))
+		}
+	}
+	if c.Logger == nil || c.Registry == nil || c.Clock == nil {
+		problems = append(problems, errors.New("logger, registry and clock are needed: start from DefaultConfig"))
+	}
+	return errors.Join(problems...)
+}

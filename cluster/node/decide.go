@@ -1,0 +1,123 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/arbiterhq/arbiter/cluster/command"
+	"github.com/arbiterhq/arbiter/cluster/router"
+	"github.com/arbiterhq/arbiter/runtime/catalog"
+	"github.com/arbiterhq/arbiter/runtime/engine"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// decideScratch is what one decision needs besides its answer. It is pooled.
+type decideScratch struct {
+	record command.Decision
+	tokens tokenWriter
+}
+
+func newScratchPool() *sync.Pool { return &sync.Pool{New: func() any { return new(decideScratch) }} }
+
+// Decide answers req into out. The decision is in the log before Decide returns, unless it was
+// asked to simulate. Neither req nor out is kept.
+func (n *Node) Decide(ctx context.Context, req *nba.DecisionRequest, out *nba.Decision) error {
+	if err := n.Ready(ctx); err != nil {
+		return err
+	}
+	v := n.acquire()
+	defer v.release()
+	policies, version, err := n.catalogFor(ctx, v, req.Options.CatalogVersion)
+	if err != nil {
+		return err
+	}
+	if err := engine.ValidateRequest(req, policies); err != nil {
+		return err
+	}
+	now := n.clock.Now().UTC().Truncate(time.Millisecond)
+	seed, more := rand.Uint64(), rand.Uint64()
+	in := engine.Input{
+		Dictionary: v.state.Dictionary, Catalog: policies, CatalogVersion: version, Scorer: v.models,
+		Request: req, DecisionID: decisionID(req.Subject, now, seed, more), Now: now, Seed: seed,
+	}
+	if err := n.decideOn(ctx, in, out); err != nil {
+		return err
+	}
+	scratch := n.scratch.Get().(*decideScratch)
+	defer n.scratch.Put(scratch)
+	addTokens(&scratch.tokens, out)
+	n.metrics.decided(req.Channel, out)
+	if req.Options.Simulate {
+		return nil
+	}
+	scratch.fill(req, out)
+	return n.router.RecordDecision(ctx, &scratch.record)
+}
+
+// decideOn runs the engine on the subject's record and gives the record back before anything waits
+// for the log.
+func (n *Node) decideOn(ctx context.Context, in engine.Input, out *nba.Decision) error {
+	reading, err := n.router.Acquire(in.Request.Subject)
+	if err != nil {
+		return err
+	}
+	defer reading.Release()
+	in.Subject = reading
+	return n.engine.Decide(ctx, in, out)
+}
+
+func (n *Node) catalogFor(ctx context.Context, v *view, pinned uint64) (*catalog.Catalog, uint64, error) {
+	if pinned == 0 || pinned == v.state.Catalog.CatalogVersion {
+		active, err := v.activeCatalog()
+		return active, v.state.Catalog.CatalogVersion, err
+	}
+	c, err := n.pinned(ctx, v, pinned)
+	return c, pinned, err
+}
+
+// decisionID draws the random part of the id. It names the decision and protects nothing, so it need
+// not be unpredictable.
+func decisionID(ref nba.SubjectRef, now time.Time, a, b uint64) string {
+	var entropy [10]byte
+	binary.LittleEndian.PutUint64(entropy[:], a)
+	binary.LittleEndian.PutUint16(entropy[8:], uint16(b))
+	return router.NewDecisionID(ref, now, entropy)
+}
+
+func addTokens(w *tokenWriter, d *nba.Decision) {
+	id := ulid.MustParseStrict(d.DecisionID)
+	for i := range d.Propositions {
+		items := d.Propositions[i].Items
+		for j := range items {
+			items[j].ResponseToken = w.token(id, items[j].Action, items[j].Treatment)
+		}
+	}
+}
+
+// fill makes the decision record.
+func (s *decideScratch) fill(req *nba.DecisionRequest, d *nba.Decision) {
+	r := &s.record
+	*r = command.Decision{
+		ID: d.DecisionID, Subject: req.Subject, Time: d.DecidedAt, Channel: req.Channel, Direction: req.Direction,
+		CatalogVersion: d.CatalogVersion, RequestID: req.DecisionRequestID, Degraded: d.Degraded, Propositions: r.Propositions[:0],
+	}
+	for i := range d.Propositions {
+		p := &d.Propositions[i]
+		for j := range p.Items {
+			item := &p.Items[j]
+			proposition := command.Proposition{
+				Placement: p.Placement, Rank: item.Rank, Action: item.Action, Treatment: item.Treatment,
+				Propensity: item.Propensity, Priority: item.Priority, SelectionProbability: item.SelectionProbability,
+			}
+			if item.Model != nil {
+				proposition.ModelDigest = item.Model.Digest
+			}
+			r.Propositions = append(r.Propositions, proposition)
+		}
+	}
+}

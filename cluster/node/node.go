@@ -1,0 +1,90 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/router"
+	"github.com/arbiterhq/arbiter/plugins/serving"
+	"github.com/arbiterhq/arbiter/runtime/catalog"
+	"github.com/arbiterhq/arbiter/runtime/clock"
+	"github.com/arbiterhq/arbiter/runtime/engine"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// maxClockSkew is how far in the future a reported outcome may lie.
+const maxClockSkew = 5 * time.Minute
+
+// Node is one process of Arbiter. All methods are safe for concurrent use. Open makes it, Close ends
+// it; calls after or during Close answer CodeUnavailable.
+type Node struct {
+	cfg     Config
+	logger  *slog.Logger
+	clock   clock.Clock
+	metrics *metrics
+
+	router *router.Router
+	host   *serving.Host
+	engine *engine.Engine
+
+	// current is nil until the first view is built. viewMu is held while it is replaced; catalogsMu
+	// may be taken while viewMu is held, not the other way round.
+	current atomic.Pointer[view]
+	viewMu  sync.Mutex
+
+	catalogsMu sync.Mutex
+	catalogs   map[uint64]*catalog.Catalog // by document version; guarded by catalogsMu
+
+	scratch *sync.Pool
+	closing atomic.Bool
+}
+
+// Close stops taking calls, then ends everything Open began. Calls that are under way may fail with
+// CodeUnavailable; what was acknowledged is durable.
+func (n *Node) Close() error {
+	if n.closing.Swap(true) {
+		return nil
+	}
+	err := n.router.Close()
+	n.viewMu.Lock()
+	last := n.current.Swap(nil)
+	n.viewMu.Unlock()
+	if last != nil {
+		last.release()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return errors.Join(err, n.host.Close(ctx))
+}
+
+// closeTimeout bounds how long Close waits for guest calls, which end within a millisecond each.
+const closeTimeout = 5 * time.Second
+
+// modelFailed counts failed model calls. They are not logged one by one: a broken model would fill
+// the log at the rate of the traffic.
+func (n *Node) modelFailed(model string, _ error) {
+	n.metrics.modelFailures.WithLabelValues(model).Inc()
+}
+
+// Ready is nil when the node can serve.
+func (n *Node) Ready(context.Context) error {
+	switch {
+	case n.closing.Load():
+		return nba.Errorf(nba.CodeUnavailable, "the node is shutting down")
+	case n.current.Load() == nil:
+		return nba.Errorf(nba.CodeUnavailable, "the node is starting")
+	}
+	return n.router.Ready()
+}
+
+// onControl follows the control group once the node is assembled; Open builds the first view itself.
+func (n *Node) onControl(state *fsm.ControlState) {
+	if n.current.Load() != nil {
+		n.applyControl(state)
+	}
+}

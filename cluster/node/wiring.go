@@ -1,0 +1,57 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/arbiterhq/arbiter/cluster/raftgroup"
+	"github.com/arbiterhq/arbiter/cluster/router"
+	"github.com/arbiterhq/arbiter/plugins/admission"
+	"github.com/arbiterhq/arbiter/plugins/serving"
+	"github.com/arbiterhq/arbiter/runtime/catalog"
+	"github.com/arbiterhq/arbiter/runtime/engine"
+)
+
+// The upward links of the architecture, checked here: each interface is declared by the layer below
+// and implemented by the layer above.
+var _ engine.Scorer = (*serving.Set)(nil)
+
+// Open assembles a node over a data folder: it opens the groups and waits until they are ready, loads
+// the active models, and builds the first view. On an error nothing is left running.
+func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, logger: cfg.Logger, clock: cfg.Clock, metrics: newMetrics(cfg.Registry),
+		catalogs: map[uint64]*catalog.Catalog{}, scratch: newScratchPool(),
+	}
+	n.engine = engine.New(engine.Options{ModelFailed: n.modelFailed})
+	n.host, err = serving.NewHost(serving.Options{Policy: admission.Policy{MaxBytes: cfg.MaxModuleBytes}, Registerer: cfg.Registry})
+	if err != nil {
+		return nil, fmt.Errorf("starting the model host: %w", err)
+	}
+	options := cfg.Router
+	options.Dir, options.DataGroups, options.StartTimeout = cfg.DataDir, cfg.DataGroups, cfg.StartTimeout
+	options.OnControl, options.Logger, options.Metrics = n.onControl, cfg.Logger, raftgroup.NewMetrics(cfg.Registry)
+	n.router, err = router.Open(ctx, options)
+	if err != nil {
+		return nil, errors.Join(err, n.host.Close(ctx))
+	}
+	n.loadActive(ctx)
+	n.applyControl(n.router.Control().State())
+	// What was applied between the two lines above was announced before current was set.
+	n.applyControl(n.router.Control().State())
+	return n, nil
+}
+
+// loadActive prepares the active models. One that cannot be loaded costs its propensities, not the
+// start: decisions then say that they are degraded.
+func (n *Node) loadActive(ctx context.Context) {
+	for name, digest := range n.router.Control().State().Plugins.Active() {
+		if err := n.load(ctx, digest); err != nil {
+			n.logger.Error("an active model cannot be loaded", "plugin", name, "digest", digest, "error", err)
+		}
+	}
+}
