@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/arbiterhq/arbiter/cluster/importer"
+	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/cluster/store/record"
 	"github.com/arbiterhq/arbiter/examples"
 	"github.com/arbiterhq/arbiter/plugins/artifact"
@@ -31,7 +32,7 @@ type base struct {
 }
 
 // Import implements importer.Sink.
-func (b *base) Import(_ context.Context, writes []importer.Write) error {
+func (b *base) Import(_ context.Context, writes []router.SubjectWrite) error {
 	for _, w := range writes {
 		r := &record.Record{}
 		if err := r.Reset(w.Ref, w.Record); err != nil {

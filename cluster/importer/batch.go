@@ -3,22 +3,18 @@ package importer
 import (
 	"hash/maphash"
 
+	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/cluster/store/record"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
-// Write puts one subject: its attributes and consents become those of Record and no others.
-type Write struct {
-	Ref    nba.SubjectRef
-	Record []byte // as record.Append encodes it
-}
-
 // batch collects encoded records. The reader fills current; keep encodes it.
 type batch struct {
 	current draft
-	blanks  int // values of the body that were blank and handled by rule
+	merge   bool // writes leave what they do not name
+	blanks  int  // values of the body that were blank and handled by rule
 
-	writes []Write
+	writes []router.SubjectWrite
 	spans  []span // of the records in encoded, which moves while it grows
 	bytes  []byte
 	index  map[uint64]int // of writes by hash of the subject
@@ -41,8 +37,8 @@ type stringAttr struct {
 	text span
 }
 
-func newBatch() *batch {
-	return &batch{index: make(map[uint64]int, BatchRecords)}
+func newBatch(merge bool) *batch {
+	return &batch{merge: merge, index: make(map[uint64]int, BatchRecords)}
 }
 
 // begin starts a record and forgets what was read of the last one.
@@ -70,8 +66,8 @@ func (d *draft) addText(id nba.AttributeID, text []byte) {
 	d.add(id, nba.Value{})
 }
 
-// keep encodes the current record and adds it, in the place of an earlier one of the same subject if
-// the batch holds one. hash is of the subject. The error is record's.
+// keep encodes the current record and adds it. An earlier one of the same subject in the batch is
+// replaced, or followed where writes are merged. hash is of the subject. The error is record's.
 func (b *batch) keep(hash uint64) (replaced bool, err error) {
 	d := &b.current
 	text := string(d.text) // one string for the id and all values: a record costs one allocation
@@ -85,13 +81,16 @@ func (b *batch) keep(hash uint64) (replaced bool, err error) {
 		return false, err // b.bytes keeps its length: what was appended is overwritten
 	}
 	b.bytes = encoded
-	w, at := Write{Ref: nba.SubjectRef{ID: text[:d.id], Type: d.typ}}, span{from, len(encoded)}
+	w, at := router.SubjectWrite{Ref: nba.SubjectRef{ID: text[:d.id], Type: d.typ}, Merge: b.merge}, span{from, len(encoded)}
 	if i := b.find(w.Ref, hash); i >= 0 {
-		b.writes[i], b.spans[i] = w, at
-		return true, nil
+		replaced = true
+		if !b.merge {
+			b.writes[i], b.spans[i] = w, at
+			return true, nil
+		}
 	}
 	b.writes, b.spans = append(b.writes, w), append(b.spans, at)
-	return false, nil
+	return replaced, nil
 }
 
 // find is the position of a subject in the batch, or -1, after which it is expected to be added.
@@ -129,12 +128,12 @@ func (b *batch) full() bool {
 
 // take hands the collected writes over and leaves the batch empty. The memory of the writes is theirs
 // alone.
-func (b *batch) take() []Write {
+func (b *batch) take() []router.SubjectWrite {
 	writes := b.writes
 	for i, at := range b.spans {
 		writes[i].Record = b.bytes[at.from:at.to:at.to]
 	}
-	b.writes = make([]Write, 0, len(writes))
+	b.writes = make([]router.SubjectWrite, 0, len(writes))
 	b.bytes = make([]byte, 0, len(b.bytes)+len(b.bytes)/16)
 	b.spans = b.spans[:0]
 	clear(b.index)

@@ -3,6 +3,8 @@ package importer
 import (
 	"context"
 	"errors"
+
+	"github.com/arbiterhq/arbiter/cluster/router"
 )
 
 // committer owns the goroutine that hands batches to the sink: one is committed and one waits while
@@ -20,7 +22,7 @@ type committer struct {
 // parcel is a batch on its way, and how many records of the body it stands for: more than its
 // writes, when a subject occurred twice.
 type parcel struct {
-	writes  []Write
+	writes  []router.SubjectWrite
 	records int
 }
 

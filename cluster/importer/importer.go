@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/cluster/store/record"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
@@ -62,10 +63,11 @@ type Summary struct {
 }
 
 // Sink stores subject writes. Run calls Import from one goroutine of its own, one batch at a time
-// and in the order of the file. Import returns when the batch is durable. A subject occurs at most
-// once in a batch. The writes and their memory belong to the sink.
+// and in the order of the file. Import returns when the batch is durable. Where a subject occurs twice
+// in a batch, which is with merged writes only, the later write follows the earlier. The writes and
+// their memory belong to the sink. *router.Router is a Sink.
 type Sink interface {
-	Import(ctx context.Context, writes []Write) error
+	Import(ctx context.Context, writes []router.SubjectWrite) error
 }
 
 // Run reads body to its end and imports its records into sink. onResult is called from the calling
@@ -83,7 +85,7 @@ func Run(ctx context.Context, body io.Reader, spec Spec, dict *nba.Dictionary, s
 		return Summary{Bytes: src.consumed}, err
 	}
 	committer := startCommitter(ctx, sink)
-	summary, err := pump(committer, records, onResult)
+	summary, err := pump(committer, records, spec.Mapping != nil && spec.Mapping.merge, onResult)
 	accepted, commitErr := committer.close()
 	summary.Accepted, summary.Bytes = accepted, src.consumed
 	if commitErr != nil {
@@ -91,6 +93,8 @@ func Run(ctx context.Context, body io.Reader, spec Spec, dict *nba.Dictionary, s
 	}
 	return summary, err
 }
+
+var _ Sink = (*router.Router)(nil)
 
 // reader yields one record at a time. next reads it into b.current, or returns a non-nil problem with
 // the line. It returns io.EOF at the end and any other error when reading cannot go on.
@@ -121,9 +125,9 @@ func open(spec Spec, dict *nba.Dictionary, src *source) (reader, error) {
 }
 
 // pump moves records into batches until the body ends or something fails.
-func pump(c *committer, records reader, onResult func(Result) error) (Summary, error) {
+func pump(c *committer, records reader, merge bool, onResult func(Result) error) (Summary, error) {
 	var sum Summary
-	seen, b, kept := newSeen(), newBatch(), 0
+	seen, b, kept := newSeen(), newBatch(merge), 0
 	report := func(line int, p *problem) error {
 		if err := onResult(Result{Line: line, Column: p.column, Code: p.code, Reason: p.reason}); err != nil {
 			return fmt.Errorf("reporting an import result: %w", err)

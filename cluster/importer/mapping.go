@@ -22,6 +22,7 @@ type Mapping struct {
 	attributes []mappedAttribute
 	consents   []mappedConsent
 	ignore     []column
+	merge      bool // what the file does not name of a subject stays
 }
 
 // column is a column name and the line of the mapping that speaks of it.
@@ -82,7 +83,7 @@ func ParseMapping(document []byte, file string) (*Mapping, error) {
 	y := &yamlReader{file: file}
 	m := &Mapping{file: file, delimiter: ',', subject: nba.DefaultSubjectType}
 	if root := y.document(document); root != nil {
-		fields := y.fields(root, "format", "delimiter", "subject", "attributes", "consents", "ignore", "onDuplicate")
+		fields := y.fields(root, "format", "delimiter", "subject", "attributes", "consents", "ignore", "onDuplicate", "onExisting")
 		m.parse(y, root, fields)
 		m.check(y, root)
 	}
@@ -105,6 +106,9 @@ func (m *Mapping) parse(y *yamlReader, root *yaml.Node, fields map[string]*yaml.
 	}
 	if n := fields["onDuplicate"]; n != nil {
 		y.oneOf(n, "onDuplicate", "last")
+	}
+	if n := fields["onExisting"]; n != nil {
+		m.merge = y.oneOf(n, "onExisting", "replace", "merge") == "merge"
 	}
 	if n := fields["subject"]; n != nil {
 		m.parseSubject(y, n)

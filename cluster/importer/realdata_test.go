@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/arbiterhq/arbiter/cluster/importer"
+	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/cluster/store/record"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 	"github.com/arbiterhq/arbiter/sdk/realdata"
@@ -26,7 +27,7 @@ func newMemorySink(t testing.TB) *memorySink {
 	return &memorySink{t: t, subjects: map[nba.SubjectRef]*record.Record{}}
 }
 
-func (s *memorySink) Import(_ context.Context, writes []importer.Write) error {
+func (s *memorySink) Import(_ context.Context, writes []router.SubjectWrite) error {
 	s.batches++
 	inBatch := map[nba.SubjectRef]bool{}
 	for _, w := range writes {
@@ -150,7 +151,7 @@ func sameValue(v nba.Value, text string) bool {
 
 type nullSink struct{}
 
-func (nullSink) Import(context.Context, []importer.Write) error { return nil }
+func (nullSink) Import(context.Context, []router.SubjectWrite) error { return nil }
 
 // bigCSV is the real file repeated, with other ids, up to records records.
 func bigCSV(b *testing.B, records int) []byte {
