@@ -5,7 +5,6 @@ import (
 	"io"
 
 	"github.com/arbiterhq/arbiter/cluster/importer"
-	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -129,23 +128,8 @@ func (n *Node) ImportSubjects(ctx context.Context, body io.Reader, spec importer
 		}
 		dict = declared
 	}
-	summary, err := importer.Run(ctx, body, spec, dict, &importSink{router: n.router}, result)
+	summary, err := importer.Run(ctx, body, spec, dict, n.router, result)
 	n.metrics.imported.WithLabelValues("accepted").Add(float64(summary.Accepted))
 	n.metrics.imported.WithLabelValues("rejected").Add(float64(summary.Rejected))
 	return summary, err
-}
-
-// importSink commits the batches of one import.
-type importSink struct {
-	router *router.Router
-	writes []router.SubjectWrite
-}
-
-// Import implements importer.Sink.
-func (s *importSink) Import(ctx context.Context, batch []importer.Write) error {
-	s.writes = s.writes[:0]
-	for i := range batch {
-		s.writes = append(s.writes, router.SubjectWrite{Ref: batch[i].Ref, Record: batch[i].Record})
-	}
-	return s.router.Import(ctx, s.writes)
 }
