@@ -20,6 +20,7 @@ import (
 	"github.com/arbiterhq/arbiter/plugins/wasmbin"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 	"github.com/arbiterhq/arbiter/runtime/wasm"
+	"github.com/arbiterhq/arbiter/sdk/abi"
 )
 
 // Policy is what the host allows. The zero value of every field means its default.
@@ -167,14 +168,14 @@ type signature struct {
 }
 
 var contract = [...]signature{
-	{name: wasm.ExportReserve, params: 3, result: wasmbin.I64, text: "(subject_n, rows, candidate_n i32) -> i64"},
-	{name: wasm.ExportScore, params: 6, result: wasmbin.I32, text: "(subject_ptr, subject_n, candidate_ptr, rows, candidate_n, out_ptr i32) -> i32"},
-	{name: wasm.ExportScoreRaw, params: 6, result: wasmbin.I32, text: "(subject_ptr, subject_n, candidate_ptr, rows, candidate_n, out_ptr i32) -> i32", optional: true},
+	{name: abi.ExportReserve, params: 3, result: wasmbin.I64, text: "(subject_n, rows, candidate_n i32) -> i64"},
+	{name: abi.ExportScore, params: 6, result: wasmbin.I32, text: "(subject_ptr, subject_n, candidate_ptr, rows, candidate_n, out_ptr i32) -> i32"},
+	{name: abi.ExportScoreRaw, params: 6, result: wasmbin.I32, text: "(subject_ptr, subject_n, candidate_ptr, rows, candidate_n, out_ptr i32) -> i32", optional: true},
 }
 
 func checkExports(m *wasmbin.Module) error {
-	if _, ok := m.Export(wasm.ExportMemory, wasmbin.KindMemory); !ok {
-		return refuse("exports", "section 7 (export)", "there is no exported memory named %q; export it", wasm.ExportMemory)
+	if _, ok := m.Export(abi.ExportMemory, wasmbin.KindMemory); !ok {
+		return refuse("exports", "section 7 (export)", "there is no exported memory named %q; export it", abi.ExportMemory)
 	}
 	if err := checkMarker(m); err != nil {
 		return err
@@ -198,20 +199,20 @@ func checkExports(m *wasmbin.Module) error {
 	return nil
 }
 
-// checkMarker looks for the export that states the version of the contract; its kind does not matter.
+// checkMarker looks for the function whose name states the version of the contract.
 func checkMarker(m *wasmbin.Module) error {
 	const prefix = "arbiter_abi_v"
 	other := false
 	for _, export := range m.Exports {
-		if export.Name == wasm.ExportMarker {
+		if export.Name == abi.ExportMarker && export.Kind == wasmbin.KindFunction {
 			return nil
 		}
-		other = other || strings.HasPrefix(export.Name, prefix)
+		other = other || export.Name != abi.ExportMarker && strings.HasPrefix(export.Name, prefix)
 	}
 	if other {
-		return refuse("abi", "section 7 (export)", "the module speaks another version of the contract than this host, which speaks %s; rebuild it with a guest SDK of that version", wasm.ExportMarker)
+		return refuse("abi", "section 7 (export)", "the module speaks another version of the contract than this host, which speaks %s; rebuild it with a guest SDK of that version", abi.ExportMarker)
 	}
-	return refuse("abi", "section 7 (export)", "the marker %s is missing, so this is not a plugin of this contract; export a function of this name", wasm.ExportMarker)
+	return refuse("abi", "section 7 (export)", "the marker %s is missing, so this is not a plugin of this contract; export a function of this name", abi.ExportMarker)
 }
 
 // loadError explains why a validated module could not be compiled or started.

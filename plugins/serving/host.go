@@ -31,7 +31,7 @@ type Options struct {
 	Sandbox wasm.Config
 	Policy  admission.Policy
 	// MaxWarm bounds the prepared versions that no Set uses, which are kept for activation and for
-	// rollback; default 16, the least recently used go first.
+	// rollback; default 16. The least recently used go first, those awaiting activation last.
 	MaxWarm int
 	// MaxPreparing bounds the versions being prepared at once; default 16.
 	MaxPreparing int
@@ -82,6 +82,7 @@ type loaded struct {
 	pool     *wasm.Pool
 	sets     int    // Sets that use it; guarded by Host.mu
 	used     uint64 // when it was last prepared, put into or out of a Set; guarded by Host.mu
+	awaited  bool   // prepared, and not in a Set since; guarded by Host.mu
 }
 
 // flight is a preparation under way, shared by all who asked for the same digest.
@@ -124,6 +125,7 @@ func (h *Host) Prepare(ctx context.Context, digest string, module []byte) error 
 		return errShutDown()
 	}
 	if v, ok := h.versions[digest]; ok {
+		v.awaited = true
 		h.touch(v)
 		h.mu.Unlock()
 		return nil
@@ -165,7 +167,7 @@ func (h *Host) prepare(f *flight, digest string, module []byte) {
 	if err != nil {
 		return
 	}
-	v := &loaded{manifest: admitted.Manifest, digest: digest, pool: admitted.Pool}
+	v := &loaded{manifest: admitted.Manifest, digest: digest, pool: admitted.Pool, awaited: true}
 	h.versions[digest] = v
 	h.touch(v)
 	h.evict()
@@ -216,6 +218,7 @@ func (h *Host) NewSet(active map[string]string, dictionary *nba.Dictionary) (*Se
 	}
 	for _, m := range s.models {
 		m.version.sets++
+		m.version.awaited = false
 		h.touch(m.version)
 		if !m.version.pool.Retain() {
 			panic("serving: a listed version is closed") // a bug of ours: the Host holds a reference
@@ -266,7 +269,7 @@ func (h *Host) evict() {
 				continue
 			}
 			idle++
-			if oldest == nil || v.used < oldest.used {
+			if oldest == nil || v.evictedBefore(oldest) {
 				oldest = v
 			}
 		}
@@ -276,6 +279,15 @@ func (h *Host) evict() {
 		delete(h.versions, oldest.digest)
 		oldest.pool.Release()
 	}
+}
+
+// evictedBefore orders idle versions: what was prepared for an activation that has not come yet outlives
+// what was in service, or a Set that ends meanwhile would push it out.
+func (v *loaded) evictedBefore(o *loaded) bool {
+	if v.awaited != o.awaited {
+		return o.awaited
+	}
+	return v.used < o.used
 }
 
 // Close ends preparations, frees all versions no Set uses and waits, until ctx ends, for the Sets that

@@ -431,8 +431,17 @@ func TestPrepare(t *testing.T) {
 	if s.Acquire() {
 		t.Error("Acquire after the last Release succeeded")
 	}
-	if h.Prepared(artifact.Digest(version(3))) || !h.Prepared(artifact.Digest(first)) {
-		t.Error("the version that left service last was not kept warm")
+	// Those that await activation outlive the one that left service.
+	if h.Prepared(artifact.Digest(first)) || !h.Prepared(artifact.Digest(version(3))) {
+		t.Error("a version that left service pushed out one that awaits activation")
+	}
+	next, err := h.NewSet(map[string]string{"churn": artifact.Digest(version(3))}, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.Release()
+	if !h.Prepared(artifact.Digest(version(3))) || !h.Prepared(artifact.Digest(version(4))) {
+		t.Error("a version that left service was not kept warm for a rollback")
 	}
 }
 

@@ -10,24 +10,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The parts of the contract (sdk/abi) that the sandbox uses.
-const (
-	// FuelGlobal is the exported mutable i64 global that holds what is left of a call's fuel.
-	FuelGlobal = "arbiter_fuel"
+// FuelGlobal is the exported mutable i64 global that holds what is left of a call's fuel. The host's
+// metering adds it, so it is no part of the contract in sdk/abi.
+const FuelGlobal = "arbiter_fuel"
 
-	ExportMemory   = "memory"
-	ExportMarker   = "arbiter_abi_v1"
-	ExportReserve  = "arbiter_reserve"
-	ExportScore    = "arbiter_score"
-	ExportScoreRaw = "arbiter_score_raw" // optional: margins before the link function
-
-	exportInitialize = "_initialize" // optional: constructors of C, Rust and AssemblyScript guests
-)
+// exportInitialize holds the constructors of C, Rust and AssemblyScript guests.
+const exportInitialize = "_initialize"
 
 // PageBytes is the size of one page of linear memory.
 const PageBytes = 64 << 10
 
-// Align is the alignment, in bytes, of the areas a guest is handed.
+// Align is the alignment, in bytes, of the input areas a guest is handed.
 const Align = 16
 
 // Config bounds a Sandbox. The zero value of every field means its default.

@@ -7,6 +7,8 @@ import (
 	"math"
 
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/arbiterhq/arbiter/sdk/abi"
 )
 
 // Instance is one running copy of a module. It belongs to one goroutine between Pool.Acquire and
@@ -69,17 +71,17 @@ func Float(area []byte, n int) float64 {
 // Score runs the guest over the first rows rows and returns the fuel it used. An error is a
 // *GuestError; the Instance must then be discarded. Score does not look at the clock: fuel bounds it.
 func (i *Instance) Score(ctx context.Context, rows int) (fuelUsed uint64, err error) {
-	return i.run(ctx, i.score, ExportScore, rows)
+	return i.run(ctx, i.score, abi.ExportScore, rows)
 }
 
 // ScoreRaw is Score through the export arbiter_score_raw, which gives margins before the link
 // function. It is for admission and tests: the export is looked up each time.
 func (i *Instance) ScoreRaw(ctx context.Context, rows int) (fuelUsed uint64, err error) {
-	function := i.module.ExportedFunction(ExportScoreRaw)
+	function := i.module.ExportedFunction(abi.ExportScoreRaw)
 	if function == nil {
-		return 0, fmt.Errorf("the module has no export %s", ExportScoreRaw)
+		return 0, fmt.Errorf("the module has no export %s", abi.ExportScoreRaw)
 	}
-	return i.run(ctx, function, ExportScoreRaw, rows)
+	return i.run(ctx, function, abi.ExportScoreRaw, rows)
 }
 
 func (i *Instance) run(ctx context.Context, function api.Function, name string, rows int) (uint64, error) {
@@ -118,14 +120,14 @@ func (i *Instance) takeView() error {
 // reserve asks the guest once where features and scores of up to rows rows go, and checks the answer.
 func (i *Instance) reserve(ctx context.Context, rows int) error {
 	spec := &i.pool.spec
-	function := i.module.ExportedFunction(ExportReserve)
+	function := i.module.ExportedFunction(abi.ExportReserve)
 	if function == nil {
-		return fmt.Errorf("the module has no export %s", ExportReserve)
+		return fmt.Errorf("the module has no export %s", abi.ExportReserve)
 	}
 	i.fuel.Set(spec.fuel(rows))
 	i.stack = [6]uint64{uint64(spec.SubjectFeatures), uint64(rows), uint64(spec.CandidateFeatures)}
 	if err := function.CallWithStack(ctx, i.stack[:3]); err != nil {
-		return guestError(ExportReserve, err, int64(i.fuel.Get()))
+		return guestError(abi.ExportReserve, err, int64(i.fuel.Get()))
 	}
 	if err := i.takeView(); err != nil {
 		return err
@@ -136,13 +138,15 @@ func (i *Instance) reserve(ctx context.Context, rows int) error {
 	outEnd := out + 8*uint64(rows)
 	size := uint64(len(i.view))
 	bad := func(detail string) error {
-		return &GuestError{Reason: ReasonLayout, Function: ExportReserve, Detail: fmt.Sprintf(
+		return &GuestError{Reason: ReasonLayout, Function: abi.ExportReserve, Detail: fmt.Sprintf(
 			"%s (%d subject features, %d rows, %d candidate features, %d bytes of memory)",
 			detail, spec.SubjectFeatures, rows, spec.CandidateFeatures, size)}
 	}
 	switch {
-	case in%Align != 0 || out%Align != 0:
-		return bad("returned an offset that is not a multiple of 16")
+	case int64(i.stack[0]) == abi.ReserveRefused:
+		return bad("does not serve this geometry")
+	case in%Align != 0 || out%8 != 0:
+		return bad("returned an input offset that is not a multiple of 16, or an output offset that is not one of 8")
 	case inEnd > size || outEnd > size:
 		return bad("returned an area beyond the end of the memory")
 	case in < outEnd && out < inEnd:

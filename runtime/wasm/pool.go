@@ -11,6 +11,8 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/arbiterhq/arbiter/sdk/abi"
 )
 
 // Pool is one loaded module version with its instances. Load hands it out with one reference; who
@@ -215,18 +217,18 @@ func (p *Pool) start(ctx context.Context) (instance *Instance, err error) {
 			err = errors.Join(err, module.Close(context.Background()))
 		}
 	}()
-	i := &Instance{pool: p, module: module, memory: module.Memory(), score: module.ExportedFunction(ExportScore)}
+	i := &Instance{pool: p, module: module, memory: module.Memory(), score: module.ExportedFunction(abi.ExportScore)}
 	fuel, ok := module.ExportedGlobal(FuelGlobal).(api.MutableGlobal)
 	switch {
-	case p.compiled.ExportedMemories()[ExportMemory] == nil:
+	case p.compiled.ExportedMemories()[abi.ExportMemory] == nil:
 		return nil, fmt.Errorf("the module exports no memory")
 	case i.score == nil:
-		return nil, fmt.Errorf("the module has no export %s", ExportScore)
+		return nil, fmt.Errorf("the module has no export %s", abi.ExportScore)
 	case !ok || fuel.Type() != api.ValueTypeI64:
 		return nil, fmt.Errorf("the module is not metered: no mutable i64 global %s", FuelGlobal)
 	}
 	i.fuel = fuel
-	if initialize := module.ExportedFunction(exportInitialize); initialize != nil {
+	if initialize := module.ExportedFunction(exportInitialize); initialize != nil && len(initialize.Definition().ParamTypes()) == 0 {
 		i.fuel.Set(p.config.StartFuel)
 		if _, err := initialize.Call(ctx); err != nil {
 			return nil, guestError(exportInitialize, err, int64(i.fuel.Get()))
