@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -94,11 +95,13 @@ func FeatureHash(features []Feature) string {
 			canonical[i].Scope = ScopeSubject
 		}
 	}
-	b, err := json.Marshal(canonical)
-	if err != nil {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(canonical); err != nil {
 		// Only a NaN or an infinity in a recipe cannot be encoded, and Validate refuses those.
-		b = []byte(err.Error())
+		b.WriteString(err.Error())
 	}
-	sum := sha256.Sum256(b)
+	sum := sha256.Sum256(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
