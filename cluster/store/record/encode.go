@@ -236,13 +236,13 @@ func appendFloat(dst []byte, f float64) (tag uint32, out []byte) {
 
 // appendInt appends the fewest bytes that give i back through readInt.
 func appendInt(dst []byte, i int64) []byte {
-	for i != 0 {
+	if i == 0 {
+		return dst
+	}
+	// The sign takes a bit: n bytes hold 8n-1 bits beside it.
+	magnitude := bits.Len64(uint64(i ^ i>>63))
+	for range magnitude/8 + 1 {
 		dst = append(dst, byte(i))
-		if rest := i >> 8; rest == -1 && int8(i) < 0 {
-			return dst
-		} else if rest == 0 && int8(i) >= 0 {
-			return dst
-		}
 		i >>= 8
 	}
 	return dst
