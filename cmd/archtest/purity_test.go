@@ -24,12 +24,14 @@ var impureCalls = map[string]string{
 	"(reflect.Value).MapKeys": "map order", "(reflect.Value).MapRange": "map order",
 }
 
-// purity walks everything of this module that the roots reach: static calls, closures, functions
-// taken as values, and calls through interfaces to every implementation in the module.
+// purity walks everything of this module that the roots reach: static calls, closures, calls through
+// interfaces to every implementation in the module, and calls through function values to every
+// function of that signature whose value is taken anywhere in the module.
 type purity struct {
 	prog     *ssa.Program
 	inModule func(*types.Package) bool
-	types    []types.Type // all named types of the module and their pointers
+	types    []types.Type    // all named types of the module and their pointers
+	values   []*ssa.Function // functions whose value is taken
 	seen     map[*ssa.Function]bool
 	faults   []string
 }
@@ -54,9 +56,9 @@ func (p *purity) visit(f *ssa.Function, via string) {
 					p.call(callee, instr, via)
 				}
 			}
-			if call, ok := instr.(ssa.CallInstruction); ok && call.Common().IsInvoke() {
-				for _, impl := range p.implementations(call.Common()) {
-					p.call(impl, instr, via)
+			if call, ok := instr.(ssa.CallInstruction); ok {
+				for _, callee := range p.dynamic(call.Common()) {
+					p.call(callee, instr, via)
 				}
 			}
 		}
@@ -112,6 +114,58 @@ func (p *purity) fault(pos token.Pos, what string) {
 	p.faults = append(p.faults, fmt.Sprintf("%s: %s", p.prog.Fset.Position(pos), what))
 }
 
+// dynamic lists what a call that is not static may reach.
+func (p *purity) dynamic(call *ssa.CallCommon) (found []*ssa.Function) {
+	if call.IsInvoke() {
+		return p.implementations(call)
+	}
+	if call.StaticCallee() != nil {
+		return nil
+	}
+	for _, f := range p.values {
+		if types.Identical(call.Signature(), f.Signature) {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// collectValues finds every function of the module that is used as a value.
+func (p *purity) collectValues() {
+	for f := range ssautil.AllFunctions(p.prog) {
+		if pkg := packageOf(f); pkg == nil || !p.inModule(pkg) {
+			continue
+		}
+		for _, block := range f.Blocks {
+			for _, instr := range block.Instrs {
+				if closure, ok := instr.(*ssa.MakeClosure); ok && onlyCalled(closure) {
+					continue
+				}
+				for _, operand := range instr.Operands(nil) {
+					if value, ok := (*operand).(*ssa.Function); ok && !calls(instr, value) {
+						p.values = append(p.values, value)
+					}
+				}
+			}
+		}
+	}
+}
+
+func calls(instr ssa.Instruction, f ssa.Value) bool {
+	call, ok := instr.(ssa.CallInstruction)
+	return ok && call.Common().Value == f
+}
+
+// onlyCalled tells whether a closure is called or deferred where it is made and goes nowhere else.
+func onlyCalled(closure *ssa.MakeClosure) bool {
+	for _, use := range *closure.Referrers() {
+		if !calls(use, closure) {
+			return false
+		}
+	}
+	return true
+}
+
 func (p *purity) implementations(call *ssa.CallCommon) (found []*ssa.Function) {
 	iface, ok := call.Value.Type().Underlying().(*types.Interface)
 	if !ok {
@@ -164,6 +218,7 @@ func checkPurity(t *testing.T, dir, pattern, root string, inModule func(*types.P
 			}
 		}
 	}
+	p.collectValues()
 	for _, f := range start {
 		p.visit(f, "")
 	}
@@ -191,7 +246,7 @@ func TestPurityCheckerCatches(t *testing.T) {
 	faults, _ := checkPurity(t, ".", "./testdata/impure", impure,
 		func(p *types.Package) bool { return p.Path() == impure })
 	all := strings.Join(faults, "\n")
-	for _, want := range []string{"a clock", "chance", "map order", "I/O", "starts a goroutine", "selects on channels", "computes with floats"} {
+	for _, want := range []string{"calls time.Now: a clock", "calls time.Sleep: a clock", "chance", "map order", "I/O", "starts a goroutine", "selects on channels", "computes with floats"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("not caught: %s\n%s", want, all)
 		}
