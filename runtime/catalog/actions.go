@@ -61,7 +61,7 @@ func (c *compiler) purpose(a *Action, spec *actionSpec) {
 			node = spec.name.node
 		}
 		known := c.env.Dictionary.PurposeNames()
-		c.fail(node, nba.CodeInvalid, "unknown purpose %s%s", quote(name), suggest(name, known, "choose one of the dictionary"))
+		c.fail(node, nba.CodeInvalid, "unknown purpose %s%s", quote(name), c.suggest(name, known, "choose one of the dictionary"))
 	}
 	a.Purpose = purpose
 }
@@ -90,7 +90,7 @@ func (c *compiler) propensity(a *Action, spec *actionSpec) {
 			return
 		}
 		c.fail(spec.model.node, nba.CodeInvalid, "unknown model %s%s", quote(spec.model.value),
-			suggest(spec.model.value, sortedKeys(c.models), "declare it under models"))
+			c.suggest(spec.model.value, sortedKeys(c.models), "declare it under models"))
 		return
 	}
 	a.Propensity.Model = model
@@ -118,7 +118,7 @@ func (c *compiler) scopes(spec *actionSpec) []*scopeSpec {
 	issue, ok := c.issues[spec.issue.value]
 	if !ok {
 		c.fail(spec.issue.node, nba.CodeInvalid, "unknown issue %s%s", quote(spec.issue.value),
-			suggest(spec.issue.value, sortedKeys(c.issues), "declare it under issues"))
+			c.suggest(spec.issue.value, sortedKeys(c.issues), "declare it under issues"))
 		return nil
 	}
 	if !spec.group.given() {
@@ -132,7 +132,7 @@ func (c *compiler) scopes(spec *actionSpec) []*scopeSpec {
 		names = append(names, issue.groups[i].name.value)
 	}
 	c.fail(spec.group.node, nba.CodeInvalid, "unknown group %s in issue %s%s", quote(spec.group.value), spec.issue.value,
-		suggest(spec.group.value, names, "declare it under the issue"))
+		c.suggest(spec.group.value, names, "declare it under the issue"))
 	return nil
 }
 
@@ -178,7 +178,7 @@ func (c *compiler) treatments(a *Action, spec *actionSpec) {
 		channel, ok := c.catalog.channels[t.channel.value]
 		if !ok {
 			c.fail(t.channel.node, nba.CodeInvalid, "unknown channel %s%s", quote(t.channel.value),
-				suggest(t.channel.value, sortedKeys(c.catalog.channels), "declare it under channels"))
+				c.suggest(t.channel.value, sortedKeys(c.catalog.channels), "declare it under channels"))
 			continue
 		}
 		c.treatment(a, t, channel)
@@ -208,7 +208,7 @@ func (c *compiler) treatment(a *Action, spec *treatmentSpec, channel *Channel) {
 				known = append(known, channel.Placements[i].Name)
 			}
 			c.fail(name.node, nba.CodeInvalid, "channel %s has no placement %s%s", channel.Name, quote(name.value),
-				suggest(name.value, known, "declare it under the channel"))
+				c.suggest(name.value, known, "declare it under the channel"))
 			continue
 		}
 		enter(placement)
@@ -237,7 +237,7 @@ func (c *compiler) weights() {
 func (c *compiler) scopeExists(w *weightSpec) bool {
 	ok := true
 	if _, known := c.issues[w.issue.value]; w.issue.given() && !known {
-		c.fail(w.issue.node, nba.CodeInvalid, "unknown issue %s%s", quote(w.issue.value), suggest(w.issue.value, sortedKeys(c.issues), "declare it under issues"))
+		c.fail(w.issue.node, nba.CodeInvalid, "unknown issue %s%s", quote(w.issue.value), c.suggest(w.issue.value, sortedKeys(c.issues), "declare it under issues"))
 		ok = false
 	}
 	if w.group.given() {
@@ -250,12 +250,12 @@ func (c *compiler) scopeExists(w *weightSpec) bool {
 			}
 		}
 		if slices.Sort(groups); !slices.Contains(groups, w.group.value) {
-			c.fail(w.group.node, nba.CodeInvalid, "unknown group %s%s", quote(w.group.value), suggest(w.group.value, groups, "declare it under an issue"))
+			c.fail(w.group.node, nba.CodeInvalid, "unknown group %s%s", quote(w.group.value), c.suggest(w.group.value, groups, "declare it under an issue"))
 			ok = false
 		}
 	}
 	if _, known := c.catalog.actions[w.action.value]; w.action.given() && !known {
-		c.fail(w.action.node, nba.CodeInvalid, "unknown action %s%s", quote(w.action.value), suggest(w.action.value, sortedKeys(c.catalog.actions), "declare it under actions"))
+		c.fail(w.action.node, nba.CodeInvalid, "unknown action %s%s", quote(w.action.value), c.suggest(w.action.value, sortedKeys(c.catalog.actions), "declare it under actions"))
 		ok = false
 	}
 	return ok
@@ -270,7 +270,7 @@ func (c *compiler) fallback() {
 	a, ok := c.catalog.actions[spec.value]
 	if !ok {
 		c.fail(spec.node, nba.CodeInvalid, "unknown action %s%s", quote(spec.value),
-			suggest(spec.value, sortedKeys(c.catalog.actions), "declare it under actions"))
+			c.suggest(spec.value, sortedKeys(c.catalog.actions), "declare it under actions"))
 		return
 	}
 	var obstacles []string

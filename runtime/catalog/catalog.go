@@ -24,13 +24,13 @@ const (
 	MaxContentBytes      = 4096
 	MaxProperties        = 64 // of one action
 	MaxContextWeights    = 256
+	MaxExpressions       = 10_000 // distinct texts
 	MaxNameBytes         = 64
 	MaxLabelBytes        = 256
 	MaxValue             = 1e12
 	MaxContextWeight     = 100
 	MinLeverPercent      = -100
 	MaxLeverPercent      = 1000
-	maxProblems          = 1000
 	maxDepth             = 16
 	defaultStarting      = 0.5
 	defaultActionPurpose = nba.PurposeMarketing

@@ -239,10 +239,10 @@ func TestAliasBombIsRefusedAtOnce(t *testing.T) {
 
 // TestManyMistakesAreBounded keeps a hostile document from becoming a larger report.
 func TestManyMistakesAreBounded(t *testing.T) {
-	document := "apiVersion: arbiter/v1\n" + strings.Repeat("x: 1\n", 5000)
+	document := "apiVersion: arbiter/v1\n" + strings.Repeat("x: 1\n", 50000)
 	_, err := Compile([]byte(document), "f", testCatalogEnv(t))
 	e, ok := errors.AsType[*nba.Error](err)
-	if !ok || len(e.Details) != maxProblems || !strings.Contains(e.Message, "the first 1000") {
+	if !ok || len(e.Details) != maxListed || !strings.Contains(e.Message, "has 50005 mistakes, of which 1000") {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -315,6 +315,22 @@ func FuzzCompile(f *testing.F) {
 			}
 		}
 	})
+}
+
+// BenchmarkCompileLarge compiles 5,000 actions with 300 distinct conditions.
+func BenchmarkCompileLarge(b *testing.B) {
+	var document strings.Builder
+	document.WriteString("apiVersion: arbiter/v1\nkind: Catalog\nname: x\nchannels: [{name: web, placements: [hero]}]\nissues: [{name: G, groups: [{name: P}]}]\nactions:\n")
+	for i := range MaxActions {
+		fmt.Fprintf(&document, "  - {name: a%d, issue: G, group: P, value: 1, eligibility: [{when: subject.tenure > %d}], treatments: [{name: t, channel: web, content: {headline: hello}}]}\n", i, i%300)
+	}
+	env := testCatalogEnv(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Compile([]byte(document.String()), "f", env); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func BenchmarkCompile(b *testing.B) {

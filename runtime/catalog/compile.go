@@ -131,7 +131,7 @@ func (c *compiler) modelNames() {
 		}
 		if c.env.Models != nil && !slices.Contains(c.env.Models, m.plugin.value) {
 			c.fail(m.plugin.node, nba.CodePluginUnknown, "no plugin %s%s", quote(m.plugin.value),
-				suggest(m.plugin.value, c.env.Models, "push it first: arbiter plugin push"))
+				c.suggest(m.plugin.value, c.env.Models, "push it first: arbiter plugin push"))
 		}
 		position := slices.Index(c.plugins, m.plugin.value)
 		if position < 0 {
@@ -206,15 +206,4 @@ func (c *compiler) index() {
 		}
 	}
 	c.catalog.Predicates = len(c.predicates)
-}
-
-// suggest is the end of a message about an unknown name.
-func suggest(name string, known []string, otherwise string) string {
-	if near := nba.Nearest(name, known); near != "" {
-		return ": did you mean " + near + "?"
-	}
-	if len(known) > 0 && len(known) <= 12 {
-		return ": there are " + strings.Join(known, ", ")
-	}
-	return ": " + otherwise
 }

@@ -22,13 +22,26 @@ type decoder struct {
 	file     string
 	lines    []string // of the source, for places inside block text
 	problems []nba.Detail
+	mistakes int // including those beyond maxCollected
+	compared int // names compared for suggestions
 }
+
+// Limits of the report: what is listed, what is collected before sorting, and the work spent on
+// suggestions. A document of nothing but mistakes must not cost more than a good one.
+const (
+	maxListed    = 1000
+	maxCollected = 10 * maxListed
+	maxCompared  = 50_000
+)
 
 func (d *decoder) fail(n *yaml.Node, code nba.Code, format string, args ...any) {
 	d.failAt(n.Line, n.Column, code, fmt.Sprintf(format, args...))
 }
 
 func (d *decoder) failAt(line, column int, code nba.Code, detail string) {
+	if d.mistakes++; d.mistakes > maxCollected {
+		return
+	}
 	d.problems = append(d.problems, nba.Detail{File: d.file, Line: line, Column: column, Code: code, Detail: detail})
 }
 
@@ -41,13 +54,14 @@ func (d *decoder) err() error {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Detail, b.Detail))
 	})
 	problems := slices.Compact(d.problems)
-	message := fmt.Sprintf("the catalog has %d mistakes", len(problems))
-	if len(problems) == 1 {
+	count := max(len(problems), d.mistakes-(len(d.problems)-len(problems)))
+	message := fmt.Sprintf("the catalog has %d mistakes", count)
+	if count == 1 {
 		message = "the catalog has 1 mistake"
 	}
-	if len(problems) > maxProblems {
-		message += fmt.Sprintf(", of which the first %d are listed", maxProblems)
-		problems = problems[:maxProblems]
+	if len(problems) > maxListed {
+		message += fmt.Sprintf(", of which %d are listed", maxListed)
+		problems = problems[:maxListed]
 	}
 	return &nba.Error{Code: nba.CodeCatalogInvalid, Message: message, Details: problems}
 }
@@ -185,7 +199,7 @@ func (d *decoder) unknownKey(key *yaml.Node, what string, fields []field) {
 		names[i] = fields[i].key
 	}
 	detail := fmt.Sprintf("unknown field %s", quote(key.Value))
-	if near := nba.Nearest(key.Value, names); near != "" {
+	if near := d.near(key.Value, names); near != "" {
 		detail += ": did you mean " + near + "?"
 	} else {
 		detail += fmt.Sprintf(": %s has %s", what, keys(fields))
@@ -387,4 +401,23 @@ func quote(s string) string {
 		s = s[:MaxNameBytes] + "…"
 	}
 	return strconv.Quote(s)
+}
+
+// near is the known name most like name, or "".
+func (d *decoder) near(name string, known []string) string {
+	if d.compared += len(known); d.compared > maxCompared || len(name) > MaxNameBytes {
+		return ""
+	}
+	return nba.Nearest(name, known)
+}
+
+// suggest is the end of a message about an unknown name.
+func (d *decoder) suggest(name string, known []string, otherwise string) string {
+	if near := d.near(name, known); near != "" {
+		return ": did you mean " + near + "?"
+	}
+	if len(known) > 0 && len(known) <= 12 {
+		return ": there are " + strings.Join(known, ", ")
+	}
+	return ": " + otherwise
 }

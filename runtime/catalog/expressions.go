@@ -32,6 +32,10 @@ func (c *compiler) program(source text, result expr.Result) *expr.Program {
 	key := programKey{source: source.value, result: result}
 	known, ok := c.programs[key]
 	if !ok {
+		if len(c.programs) == MaxExpressions {
+			c.fail(source.node, nba.CodeTooLarge, "at most %d different expressions: share conditions at the group or the issue", MaxExpressions)
+			return nil
+		}
 		known.program, known.problems = c.expressions.Compile(source.value, result)
 		known.reported = map[*yaml.Node]bool{}
 		c.programs[key] = known
