@@ -168,7 +168,7 @@ func (d *Dictionary) Declare(declarations []AttributeDeclaration) (next *Diction
 		}
 		seen[decl.Name] = len(attributes)
 		attributes = append(attributes, Attribute{ID: AttributeID(len(attributes)), Name: decl.Name,
-			Type: decl.Type, Purposes: slices.Clone(purposes)})
+			Type: decl.Type, Purposes: slices.Clone(purposes), PurposeSet: set})
 	}
 	if len(problems) > 0 {
 		code := CodeInvalid
