@@ -182,8 +182,9 @@ func (p *purity) implementations(call *ssa.CallCommon) (found []*ssa.Function) {
 }
 
 // checkPurity loads the packages of pattern and returns the faults below every method named Apply
-// or ApplyBatch of package root, and how many such methods there were.
-func checkPurity(t *testing.T, dir, pattern, root string, inModule func(*types.Package) bool) (faults []string, roots int) {
+// or ApplyBatch of package root, how many such methods there were, and how many functions of the
+// module they reach.
+func checkPurity(t *testing.T, dir, pattern, root string, inModule func(*types.Package) bool) (faults []string, roots, reached int) {
 	t.Helper()
 	cfg := &packages.Config{Dir: dir, Mode: packages.LoadAllSyntax}
 	loaded, err := packages.Load(cfg, pattern)
@@ -223,17 +224,25 @@ func checkPurity(t *testing.T, dir, pattern, root string, inModule func(*types.P
 		p.visit(f, "")
 	}
 	slices.Sort(p.faults)
-	return p.faults, len(start)
+	for f := range p.seen {
+		if pkg := packageOf(f); pkg != nil && inModule(pkg) {
+			reached++
+		}
+	}
+	return p.faults, len(start), reached
 }
 
 // TestApplyIsPure proves that what is replicated is deterministic: nothing below the Apply methods of
 // cluster/fsm reads a clock, draws chance, depends on map order, does I/O of its own or computes with
 // floats.
 func TestApplyIsPure(t *testing.T) {
-	faults, roots := checkPurity(t, ".", module+"cluster/fsm", module+"cluster/fsm",
+	faults, roots, reached := checkPurity(t, ".", module+"cluster/fsm", module+"cluster/fsm",
 		func(p *types.Package) bool { return strings.HasPrefix(p.Path(), module) })
 	if roots < 2 {
 		t.Fatalf("found %d Apply methods in cluster/fsm, expected those of the data and the control group", roots)
+	}
+	if reached < 100 {
+		t.Errorf("the walk reached %d functions, which cannot be all that Apply uses", reached)
 	}
 	for _, fault := range faults {
 		t.Error(fault)
@@ -243,7 +252,7 @@ func TestApplyIsPure(t *testing.T) {
 // TestPurityCheckerCatches runs the checker on a state machine that breaks every rule.
 func TestPurityCheckerCatches(t *testing.T) {
 	const impure = module + "cmd/archtest/testdata/impure"
-	faults, _ := checkPurity(t, ".", "./testdata/impure", impure,
+	faults, _, _ := checkPurity(t, ".", "./testdata/impure", impure,
 		func(p *types.Package) bool { return p.Path() == impure })
 	all := strings.Join(faults, "\n")
 	for _, want := range []string{"calls time.Now: a clock", "calls time.Sleep: a clock", "chance", "map order", "I/O", "starts a goroutine", "selects on channels", "computes with floats"} {
