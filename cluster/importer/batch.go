@@ -25,7 +25,7 @@ type span struct{ from, to int }
 // draft is the record being read.
 type draft struct {
 	typ              nba.SubjectType
-	id               int // bytes of text that are the id
+	id               span // of text
 	text             []byte
 	attrs            []record.Attr
 	strings          []stringAttr // attributes whose value lies in text
@@ -47,10 +47,10 @@ func (b *batch) begin() {
 	*d = draft{typ: nba.DefaultSubjectType, text: d.text[:0], attrs: d.attrs[:0], strings: d.strings[:0]}
 }
 
-// setID must come before the first attribute that is text.
 func (d *draft) setID(prefix string, id []byte) {
+	from := len(d.text)
 	d.text = append(append(d.text, prefix...), id...)
-	d.id = len(d.text)
+	d.id = span{from, len(d.text)}
 }
 
 // add appends an attribute whose value holds no text of the body.
@@ -81,7 +81,7 @@ func (b *batch) keep(hash uint64) (replaced bool, err error) {
 		return false, err // b.bytes keeps its length: what was appended is overwritten
 	}
 	b.bytes = encoded
-	w, at := router.SubjectWrite{Ref: nba.SubjectRef{ID: text[:d.id], Type: d.typ}, Merge: b.merge}, span{from, len(encoded)}
+	w, at := router.SubjectWrite{Ref: nba.SubjectRef{ID: text[d.id.from:d.id.to], Type: d.typ}, Merge: b.merge}, span{from, len(encoded)}
 	if i := b.find(w.Ref, hash); i >= 0 {
 		replaced = true
 		if !b.merge {
@@ -159,7 +159,7 @@ func newSeen() *seen {
 
 // hash is that of the current record's subject.
 func (s *seen) hash(d *draft) uint64 {
-	return max(1, maphash.Bytes(s.seed, d.text[:d.id])^uint64(d.typ.Index())*0x9E3779B97F4A7C15)
+	return max(1, maphash.Bytes(s.seed, d.text[d.id.from:d.id.to])^uint64(d.typ.Index())*0x9E3779B97F4A7C15)
 }
 
 // insert tells whether hash is known and remembers it.

@@ -57,7 +57,7 @@ func (r *ndjsonRecords) next(out *batch) (int, *problem, error) {
 
 var (
 	notJSON   = &problem{code: nba.CodeMalformed, reason: "the line is not one JSON object"}
-	noID      = &problem{column: columnID, code: nba.CodeInvalid, reason: "the subject id is missing or blank"}
+	noID      = &problem{column: columnID, code: nba.CodeInvalid, reason: "the subject id is missing, blank or not a string"}
 	wrongJSON = [...]string{
 		nba.KindBool: "not a bool: expected true or false", nba.KindInt: "not an int: expected a whole number of at most 64 bits",
 		nba.KindFloat: "not a float: expected a finite number", nba.KindString: "not a string: put the value in quotes",
