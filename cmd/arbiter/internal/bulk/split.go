@@ -89,7 +89,7 @@ func NewSplitter(in io.Reader, format Format, delimiter byte, chunkLines int) (*
 	if err != nil {
 		return nil, err
 	}
-	s.header = append(bytes.TrimRight(header, "\r\n"), '\n')
+	s.header = append(bytes.Clone(bytes.TrimRight(header, "\r\n")), '\n')
 	s.headerLines = lines
 	return s, nil
 }
