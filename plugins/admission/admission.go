@@ -29,7 +29,10 @@ type Policy struct {
 	MaxBytes int
 	// MaxMemoryPages bounds limits.memoryPages of a manifest, in pages of 64 KiB; default 256.
 	MaxMemoryPages int
-	// MaxCallFuel bounds the fuel of a call of one row; default 4,000,000. It must not exceed that of
+	// MaxCodeBytes bounds the code section, and so, with Structure, what compiling costs: an engine may
+	// need seconds for one function body of 64 KiB. Default 512 KiB.
+	MaxCodeBytes int
+	// MaxCallFuel bounds the fuel of a call of one row; default 2,000,000. It must not exceed that of
 	// the sandbox.
 	MaxCallFuel int64
 	// Structure bounds the module; zero fields mean wasmbin's defaults.
@@ -43,8 +46,11 @@ func (p Policy) withDefaults() Policy {
 	if p.MaxMemoryPages <= 0 {
 		p.MaxMemoryPages = 256
 	}
+	if p.MaxCodeBytes <= 0 {
+		p.MaxCodeBytes = 512 << 10
+	}
 	if p.MaxCallFuel <= 0 {
-		p.MaxCallFuel = 4_000_000
+		p.MaxCallFuel = 2_000_000
 	}
 	p.Structure.ModuleBytes = p.MaxBytes
 	p.Structure.MemoryPages = p.MaxMemoryPages
@@ -123,10 +129,23 @@ func inspect(module []byte, policy Policy) (*artifact.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkCode(m, policy); err != nil {
+		return nil, err
+	}
 	if err := checkImports(m); err != nil {
 		return nil, err
 	}
 	return manifest, checkExports(m)
+}
+
+func checkCode(m *wasmbin.Module, policy Policy) error {
+	const codeSection = 10
+	for _, section := range m.Sections {
+		if section.ID == codeSection && section.Size > policy.MaxCodeBytes {
+			return refuse("code-bytes", "section 10 (code)", "%d bytes of code are more than the %d allowed; ship the model as tables, and strip what is not used", section.Size, policy.MaxCodeBytes)
+		}
+	}
+	return nil
 }
 
 func checkPolicy(m *artifact.Manifest, policy Policy) error {

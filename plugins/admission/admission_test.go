@@ -155,7 +155,7 @@ func TestRefusals(t *testing.T) {
 		{name: "names the fuel global", guest: func(g *wasmtest.Guest) { g.ExtraExport = "arbiter_fuel" }, want: []string{"arbiter_fuel"}},
 		{name: "too much memory", guest: func(g *wasmtest.Guest) { g.Pages = 5 }, want: []string{"rule validation", "4 pages"}},
 		{name: "memory beyond the policy", manifest: func(m *artifact.Manifest) { m.Limits.MemoryPages = 257 }, want: []string{"rule memory", "257", "256"}},
-		{name: "fuel beyond the policy", manifest: func(m *artifact.Manifest) { m.Limits.FuelPerRow = 4_000_001 }, want: []string{"rule fuel"}},
+		{name: "fuel beyond the policy", manifest: func(m *artifact.Manifest) { m.Limits.FuelPerRow = 2_000_001 }, want: []string{"rule fuel"}},
 		{name: "capabilities", manifest: func(m *artifact.Manifest) { m.Capabilities = []string{"log"} }, want: []string{"rule capabilities"}},
 		{name: "layout", guest: func(g *wasmtest.Guest) { g.BadLayout = true }, want: []string{"rule layout", "arbiter_reserve"}},
 		{name: "golden score", manifest: func(m *artifact.Manifest) { m.Golden[1].Score = 0.26 }, want: []string{"rule golden", "/golden/1/score"}},
@@ -181,6 +181,13 @@ func TestRefusals(t *testing.T) {
 			}
 			refused(t, newSandbox(t), embed(t, g.Module(), m), tt.want...)
 		})
+	}
+}
+
+func TestCodeBytes(t *testing.T) {
+	_, err := admission.Inspect(embed(t, guest().Module(), manifest()), admission.Policy{MaxCodeBytes: 100})
+	if nba.CodeOf(err) != nba.CodePluginRefused || !strings.Contains(err.Error(), "rule code-bytes: section 10 (code)") {
+		t.Errorf("error %v, want a refusal by rule code-bytes", err)
 	}
 }
 

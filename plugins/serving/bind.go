@@ -108,19 +108,21 @@ func (b *binder) attribute(place int, f *artifact.Feature, missing float64) {
 		b.problem(at, nba.CodeAttributeUnknown, "feature %s of plugin %s reads attribute %s, which is not in the dictionary; %s", f.Name, b.plugin, name, remedy)
 		return
 	}
-	feature := attributeFeature{place: place, missing: missing}
+	feature := attributeFeature{place: int32(place), missing: missing, ofBool: [2]float64{0, 1}, number: math.NaN()}
 	switch {
 	case f.Recipe.OneHot != nil:
-		feature.recipe, feature.level = recipeOneHot, levelValue(a.Type, f.Recipe.OneHot.Level)
+		feature.oneHot(a.Type, f.Recipe.OneHot.Level)
 	case len(f.Recipe.Levels) > 0:
 		feature.ordinal(f.Recipe.Levels)
 		if a.Type != nba.KindString && a.Type != nba.KindBool {
-			b.problem(at, nba.CodeInvalid, "feature %s of plugin %s reads attribute %s as a level, but it is a %s; read it as a number or a bucket", f.Name, b.plugin, name, a.Type)
+			b.problem(at, nba.CodeInvalid, "feature %s of plugin %s reads attribute %s as a level, but its type is %s; read it as a number or a bucket", f.Name, b.plugin, name, a.Type)
 		}
 	case a.Type == nba.KindString:
-		b.problem(at, nba.CodeInvalid, "feature %s of plugin %s reads attribute %s as a number, but it is a string; use oneHot or levels", f.Name, b.plugin, name)
+		b.problem(at, nba.CodeInvalid, "feature %s of plugin %s reads attribute %s as a number, but its type is string; use oneHot or levels", f.Name, b.plugin, name)
 	case f.Recipe.Bucket != nil:
-		feature.recipe, feature.bounds = recipeBucket, f.Recipe.Bucket.Bounds
+		bounds := f.Recipe.Bucket.Bounds
+		feature.recipe, feature.table = recipeBucket, &table{bounds: bounds}
+		feature.ofBool = [2]float64{float64(bucket(bounds, 0)), float64(bucket(bounds, 1))}
 	}
 	position, ok := b.byID[a.ID]
 	if !ok {
@@ -132,43 +134,37 @@ func (b *binder) attribute(place int, f *artifact.Feature, missing float64) {
 	input.features = append(input.features, feature)
 }
 
-// levelValue is the value of an attribute of kind k that equals level, or the zero Value when none
-// does.
-func levelValue(k nba.Kind, level string) nba.Value {
+// oneHot compares with level, as far as a value of kind k can equal it.
+func (f *attributeFeature) oneHot(k nba.Kind, level string) {
+	f.recipe, f.text, f.ofBool = recipeOneHot, level, [2]float64{0, 0}
+	if value, ok := artifact.BoolLevel(level); ok && value {
+		f.ofBool[1] = 1
+	} else if ok {
+		f.ofBool[0] = 1
+	}
 	switch k {
-	case nba.KindString:
-		return nba.String(level)
-	case nba.KindBool:
-		if value, ok := artifact.BoolLevel(level); ok {
-			return nba.Bool(value)
-		}
-	case nba.KindInt:
-		// 1 and 1.0 are the same level: libraries print either.
-		if f, err := strconv.ParseFloat(level, 64); err == nil && f == math.Trunc(f) && math.Abs(f) < 1<<53 {
-			return nba.Int(int64(f))
-		}
-	case nba.KindFloat:
-		if f, err := strconv.ParseFloat(level, 64); err == nil {
-			return nba.Float(f + 0) // so that -0 is 0
+	case nba.KindInt, nba.KindFloat: // 1 and 1.0 are the same level: libraries print either
+		if number, err := strconv.ParseFloat(level, 64); err == nil {
+			f.number = number
 		}
 	case nba.KindTime:
 		if v, err := nba.ParseValue(nba.KindTime, level); err == nil {
-			return v
+			f.number, _ = v.Number()
 		}
 	}
-	return nba.Value{}
 }
 
+// ordinal looks the position of a level up.
 func (f *attributeFeature) ordinal(levels []string) {
-	f.recipe, f.levels = recipeOrdinal, make(map[string]int, len(levels))
-	f.onFalse, f.onTrue = f.missing, f.missing
+	f.recipe, f.table = recipeOrdinal, &table{levels: make(map[string]float64, len(levels))}
+	f.ofBool = [2]float64{f.missing, f.missing}
 	for position, level := range levels {
-		f.levels[level] = position
+		f.table.levels[level] = float64(position)
 		switch value, ok := artifact.BoolLevel(level); {
 		case ok && value:
-			f.onTrue = float64(position)
+			f.ofBool[1] = float64(position)
 		case ok:
-			f.onFalse = float64(position)
+			f.ofBool[0] = float64(position)
 		}
 	}
 }

@@ -30,16 +30,22 @@ type attributeInput struct {
 	features []attributeFeature
 }
 
-// attributeFeature makes one feature of an attribute's value.
+// attributeFeature makes one feature of an attribute's value. It is small and branches little, because
+// a model has dozens of them and a guest call takes less than a microsecond.
 type attributeFeature struct {
-	place   int
+	place   int32
 	recipe  recipeKind
-	missing float64        // what stands for a missing value: the default, or NaN
-	level   nba.Value      // oneHot: the level as a value of the attribute's type; invalid: never equal
-	bounds  []float64      // bucket
-	levels  map[string]int // ordinal
-	onFalse float64        // ordinal of a bool: the position of the level that false matches, or missing
-	onTrue  float64
+	missing float64    // what stands for a missing value: the default, or NaN
+	ofBool  [2]float64 // the feature for false and for true, whatever the recipe
+	text    string     // oneHot: the level as text; set for string attributes only
+	number  float64    // oneHot: the level as a number; NaN, which equals nothing, if it is none
+	table   *table     // bucket and ordinal
+}
+
+// table is what bucket and ordinal recipes look up.
+type table struct {
+	bounds []float64
+	levels map[string]float64
 }
 
 type recipeKind uint8
@@ -66,15 +72,73 @@ func (in *inputs) putSubject(area []byte, call *engine.ScoreCall) {
 		if consent.Visible(a.purposes, in.purpose, call.Mask) {
 			value, _ = call.Subject.Attribute(a.id)
 		}
-		for j := range a.features {
-			f := &a.features[j]
-			wasm.PutFloat(area, f.place, f.of(value))
-		}
+		a.put(area, value)
 	}
 	for i := range in.contexts {
 		c := &in.contexts[i]
 		wasm.PutFloat(area, c.place, contextNumber(call.Contexts, c.name, c.missing))
 	}
+}
+
+// put writes all features made of value; the zero value is missing.
+func (a *attributeInput) put(area []byte, value nba.Value) {
+	switch value.Kind() {
+	case nba.KindInvalid:
+		for i := range a.features {
+			f := &a.features[i]
+			wasm.PutFloat(area, int(f.place), f.missing)
+		}
+	case nba.KindBool:
+		bit := value.Bits() & 1
+		for i := range a.features {
+			f := &a.features[i]
+			wasm.PutFloat(area, int(f.place), f.ofBool[bit])
+		}
+	case nba.KindString:
+		text := value.Str()
+		for i := range a.features {
+			f := &a.features[i]
+			wasm.PutFloat(area, int(f.place), f.ofText(text))
+		}
+	default:
+		number, _ := value.Number()
+		for i := range a.features {
+			f := &a.features[i]
+			wasm.PutFloat(area, int(f.place), f.ofNumber(number))
+		}
+	}
+}
+
+func (f *attributeFeature) ofText(text string) float64 {
+	switch f.recipe {
+	case recipeOneHot:
+		if text == f.text {
+			return 1
+		}
+		return 0
+	case recipeOrdinal:
+		if position, ok := f.table.levels[text]; ok {
+			return position
+		}
+	}
+	return f.missing
+}
+
+// ofNumber treats a NaN like a missing value.
+func (f *attributeFeature) ofNumber(number float64) float64 {
+	switch {
+	case math.IsNaN(number):
+	case f.recipe == recipeNumber:
+		return number
+	case f.recipe == recipeOneHot:
+		if number == f.number {
+			return 1
+		}
+		return 0
+	case f.recipe == recipeBucket:
+		return float64(bucket(f.table.bounds, number))
+	}
+	return f.missing
 }
 
 // putCandidates writes one row for each candidate into area.
@@ -90,42 +154,6 @@ func (in *inputs) putCandidates(area []byte, candidates []engine.Candidate) {
 			wasm.PutFloat(area, at+p.place, f)
 		}
 	}
-}
-
-// of is the feature made of value; the zero value is missing.
-func (f *attributeFeature) of(value nba.Value) float64 {
-	if value.Kind() == nba.KindInvalid {
-		return f.missing
-	}
-	switch f.recipe {
-	case recipeOneHot:
-		// Floats by value, so that -0 is 0.
-		if value == f.level || value.Kind() == nba.KindFloat && f.level.Kind() == nba.KindFloat && value.Float() == f.level.Float() {
-			return 1
-		}
-		return 0
-	case recipeBucket:
-		if number, ok := value.Number(); ok && !math.IsNaN(number) {
-			return float64(bucket(f.bounds, number))
-		}
-	case recipeOrdinal:
-		switch value.Kind() {
-		case nba.KindString:
-			if position, ok := f.levels[value.Str()]; ok {
-				return float64(position)
-			}
-		case nba.KindBool:
-			if value.Bool() {
-				return f.onTrue
-			}
-			return f.onFalse
-		}
-	default:
-		if number, ok := value.Number(); ok {
-			return number
-		}
-	}
-	return f.missing
 }
 
 // bucket counts the bounds that are less than or equal to number.

@@ -347,9 +347,9 @@ func TestNewSetRefuses(t *testing.T) {
 	}{
 		{name: "unknown attribute", recipe: artifact.Recipe{Attribute: "tenur"}, code: nba.CodeInvalid, want: "did you mean tenure?"},
 		{name: "nothing near", recipe: artifact.Recipe{Attribute: "zzzzzzzzz"}, code: nba.CodeInvalid, want: "PUT /v1/attributes"},
-		{name: "string as number", recipe: artifact.Recipe{Attribute: "contract"}, code: nba.CodeInvalid, want: "it is a string"},
-		{name: "bucket of a string", recipe: artifact.Recipe{Bucket: &artifact.Bucket{Attribute: "contract", Bounds: []float64{1}}}, code: nba.CodeInvalid, want: "it is a string"},
-		{name: "level of a number", recipe: artifact.Recipe{Attribute: "tenure", Levels: []string{"a"}}, code: nba.CodeInvalid, want: "it is a int"},
+		{name: "string as number", recipe: artifact.Recipe{Attribute: "contract"}, code: nba.CodeInvalid, want: "its type is string"},
+		{name: "bucket of a string", recipe: artifact.Recipe{Bucket: &artifact.Bucket{Attribute: "contract", Bounds: []float64{1}}}, code: nba.CodeInvalid, want: "its type is string"},
+		{name: "level of a number", recipe: artifact.Recipe{Attribute: "tenure", Levels: []string{"a"}}, code: nba.CodeInvalid, want: "its type is int"},
 		{name: "unknown purpose", recipe: artifact.Recipe{Attribute: "tenure"}, change: func(m *artifact.Manifest) { m.Purpose = "fraud" },
 			code: nba.CodeInvalid, want: "service, marketing, profiling"},
 		{name: "other plugin", recipe: artifact.Recipe{Attribute: "tenure"}, as: "upsell", code: nba.CodeInvalid, want: "of plugin churn"},

@@ -186,6 +186,7 @@ func (p *Pool) refill() {
 			instance, err := p.start(context.Background())
 			if err == nil {
 				p.Put(instance)
+				backoff = refillBackoffMin
 				break
 			}
 			p.config.Logger.Error("starting an instance", "digest", p.spec.Digest, "error", err, "retry", backoff)

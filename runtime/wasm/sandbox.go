@@ -18,10 +18,10 @@ type Sandbox struct {
 	metrics *Metrics
 	slot    chan struct{} // capacity 1: held while compiling
 
-	mu     sync.Mutex
-	closed bool           // guarded by mu
-	live   int            // guarded by mu; pools not closed yet
-	pools  sync.WaitGroup // one per pool goroutine; Add under mu while not closed
+	mu      sync.Mutex
+	closed  bool          // guarded by mu
+	live    int           // guarded by mu; pools not closed yet
+	drained chan struct{} // closed when closed is set and live is 0
 }
 
 // New makes a Sandbox. Close it when every Pool is released.
@@ -35,7 +35,8 @@ func New(config Config) (*Sandbox, error) {
 			return nil, err
 		}
 	}
-	return &Sandbox{config: config, metrics: NewMetrics(config.Registerer), slot: make(chan struct{}, 1)}, nil
+	return &Sandbox{config: config, metrics: NewMetrics(config.Registerer), slot: make(chan struct{}, 1),
+		drained: make(chan struct{})}, nil
 }
 
 // Config is the configuration with its defaults filled in.
@@ -182,17 +183,18 @@ func (s *Sandbox) enter() error {
 		return ErrClosed
 	}
 	s.live++
-	s.pools.Add(1)
 	s.metrics.pools.Inc()
 	return nil
 }
 
 func (s *Sandbox) leave() {
-	s.mu.Lock()
-	s.live--
-	s.mu.Unlock()
 	s.metrics.pools.Dec()
-	s.pools.Done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live--
+	if s.closed && s.live == 0 {
+		close(s.drained)
+	}
 }
 
 // Live is the number of pools that are not closed yet.
@@ -205,15 +207,15 @@ func (s *Sandbox) Live() int {
 // Close refuses new modules and waits until every Pool is released and closed, or until ctx ends.
 func (s *Sandbox) Close(ctx context.Context) error {
 	s.mu.Lock()
-	s.closed = true
+	if !s.closed {
+		s.closed = true
+		if s.live == 0 {
+			close(s.drained)
+		}
+	}
 	s.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		s.pools.Wait()
-		close(done)
-	}()
 	select {
-	case <-done:
+	case <-s.drained:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("closing the sandbox: %d modules are still in use: %w", s.Live(), context.Cause(ctx))
