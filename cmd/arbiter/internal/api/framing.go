@@ -9,18 +9,22 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// framingFault tells why the end of a request's body is open to two readings, or "". fasthttp lets a
-// Content-Length stand beside a Transfer-Encoding, and a Transfer-Encoding in HTTP/1.0; a proxy in
-// front that reads such a request the other way takes the rest of the body for a request of its own
-// (RFC 9112 §6.1). The connection must be closed after.
+// framingFault tells why the request can be read in two ways, or "". fasthttp lets a Content-Length
+// stand beside a Transfer-Encoding, a Transfer-Encoding in HTTP/1.0, lines that end in a bare newline
+// and headers that go on on the next line. A proxy in front that reads such a request the other way
+// takes the rest of the body for a request of its own (RFC 9112 §2.2, §5.2, §6.1). The connection must
+// be closed after.
 func framingFault(header *fasthttp.RequestHeader) string {
 	hasLength, hasEncoding, hasHost := false, false, false
 	for raw := header.RawHeaders(); len(raw) > 0; {
-		line := raw
-		if i := bytes.IndexByte(raw, '\n'); i >= 0 {
-			line, raw = raw[:i], raw[i+1:]
-		} else {
-			raw = nil
+		end := bytes.IndexByte(raw, '\n')
+		if end < 1 || raw[end-1] != '\r' {
+			return "a header line does not end in carriage return and newline"
+		}
+		line := raw[:end-1]
+		raw = raw[end+1:]
+		if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+			return "a header goes on on the next line: write it on one"
 		}
 		if len(line) < len("host:") {
 			continue

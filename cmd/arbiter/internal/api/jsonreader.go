@@ -34,7 +34,7 @@ type jsonReader struct {
 // jsonStep is one reference token of a JSON pointer.
 type jsonStep struct {
 	name  string
-	index int // used when name is empty
+	index int // -1 for a name
 }
 
 func (r *jsonReader) reset(text string) {
@@ -89,7 +89,7 @@ func (r *jsonReader) invalidAt(member, detail string) {
 func (r *jsonReader) pointer() string {
 	var b strings.Builder
 	for _, step := range r.path[:r.depth] {
-		if step.name == "" {
+		if step.index >= 0 {
 			b.WriteByte('/')
 			b.WriteString(strconv.Itoa(step.index))
 			continue
@@ -211,7 +211,7 @@ func (r *jsonReader) entries(what string, value func(name string)) {
 			return
 		}
 		name := r.str()
-		if !r.take(':', "a colon is missing after the name") || !r.push(jsonStep{name: name}) {
+		if !r.take(':', "a colon is missing after the name") || !r.push(jsonStep{name: name, index: -1}) {
 			return
 		}
 		if name == "" {

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // listener remembers the open connections, so that a shutdown whose time is over can close them.
@@ -62,6 +64,13 @@ type conn struct {
 
 	owner  *listener
 	linger atomic.Bool
+}
+
+// lingerOn makes the connection of ctx wait for a client that may still be writing.
+func lingerOn(ctx *fasthttp.RequestCtx) {
+	if c, ok := ctx.Conn().(*conn); ok {
+		c.linger.Store(true)
+	}
 }
 
 // Close implements net.Conn.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/arbiterhq/arbiter/cluster/importer"
+	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -255,7 +256,7 @@ func (m *memCore) History(_ context.Context, ref nba.SubjectRef, limit int, curs
 // memSink keeps which subjects the importer accepted; what it reads is its own tests' business.
 type memSink struct{ core *memCore }
 
-func (s memSink) Import(_ context.Context, writes []importer.Write) error {
+func (s memSink) Import(_ context.Context, writes []router.SubjectWrite) error {
 	s.core.mu.Lock()
 	defer s.core.mu.Unlock()
 	for _, w := range writes {

@@ -132,6 +132,7 @@ func (s *Server) guard(c *fiber.Ctx) error {
 	id := assignRequestID(ctx)
 	if fault := framingFault(&ctx.Request.Header); fault != "" {
 		ctx.Response.SetConnectionClose()
+		lingerOn(ctx)
 		s.metrics.refused.WithLabelValues("framing").Inc()
 		return s.fail(c, nba.Errorf(nba.CodeMalformed, "%s", fault), id)
 	}
@@ -200,8 +201,8 @@ func (s *Server) connectionError(c *fiber.Ctx, err error) error {
 	ctx := c.Context()
 	if fe, ok := errors.AsType[*fiber.Error](err); ok {
 		s.metrics.refused.WithLabelValues(refusal(fe.Code)).Inc()
-		if conn, ok := ctx.Conn().(*conn); ok && fe.Code == http.StatusRequestEntityTooLarge {
-			conn.linger.Store(true)
+		if fe.Code != http.StatusRequestTimeout {
+			lingerOn(ctx)
 		}
 	}
 	return s.fail(c, err, assignRequestID(ctx))
