@@ -346,3 +346,26 @@ func BenchmarkCompile(b *testing.B) {
 		}
 	}
 }
+
+// TestDocumentedExampleCompiles keeps docs/catalog.md true.
+func TestDocumentedExampleCompiles(t *testing.T) {
+	page, err := os.ReadFile("../../docs/catalog.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("no example")
+	}
+	d, _, err := nba.NewDictionary().Declare([]nba.AttributeDeclaration{
+		{Name: "partner", Type: nba.KindBool}, {Name: "dependents", Type: nba.KindBool},
+		{Name: "openTickets", Type: nba.KindInt}, {Name: "monthlyCharges", Type: nba.KindFloat},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Compile([]byte(example), "docs/catalog.md", Env{Dictionary: d, Models: []string{"churn"}}); err != nil {
+		t.Error(renderProblems(err))
+	}
+}
