@@ -135,7 +135,10 @@ func inspect(module []byte, policy Policy) (*artifact.Manifest, error) {
 	if err := checkImports(m); err != nil {
 		return nil, err
 	}
-	return manifest, checkExports(m)
+	if err := checkExports(m); err != nil {
+		return nil, err
+	}
+	return manifest, nil
 }
 
 func checkCode(m *wasmbin.Module, policy Policy) error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 
+	"github.com/arbiterhq/arbiter/plugins/admission"
 	"github.com/arbiterhq/arbiter/plugins/compiler"
 	"github.com/arbiterhq/arbiter/plugins/serving"
 	"github.com/arbiterhq/arbiter/runtime/consent"
@@ -240,13 +241,15 @@ func newRawGuest(tb testing.TB, module []byte, features int) *rawGuest {
 	}
 }
 
-// BenchmarkGuestCall compares one Score of a decision with 12 actions and the 200-tree model, attributes
-// to features included, with the same module, not metered, called raw through wazero with its
-// features written in one copy. Rounds alternate, so that x-raw, the median of their ratios, is worth
-// more than the two times.
+// BenchmarkGuestCall compares with the same module, not metered, called raw through wazero's
+// CallWithStack with its features written in one copy:
+//   - pool: an instance taken from the pool, the same copy, fuel granted, the metered module called;
+//   - score: Set.Score for 12 actions, with attributes made into features and metrics counted.
+//
+// Rounds alternate, so that the medians of the ratios, x-pool and x-score, are worth more than times.
 func BenchmarkGuestCall(b *testing.B) {
 	model := loadTelco(b)
-	s := model.set(b, wasm.Config{Instances: 1})
+	s, pool := model.set(b, wasm.Config{Instances: 1}), model.pool(b)
 	raw := newRawGuest(b, model.module, len(model.features[0]))
 	ctx := context.Background()
 	rows := make([][]byte, len(model.features))
@@ -257,36 +260,75 @@ func BenchmarkGuestCall(b *testing.B) {
 		}
 	}
 	c := model.call(0)
-	c.Out, c.Candidates = c.Out[:12], c.Candidates[:12]
 	var stack [6]uint64
-	const round = 500
-	var ratios, rawTimes, setTimes []float64
-	b.ReportAllocs()
-	at := 0
-	for b.Loop() {
-		began := time.Now()
-		for n := range round {
-			raw.write(rows[(at+n)%len(rows)])
+	legs := [3]func(n int) error{
+		func(n int) error {
+			raw.write(rows[n])
 			stack = raw.args
-			if err := raw.call(stack[:]); err != nil {
-				b.Fatal(err)
+			return raw.call(stack[:])
+		},
+		func(n int) error {
+			instance, err := pool.Acquire(ctx)
+			if err != nil {
+				return err
 			}
-		}
-		middle := time.Now()
-		for n := range round {
-			c.Subject = model.customers[(at+n)%len(rows)]
-			if _, err := s.Score(ctx, c); err != nil {
-				b.Fatal(err)
-			}
-		}
-		end := time.Now()
-		at += round
-		rawTime, setTime := float64(middle.Sub(began))/round, float64(end.Sub(middle))/round
-		ratios, rawTimes, setTimes = append(ratios, setTime/rawTime), append(rawTimes, rawTime), append(setTimes, setTime)
+			copy(instance.Subject(), rows[n])
+			_, err = instance.Score(ctx, 1)
+			pool.Put(instance)
+			return err
+		},
+		func(n int) error {
+			c.Subject = model.customers[n]
+			_, err := s.Score(ctx, c)
+			return err
+		},
 	}
-	b.ReportMetric(median(ratios), "x-raw")
-	b.ReportMetric(median(rawTimes), "raw-ns/call")
-	b.ReportMetric(median(setTimes), "score-ns/call")
+	const round = 500
+	var times, ratios [3][]float64
+	at := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		var took [3]float64
+		for leg, call := range legs {
+			began := time.Now()
+			for n := range round {
+				if err := call((at + n) % len(rows)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			took[leg] = float64(time.Since(began)) / round
+		}
+		for leg := range legs {
+			times[leg], ratios[leg] = append(times[leg], took[leg]), append(ratios[leg], took[leg]/took[0])
+		}
+		at += round
+	}
+	for leg, name := range [...]string{"raw", "pool", "score"} {
+		b.ReportMetric(median(times[leg]), name+"-ns")
+		if leg > 0 {
+			b.ReportMetric(median(ratios[leg]), "x-"+name)
+		}
+	}
+}
+
+// pool is the metered module without a Set.
+func (t *telco) pool(tb testing.TB) *wasm.Pool {
+	tb.Helper()
+	sandbox, err := wasm.New(wasm.Config{Instances: 1})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	admitted, err := admission.Admit(context.Background(), sandbox, t.module, admission.Policy{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		admitted.Pool.Release()
+		if err := sandbox.Close(context.Background()); err != nil {
+			tb.Error(err)
+		}
+	})
+	return admitted.Pool
 }
 
 func median(values []float64) float64 {
