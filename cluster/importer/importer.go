@@ -21,8 +21,8 @@ const (
 const (
 	MaxRecordBytes = 1 << 20 // one record, with its quoted newlines
 	MaxColumns     = nba.MaxAttributes + 2 + nba.MaxPurposes
-	BatchRecords   = 2048
-	batchBytes     = 1 << 20 // of encoded records
+	BatchRecords   = 8192
+	batchBytes     = 4 << 20 // of encoded records
 )
 
 // Spec tells how to read a body.
