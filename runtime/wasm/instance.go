@@ -35,6 +35,9 @@ type Instance struct {
 // MaxRows is the number of rows one call takes.
 func (i *Instance) MaxRows() int { return i.pool.MaxRows() }
 
+// MemoryBytes is the size of the linear memory.
+func (i *Instance) MemoryBytes() int { return len(i.view) }
+
 // Subject is the area of the subject features.
 func (i *Instance) Subject() []byte {
 	end := i.in + 8*i.pool.spec.SubjectFeatures

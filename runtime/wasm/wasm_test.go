@@ -163,6 +163,30 @@ func TestMemoryGrowth(t *testing.T) {
 	}
 }
 
+// A declared maximum beyond the limit is the limit.
+func TestMemoryLimit(t *testing.T) {
+	guest := linear
+	guest.Behaviour, guest.MaxPages = wasmtest.Grow, 60_000
+	s := newSandbox(t, wasm.Config{Instances: 1})
+	if err := s.Validate(context.Background(), guest.Module(), linearSpec.MemoryPages); err != nil {
+		t.Fatal(err)
+	}
+	p := load(t, s, guest, linearSpec)
+	for range 100 {
+		if _, err := scoreOnce(p, []float64{1, 0}, []float64{0, 0, 0}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i, err := p.Acquire(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Put(i)
+	if got := i.MemoryBytes(); got != 4*wasm.PageBytes {
+		t.Errorf("the instance grew to %d bytes, want %d", got, 4*wasm.PageBytes)
+	}
+}
+
 func TestLoadRefuses(t *testing.T) {
 	tests := []struct {
 		name  string
