@@ -1,0 +1,232 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strconv"
+
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/client"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+	"github.com/spf13/cobra"
+)
+
+// maxCatalogBytes is the largest catalog file that is read; the node may take less.
+const maxCatalogBytes = 16 << 20
+
+func (a *app) catalogCommand() *cobra.Command {
+	return noun("catalog", "The catalog: every action, policy and model binding, as one document",
+		`  arbiter catalog get > catalog.yaml
+  arbiter catalog validate catalog.yaml
+  arbiter catalog apply catalog.yaml
+  arbiter catalog versions`,
+		a.catalogGetCommand(), a.catalogPutCommand(), a.catalogApplyCommand(), a.catalogValidateCommand(),
+		a.catalogActivateCommand(), a.catalogVersionsCommand())
+}
+
+func (a *app) catalogGetCommand() *cobra.Command {
+	var version string
+	cmd := &cobra.Command{
+		Use: "get", Short: "Print a catalog document as it was put",
+		Example: "  arbiter catalog get > catalog.yaml\n  arbiter catalog get --version active",
+		Args:    args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
+				text, err := c.Catalog(ctx, version)
+				if err != nil {
+					return err
+				}
+				_, err = a.out.Write(text.Document)
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&version, "version", "", "active, or a `VERSION` number (default the one stored last)")
+	return cmd
+}
+
+func (a *app) catalogPutCommand() *cobra.Command {
+	var ifMatch string
+	cmd := &cobra.Command{
+		Use: "put FILE", Short: "Check and store a catalog, without activating it",
+		Example: "  arbiter catalog put catalog.yaml\n  arbiter catalog put catalog.yaml --if-match v12",
+		Args:    args("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
+				version, err := a.putCatalog(ctx, c, args[0], ifMatch)
+				if err != nil {
+					return err
+				}
+				return a.print(version, func(w io.Writer, p paint) {
+					fmt.Fprintf(w, "catalog %s stored as version %s\n%s arbiter catalog activate %d\n", p.bold(version.Name),
+						p.bold(strconv.FormatUint(version.Version, 10)), p.dim("To make it the active one:"), version.Version)
+				})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&ifMatch, "if-match", "", "only if this `VERSION`, such as v12, is the one stored last (default: the one that is there now)")
+	return cmd
+}
+
+// putCatalog stores a file. Without ifMatch it replaces the document that is the last one now: a
+// change that somebody makes in between is refused, not overwritten.
+func (a *app) putCatalog(ctx context.Context, c apiClient, file, ifMatch string) (*nba.CatalogVersion, error) {
+	document, err := a.readFile(file, maxCatalogBytes)
+	if err != nil {
+		return nil, err
+	}
+	if ifMatch == "" {
+		head, err := c.Catalog(ctx, "")
+		switch {
+		case err == nil:
+			ifMatch = head.ETag
+		case !isStatus(err, http.StatusNotFound):
+			return nil, err
+		}
+	}
+	version, err := c.PutCatalog(ctx, document, ifMatch)
+	return version, inFile(err, file)
+}
+
+// inFile names the file in the places of a problem that tell a line only.
+func inFile(err error, file string) error {
+	if p, ok := errors.AsType[*client.Problem](err); ok && file != "-" {
+		for i := range p.Errors {
+			if p.Errors[i].Line > 0 {
+				p.Errors[i].File = filepath.Base(file)
+			}
+		}
+	}
+	return err
+}
+
+func isStatus(err error, status int) bool {
+	p, ok := errors.AsType[*client.Problem](err)
+	return ok && p.Status == status
+}
+
+func (a *app) catalogApplyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "apply FILE", Short: "Check, store and activate a catalog",
+		Example: "  arbiter catalog apply catalog.yaml",
+		Args:    args("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
+				stored, err := a.putCatalog(ctx, c, args[0], "")
+				if err != nil {
+					return err
+				}
+				return a.activateCatalog(ctx, c, stored.Version)
+			})
+		},
+	}
+	return cmd
+}
+
+func (a *app) activateCatalog(ctx context.Context, c apiClient, version uint64) error {
+	active, err := c.ActivateCatalog(ctx, version)
+	if err != nil {
+		return err
+	}
+	return a.print(active, func(w io.Writer, p paint) {
+		fmt.Fprintf(w, "catalog %s, version %d, is %s; decisions carry catalogVersion %s\n", p.bold(active.Name), active.Version,
+			p.green("active"), p.bold(strconv.FormatUint(active.CatalogVersion, 10)))
+	})
+}
+
+func (a *app) catalogActivateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "activate VERSION", Short: "Make a stored catalog the active one",
+		Example: "  arbiter catalog activate 12",
+		Args:    args("VERSION"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			version, err := strconv.ParseUint(trimV(args[0]), 10, 64)
+			if err != nil {
+				return usage(cmd, "VERSION is a number, as arbiter catalog versions lists them")
+			}
+			return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
+				return a.activateCatalog(ctx, c, version)
+			})
+		},
+	}
+}
+
+// trimV lets users give a version as its ETag has it.
+func trimV(version string) string {
+	if len(version) > 1 && version[0] == 'v' {
+		return version[1:]
+	}
+	return version
+}
+
+func (a *app) catalogValidateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "validate FILE", Short: "Find every mistake of a catalog; changes nothing",
+		Example: "  arbiter catalog validate catalog.yaml",
+		Args:    args("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			document, err := a.readFile(args[0], maxCatalogBytes)
+			if err != nil {
+				return err
+			}
+			return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
+				if err := c.ValidateCatalog(ctx, document); err != nil {
+					return inFile(err, args[0])
+				}
+				return a.print(map[string]any{"valid": true}, func(w io.Writer, p paint) {
+					fmt.Fprintf(w, "%s is %s\n", args[0], p.green("valid"))
+				})
+			})
+		},
+	}
+}
+
+func (a *app) catalogVersionsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "versions", Short: "List the stored catalogs, newest first",
+		Example: "  arbiter catalog versions",
+		Args:    args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
+				versions, err := c.CatalogVersions(ctx)
+				if err != nil {
+					return err
+				}
+				return a.print(versions, func(w io.Writer, p paint) {
+					if len(versions) == 0 {
+						fmt.Fprintln(w, "No catalog is stored. arbiter catalog apply FILE stores and activates one.")
+						return
+					}
+					t := newTable(p, "Version", "State", "CatalogVersion", "Name", "Stored", "Activated", "Digest")
+					right(t, 1, 3)
+					for _, v := range versions {
+						t.AppendRow([]any{v.Version, stateColour(p, v.State), zeroDash(v.CatalogVersion), p.bold(v.Name),
+							stamp(v.StoredAt), stampOf(v.ActivatedAt), shortDigest(v.Digest)})
+					}
+					writeTable(w, t, 0)
+				})
+			})
+		},
+	}
+}
+
+func stateColour(p paint, s nba.State) string {
+	switch s {
+	case nba.StateActive:
+		return p.green(string(s))
+	case nba.StateStaged:
+		return p.yellow(string(s))
+	default:
+		return p.dim(string(s))
+	}
+}
+
+func zeroDash(n uint64) string {
+	if n == 0 {
+		return "-"
+	}
+	return strconv.FormatUint(n, 10)
+}

@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/arbiterhq/arbiter/cluster/node"
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/api"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+	"github.com/arbiterhq/arbiter/runtime/telemetry"
+)
+
+// closeTimeout bounds how long requests under way may take once the node shuts down.
+const closeTimeout = 10 * time.Second
+
+// serveOptions say how to run a node.
+type serveOptions struct {
+	apiAddr, adminAddr string
+	node               node.Config
+	api                api.Options
+	log                *slog.Logger
+	// drain is how long /readyz says no before connections are refused, so that a load balancer can
+	// look elsewhere.
+	drain time.Duration
+}
+
+// drainable is a node that can say that it is about to leave.
+type drainable struct {
+	api.Core
+	leaving atomic.Bool
+}
+
+// Ready is nil when the node can serve and will go on to.
+func (d *drainable) Ready(ctx context.Context) error {
+	if d.leaving.Load() {
+		return nba.Errorf(nba.CodeUnavailable, "the node is shutting down")
+	}
+	return d.Core.Ready(ctx)
+}
+
+// serve runs a node until ctx ends, then lets the requests under way finish. ready is called, in a
+// goroutine of its own, when the node answers; its error ends the node. Its ctx ends with the node, and
+// serve waits for it.
+func (a *app) serve(ctx context.Context, opts serveOptions, ready func(context.Context, endpoints) error) (err error) {
+	apiLn, adminLn, err := listen(opts.apiAddr, opts.adminAddr)
+	if err != nil {
+		return err
+	}
+	registry := telemetry.NewRegistry()
+	opts.node.Registry, opts.node.Logger = registry, opts.log
+	opts.api.Registry, opts.api.Logger = registry, opts.log
+	n, err := node.Open(ctx, opts.node)
+	if err != nil {
+		return errors.Join(err, apiLn.Close(), adminLn.Close())
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+
+	core := &drainable{Core: n}
+	public, admin := api.New(core, opts.api), api.NewAdmin(core, registry, opts.api)
+	work, stopWork := context.WithCancel(ctx)
+	defer stopWork()
+	ended := make(chan error, 2)
+	go func() { ended <- public.Serve(apiLn) }()
+	go func() { ended <- admin.Serve(adminLn) }()
+	prepared := make(chan error, 1)
+	go func() { prepared <- ready(work, endpoints{api: apiLn.Addr().String(), admin: adminLn.Addr().String()}) }()
+
+	running := 2
+	var workErr error
+	for leave := false; !leave; {
+		select {
+		case <-ctx.Done():
+			opts.log.Info("shutting down", "drain", opts.drain)
+			leave = true
+		case err = <-ended: // a listener failed
+			running--
+			leave = true
+		case workErr = <-prepared:
+			prepared, leave = nil, workErr != nil
+		}
+	}
+	core.leaving.Store(true)
+	stopWork()
+	if prepared != nil {
+		workErr = <-prepared
+	}
+	if errors.Is(workErr, context.Canceled) {
+		workErr = nil
+	}
+	if ctx.Err() != nil && opts.drain > 0 {
+		time.Sleep(opts.drain)
+	}
+	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	err = errors.Join(err, workErr, public.Shutdown(shutdown), admin.Shutdown(shutdown))
+	for range running {
+		err = errors.Join(err, <-ended)
+	}
+	return err
+}
+
+// endpoints are the addresses a node listens on.
+type endpoints struct{ api, admin string }
+
+// listen takes both ports before anything is opened: a port in use is the most frequent mistake, and
+// the cheapest to find.
+func listen(apiAddr, adminAddr string) (apiLn, adminLn net.Listener, err error) {
+	if apiLn, err = listenLoopback(apiAddr, "--addr"); err != nil {
+		return nil, nil, err
+	}
+	if adminLn, err = listenLoopback(adminAddr, "--admin-addr"); err != nil {
+		return nil, nil, errors.Join(err, apiLn.Close())
+	}
+	return apiLn, adminLn, nil
+}
+
+func listenLoopback(addr, flag string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, &usageError{message: fmt.Sprintf("%s: use HOST:PORT, like 127.0.0.1:8080", flag)}
+	}
+	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		return nil, withHint(&usageError{message: fmt.Sprintf("%s: a node without TLS and authentication listens on loopback only, not on %s", flag, addr)},
+			"use 127.0.0.1 or ::1, and a proxy that terminates TLS and authenticates in front of it")
+	}
+	ln, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, withHint(fmt.Errorf("another program listens on %s already", addr),
+			"end it, or choose another port with %s HOST:PORT; port 0 takes a free one", flag)
+	}
+	if err != nil {
+		return nil, withHint(fmt.Errorf("listening on %s: %w", addr, err), "choose another address with %s", flag)
+	}
+	return ln, nil
+}

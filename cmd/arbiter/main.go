@@ -1,0 +1,11 @@
+// Command arbiter is the server and the operator's command line in one program. Package cli is
+// where it begins.
+package main
+
+import (
+	"os"
+
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/cli"
+)
+
+func main() { os.Exit(cli.Main(os.Args[1:])) }
