@@ -67,7 +67,7 @@ func (d *decision) begin(ctx context.Context, e *Engine, in Input, out *nba.Deci
 	}
 	d.mask = consent.Mask(in.Dictionary, in.Subject.Granted())
 	d.evaluator.Reset(expr.Vars{
-		Subject: in.Subject, Mask: d.mask, Contexts: in.Request.Contexts, Now: in.Now,
+		Subject: in.Subject, Mask: d.mask, Contexts: in.Request.Contexts, Now: in.Now.UTC(),
 		Channel: in.Request.Channel, Direction: string(in.Request.Direction),
 	}, in.Catalog.Predicates)
 	if in.Request.Options.Explain == nba.ExplainNone || in.Request.Options.Explain == "" {
@@ -109,8 +109,8 @@ func (d *decision) resolve() error {
 func (e *Engine) release(d *decision) {
 	clear(d.placements)
 	clear(d.excluded)
-	clear(d.actions)
-	clear(d.candidates)
+	clear(d.actions[:cap(d.actions)]) // stages have shortened these two
+	clear(d.candidates[:cap(d.candidates)])
 	d.scoring.forget()
 	d.evaluator.Reset(expr.Vars{}, 0)
 	*d = decision{
@@ -138,12 +138,19 @@ func (d *decision) degrade(reason string) {
 	d.out.Degraded = true
 }
 
+// lateCheck is the number of actions between two looks at the deadline within a stage.
+const lateCheck = 16
+
 // filter is one stage of the funnel: actions for which keep is false leave. keep gets the stage to
 // enter the reason into, nil when nothing is explained.
 func (d *decision) filter(stage string, keep func(d *decision, a *catalog.Action, into *nba.Stage) bool) {
 	entry := d.stage(stage, len(d.actions))
 	kept := d.actions[:0]
-	for _, a := range d.actions {
+	for i, a := range d.actions {
+		if i%lateCheck == lateCheck-1 && d.late() {
+			d.dropStage()
+			return
+		}
 		if keep(d, a, entry) {
 			kept = append(kept, a)
 		}

@@ -50,7 +50,7 @@ type Input struct {
 // times) must not be changed.
 //
 // There is always an answer: a failed model leaves the starting propensities, and when the deadline
-// of ctx passes between two stages the fallback is proposed; both mark the decision degraded. The
+// of ctx passes before the actions are ranked the fallback is proposed; both mark the decision degraded. The
 // error is not nil only for a request that never passed ValidateRequest.
 func (e *Engine) Decide(ctx context.Context, in Input, out *nba.Decision) error {
 	d := e.pool.Get().(*decision)

@@ -79,6 +79,40 @@ func TestDeadlineBetweenStages(t *testing.T) {
 	}
 }
 
+// slowSubject ends the deadline after so many reads.
+type slowSubject struct {
+	arraySubject
+	reads  int
+	cancel context.CancelFunc
+}
+
+func (s *slowSubject) Attribute(id nba.AttributeID) (nba.Value, bool) {
+	if s.reads--; s.reads == 0 {
+		s.cancel()
+	}
+	return s.arraySubject.Attribute(id)
+}
+
+// TestDeadlineWithinAStage ends the context while policies are evaluated: a stage of many actions is
+// left, and is not explained.
+func TestDeadlineWithinAStage(t *testing.T) {
+	in := benchInput(t, 500)
+	in.Request.Options.Explain = nba.ExplainReasons
+	ctx, cancel := context.WithCancel(context.Background())
+	subject := &slowSubject{arraySubject: *in.Subject.(*arraySubject), reads: 3, cancel: cancel}
+	in.Subject = subject
+	out := decide(t, New(Options{}), ctx, in, &nba.Decision{})
+	if out.DegradedReason != DegradedTimeout || len(out.Propositions) != 2 || len(out.Propositions[0].Items) != 0 {
+		t.Errorf("got %+v", out)
+	}
+	if stages := out.Explanation.Stages; len(stages) != 2 || stages[1].Stage != stageChannel {
+		t.Errorf("got %+v", stages)
+	}
+	if subject.reads < -100 {
+		t.Errorf("%d attributes were read after the deadline", -subject.reads)
+	}
+}
+
 // TestModelFailureIsReportedAndSurvived has one model fail and the other score.
 func TestModelFailureIsReportedAndSurvived(t *testing.T) {
 	in := fallbackInput(t, nba.ExplainNone)

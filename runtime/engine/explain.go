@@ -18,6 +18,13 @@ func (d *decision) stage(name string, in int) *nba.Stage {
 	return &d.explanation.Stages[len(d.explanation.Stages)-1]
 }
 
+// dropStage takes the last entry back: the deadline passed within the stage.
+func (d *decision) dropStage() {
+	if d.explanation != nil {
+		d.explanation.Stages = d.explanation.Stages[:len(d.explanation.Stages)-1]
+	}
+}
+
 // remove enters a removal into a stage. label is asked only when it is shown.
 func remove(into *nba.Stage, a *catalog.Action, code string, label func() string) {
 	if into != nil {
@@ -106,7 +113,7 @@ func (d *decision) candidate(c *arbitration.Candidate) nba.CandidateExplanation 
 type labels struct{ firsts, nexts []string }
 
 // maxLabels is the largest number of candidates whose labels are ready made.
-const maxLabels = 256
+const maxLabels = 512
 
 func newLabels() labels {
 	l := labels{firsts: make([]string, maxLabels+1), nexts: make([]string, maxLabels+1)}

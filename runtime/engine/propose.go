@@ -96,9 +96,11 @@ func proposition(c *arbitration.Candidate, placement *catalog.Placement, rank in
 
 // reason tells why a candidate has its rank (from 0) among so many.
 func (d *decision) reason(c *arbitration.Candidate, rank, of int) nba.Reason {
-	reason := nba.Reason{Code: ReasonRanked, Label: d.engine.labels.next(of)}
+	var reason nba.Reason
 	if rank == 0 {
 		reason = nba.Reason{Code: ReasonRankedFirst, Label: d.engine.labels.first(of)}
+	} else {
+		reason = nba.Reason{Code: ReasonRanked, Label: d.engine.labels.next(of)}
 	}
 	if c.Doubt != arbitration.NoDoubt {
 		plugin := d.in.Catalog.Models[c.Action.Propensity.Model].Plugin

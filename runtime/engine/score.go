@@ -28,7 +28,7 @@ type scoring struct {
 }
 
 func (s *scoring) forget() {
-	clear(s.candidates)
+	clear(s.candidates[:cap(s.candidates)])
 	s.candidates, s.rows, s.call = s.candidates[:0], s.rows[:0], ScoreCall{}
 }
 

@@ -16,7 +16,7 @@ const (
 	// MaxSourceBytes bounds the text of an expression.
 	MaxSourceBytes = 4096
 	// MaxCost bounds one evaluation in cel-go, in its cost units; beyond it the result is undefined.
-	MaxCost = 100_000
+	MaxCost = 10_000
 	// maxNesting bounds parentheses and other nesting; maxComprehensions bounds nested macros such
 	// as contexts.exists(k, ...).
 	maxNesting        = 64

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"cel.dev/cel-go/cel"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/arbiterhq/arbiter/runtime/consent"
@@ -254,6 +255,27 @@ func TestSyntaxErrorsHaveAPlace(t *testing.T) {
 	}
 }
 
+// TestCostLimit has a macro over many contexts stop, which leaves it undefined.
+func TestCostLimit(t *testing.T) {
+	env := testEnv(t)
+	vars := testVars(env.dictionary)
+	vars.Contexts = nil
+	for i := range nba.MaxContexts {
+		vars.Contexts = append(vars.Contexts, nba.ContextValue{Key: fmt.Sprint(i), Value: strings.Repeat("x", nba.MaxTextBytes)})
+	}
+	once := `contexts.all(k, contexts[k] != "")`
+	if got := mustCompile(t, env, once, BoolResult).Bool(vars); got != True {
+		t.Errorf("one pass: got %v", got)
+	}
+	squared := `contexts.all(k, contexts.all(l, (contexts[k] + contexts[l]).contains("x")))`
+	if got := mustCompile(t, env, squared, BoolResult).Bool(vars); got != Undefined {
+		t.Errorf("every pair: got %v", got)
+	}
+	if _, problems := env.Compile(`contexts.all(k, contexts.all(l, contexts.all(m, m != k)))`, BoolResult); len(problems) == 0 {
+		t.Error("three nested macros compiled")
+	}
+}
+
 func TestNativeEvaluationDoesNotAllocate(t *testing.T) {
 	env := testEnv(t)
 	vars := testVars(env.dictionary)
@@ -270,9 +292,31 @@ func TestNativeEvaluationDoesNotAllocate(t *testing.T) {
 const benchSource = `subject.partner && subject.tenure >= 12 && subject.charges > 50.0 && subject.contract in ["Month-to-month", "One year"] &&
 	now - subject.since > duration("720h") && channel == "web" && (contexts["page"] == "plans" || contexts["page"] == "offers") && !has(subject.usage)`
 
+// arraySubject costs as little as a subject can, so that the evaluator is what is measured.
+type arraySubject struct {
+	mapSubject
+	array []nba.Value
+}
+
+func (s *arraySubject) Attribute(id nba.AttributeID) (nba.Value, bool) {
+	v := s.array[id]
+	return v, v.Kind() != nba.KindInvalid
+}
+
+func benchVars(d *nba.Dictionary) *Vars {
+	v := testVars(d)
+	values := v.Subject.(*mapSubject).values
+	subject := &arraySubject{array: make([]nba.Value, len(d.Attributes()))}
+	for id, value := range values {
+		subject.array[id] = value
+	}
+	v.Subject = subject
+	return v
+}
+
 func BenchmarkNative(b *testing.B) {
 	env := testEnv(b)
-	vars := testVars(env.dictionary)
+	vars := benchVars(env.dictionary)
 	p := mustCompile(b, env, benchSource, BoolResult)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -284,8 +328,16 @@ func BenchmarkNative(b *testing.B) {
 
 func BenchmarkCELGo(b *testing.B) {
 	env := testEnv(b)
-	vars := testVars(env.dictionary)
-	p := celOnly(b, env, benchSource)
+	vars := benchVars(env.dictionary)
+	checked, issues := env.cel.Compile(benchSource)
+	if issues.Err() != nil {
+		b.Fatal(issues.Err())
+	}
+	program, err := env.cel.Program(checked, cel.EvalOptions(cel.OptOptimize))
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := &Program{fallback: program}
 	b.ReportAllocs()
 	for b.Loop() {
 		if p.Bool(vars) != True {
