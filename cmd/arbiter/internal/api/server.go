@@ -162,7 +162,9 @@ func (e loggedError) Unwrap() error { return e.error }
 // fail answers with the problem of err.
 func (s *Server) fail(c *fiber.Ctx, err error, id requestID) error {
 	if fe, ok := errors.AsType[*fiber.Error](err); ok {
-		err = s.fromFiber(c, fe)
+		if err = s.fromFiber(c, fe); nba.CodeOf(err) == nba.CodeNotFound || nba.CodeOf(err) == codeMethodNotAllowed {
+			s.metrics.refused.WithLabelValues("no_route").Inc()
+		}
 	}
 	p, internal := problemOf(err, id.String())
 	if internal {
