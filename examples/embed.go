@@ -9,6 +9,10 @@ var (
 	churnModel []byte
 	//go:embed model/features.yaml
 	churnFeatures []byte
+	//go:embed model/churn.rows.csv
+	churnRows []byte
+	//go:embed model/churn.expected.csv
+	churnExpected []byte
 	//go:embed subscribers.mapping.yaml
 	subscriberMapping []byte
 )
@@ -22,6 +26,10 @@ func ChurnModel() []byte { return churnModel }
 
 // ChurnFeatures holds the recipes of the churn model's features, YAML. The caller must not change it.
 func ChurnFeatures() []byte { return churnFeatures }
+
+// ChurnGolden are rows of the churn model's features and what XGBoost made of them, two CSV files line
+// by line: whoever compiles the model can check the result. The caller must not change them.
+func ChurnGolden() (rows, expected []byte) { return churnRows, churnExpected }
 
 // SubscriberMapping maps the columns that WriteSubscribers writes to attributes, YAML. The caller
 // must not change it.

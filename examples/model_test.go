@@ -4,8 +4,11 @@ import (
 	"os"
 	"testing"
 
+	"github.com/arbiterhq/arbiter/cluster/importer"
 	"github.com/arbiterhq/arbiter/examples"
 	"github.com/arbiterhq/arbiter/plugins/compiler"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+	"github.com/arbiterhq/arbiter/sdk/realdata"
 )
 
 // TestChurnModelCompiles compiles the model with its recipes. The golden rows are generated
@@ -15,7 +18,7 @@ func TestChurnModelCompiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden, err := compiler.ParseGolden(read(t, "model/churn.rows.csv"), read(t, "model/churn.expected.csv"))
+	golden, err := compiler.ParseGolden(examples.ChurnGolden())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,6 +41,46 @@ func TestChurnModelCompiles(t *testing.T) {
 		} else if _, ok := dict.Attribute(name); !ok {
 			t.Errorf("feature %s reads %s, which no subscriber has", f.Name, name)
 		}
+	}
+}
+
+// TestTelcoIBM compiles the reference model over the real file with the walk-through's recipes: they
+// must read what its mapping declares, and the reference margins must come out.
+func TestTelcoIBM(t *testing.T) {
+	model := read(t, realdata.Path(t, "xgboost-telco-churn/model.xgb.json"))
+	golden, err := compiler.ParseGolden(read(t, realdata.Path(t, "xgboost-telco-churn/test_features.csv")),
+		read(t, realdata.Path(t, "xgboost-telco-churn/test_expected.csv")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := compiler.LoadFeatures(read(t, "telco-ibm/features.yaml"), "features.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := compiler.Compile(model, compiler.Options{Name: "churn", Features: spec, Golden: golden})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.GoldenChecked != golden.Rows() {
+		t.Errorf("%d of %d reference rows agree", out.GoldenChecked, golden.Rows())
+	}
+	m, err := importer.ParseMapping(read(t, "telco-ibm/mapping.yaml"), "mapping.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dict, _, err := nba.NewDictionary().Declare(m.Declarations())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range out.Manifest.Features {
+		if _, ok := dict.Attribute(f.Recipe.AttributeName()); !ok {
+			t.Errorf("feature %s reads %s, which the mapping does not declare", f.Name, f.Recipe.AttributeName())
+		}
+	}
+	// Both mappings may be used on one cluster: they never declare an attribute differently.
+	demo, _ := dictionary(t)
+	if _, _, err := dict.Declare(demo.Declarations()); err != nil {
+		t.Errorf("the demo's attributes contradict the walk-through's: %v", err)
 	}
 }
 
