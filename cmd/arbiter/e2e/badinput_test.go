@@ -36,7 +36,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 		code, mentions     string
 	}{
 		{name: "malformed JSON", method: "POST", path: "/v1/decisions", body: `{"subject":`, status: 400, code: "MALFORMED"},
-		{name: "unknown field", method: "POST", path: "/v1/decisions", body: `{"subject":{"id":"S-000001"},"chanel":"web"}`, status: 400, mentions: "chanel"},
+		{name: "unknown field", method: "POST", path: "/v1/decisions", body: `{"subject":{"id":"S-000001"},"chanel":"web"}`, status: 422, mentions: "chanel"},
 		{name: "unknown channel", method: "POST", path: "/v1/decisions", body: `{"subject":{"id":"S-000001"},"channel":"fax"}`, status: 422, mentions: "channel"},
 		{name: "missing subject", method: "POST", path: "/v1/decisions", body: `{"channel":"web"}`, status: 422, mentions: "subject"},
 		{name: "unknown subject", method: "POST", path: "/v1/decisions", body: `{"subject":{"id":"NOBODY-77"},"channel":"web"}`, status: 404, code: "SUBJECT_UNKNOWN"},

@@ -200,11 +200,11 @@ func (a *app) catalogVersionsCommand() *cobra.Command {
 						fmt.Fprintln(w, "No catalog is stored. arbiter catalog apply FILE stores and activates one.")
 						return
 					}
-					t := newTable(p, "Version", "State", "CatalogVersion", "Name", "Stored", "Activated", "Digest")
+					t := newTable(p, "Version", "State", "CatalogVersion", "Name", "Activated", "Digest")
 					right(t, 1, 3)
 					for _, v := range versions {
 						t.AppendRow([]any{v.Version, stateColour(p, v.State), zeroDash(v.CatalogVersion), p.bold(v.Name),
-							stamp(v.StoredAt), stampOf(v.ActivatedAt), shortDigest(v.Digest)})
+							stampOf(v.ActivatedAt), shortDigest(v.Digest)})
 					}
 					writeTable(w, t, 0)
 				})

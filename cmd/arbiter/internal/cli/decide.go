@@ -216,7 +216,7 @@ func renderPlacement(w io.Writer, p paint, placement *nba.PlacementPropositions,
 	for i := range placement.Items {
 		item := &placement.Items[i]
 		t.AppendRow([]any{item.Rank, p.green(item.Action), number(item.Propensity), number(item.ContextWeight),
-			number(item.Value), number(item.Lever), p.bold(number(item.Priority)), models.mark(item.Model), reasonText(item)})
+			amount(item.Value), number(item.Lever), p.bold(amount(item.Priority)), models.mark(item.Model), reasonText(item)})
 	}
 	writeTable(w, t, 4)
 	for i := range placement.Items {

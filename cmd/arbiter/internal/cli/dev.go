@@ -77,8 +77,8 @@ func (a *app) dev(cmd *cobra.Command, f *devFlags) (err error) {
 	}
 	opts := serveOptions{apiAddr: listenAddr(a.addr), adminAddr: f.adminAddr, node: node.DefaultConfig(), api: api.DefaultOptions(), log: log}
 	opts.node.DataDir = folder
-	return a.serve(cmd.Context(), opts, func(ctx context.Context, at endpoints) error {
-		return a.runDemo(ctx, f, at, folder, temporary, log, began)
+	return a.serve(cmd.Context(), opts, func(ctx context.Context, at endpoints, ready func()) error {
+		return a.runDemo(ctx, f, at, ready, folder, temporary, log, began)
 	})
 }
 
@@ -92,7 +92,7 @@ func listenAddr(addr string) string {
 }
 
 // runDemo loads the demo, says so, and plays customers until ctx ends.
-func (a *app) runDemo(ctx context.Context, f *devFlags, at endpoints, folder string, temporary bool, log *slog.Logger, began time.Time) error {
+func (a *app) runDemo(ctx context.Context, f *devFlags, at endpoints, ready func(), folder string, temporary bool, log *slog.Logger, began time.Time) error {
 	c, err := client.New(at.api, "arbiter-dev/"+telemetry.Build().Version)
 	if err != nil {
 		return fmt.Errorf("connecting to the node: %w", err)
@@ -102,6 +102,7 @@ func (a *app) runDemo(ctx context.Context, f *devFlags, at endpoints, folder str
 	if err != nil {
 		return err
 	}
+	ready()
 	a.banner(f, at, folder, temporary, loaded, time.Since(began))
 	if !f.noDemo {
 		demo.Traffic(ctx, c, demo.TrafficOptions{PerSecond: trafficRate, Subscribers: f.subscribers, Seed: f.seed, Log: log})

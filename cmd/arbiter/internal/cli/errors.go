@@ -101,7 +101,7 @@ func (a *app) report(cmd *cobra.Command, err error) {
 		}
 		writeDetails(w, p, problem.Errors)
 		if problem.Instance != "" {
-			fmt.Fprintf(w, "  %s\n", p.dim("request "+problem.Instance))
+			fmt.Fprintf(w, "  %s\n", p.dim("request "+strings.TrimPrefix(problem.Instance, "urn:arbiter:request:")))
 		}
 	case isOurs:
 		message := ours.Message

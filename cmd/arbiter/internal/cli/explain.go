@@ -101,8 +101,8 @@ func renderCandidates(w io.Writer, p paint, candidates []nba.CandidateExplanatio
 	t := newTable(p, "Action", "P", "C", "V", "L", "Priority", "Model")
 	right(t, 2, 3, 4, 5, 6)
 	for _, c := range candidates {
-		t.AppendRow([]any{c.Action, number(c.Propensity), number(c.ContextWeight), number(c.Value), number(c.Lever),
-			p.bold(number(c.Priority)), models.mark(c.Model)})
+		t.AppendRow([]any{c.Action, number(c.Propensity), number(c.ContextWeight), amount(c.Value), number(c.Lever),
+			p.bold(amount(c.Priority)), models.mark(c.Model)})
 	}
 	writeTable(w, t, 2)
 	shown := map[string]bool{}

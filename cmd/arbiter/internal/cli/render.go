@@ -131,6 +131,14 @@ func number(f float64) string {
 	}
 }
 
+// amount prints a value or a priority: two decimals, unless they would hide it.
+func amount(f float64) string {
+	if abs := max(f, -f); abs >= 0.005 && abs < 1e9 {
+		return strconv.FormatFloat(f, 'f', 2, 64)
+	}
+	return number(f)
+}
+
 // thousands groups the digits of n.
 func thousands(n int64) string {
 	s := strconv.FormatInt(n, 10)

@@ -31,24 +31,28 @@ type serveOptions struct {
 	drain time.Duration
 }
 
-// drainable is a node that can say that it is about to leave.
+// drainable is a node that can say that it is not prepared yet, or about to leave. It answers all
+// the same: what prepares it comes through the API.
 type drainable struct {
 	api.Core
-	leaving atomic.Bool
+	prepared, leaving atomic.Bool
 }
 
 // Ready is nil when the node can serve and will go on to.
 func (d *drainable) Ready(ctx context.Context) error {
-	if d.leaving.Load() {
+	switch {
+	case d.leaving.Load():
 		return nba.Errorf(nba.CodeUnavailable, "the node is shutting down")
+	case !d.prepared.Load():
+		return nba.Errorf(nba.CodeUnavailable, "the node is loading its first data")
 	}
 	return d.Core.Ready(ctx)
 }
 
-// serve runs a node until ctx ends, then lets the requests under way finish. ready is called, in a
-// goroutine of its own, when the node answers; its error ends the node. Its ctx ends with the node, and
-// serve waits for it.
-func (a *app) serve(ctx context.Context, opts serveOptions, ready func(context.Context, endpoints) error) (err error) {
+// serve runs a node until ctx ends, then lets the requests under way finish. prepare is called, in a
+// goroutine of its own, when the node answers; its error ends the node. The node says that it is ready
+// once prepare calls its ready. The ctx of prepare ends with the node, and serve waits for it.
+func (a *app) serve(ctx context.Context, opts serveOptions, prepare func(ctx context.Context, at endpoints, ready func()) error) (err error) {
 	apiLn, adminLn, err := listen(opts.apiAddr, opts.adminAddr)
 	if err != nil {
 		return err
@@ -70,7 +74,10 @@ func (a *app) serve(ctx context.Context, opts serveOptions, ready func(context.C
 	go func() { ended <- public.Serve(apiLn) }()
 	go func() { ended <- admin.Serve(adminLn) }()
 	prepared := make(chan error, 1)
-	go func() { prepared <- ready(work, endpoints{api: apiLn.Addr().String(), admin: adminLn.Addr().String()}) }()
+	go func() {
+		prepared <- prepare(work, endpoints{api: apiLn.Addr().String(), admin: adminLn.Addr().String()},
+			func() { core.prepared.Store(true) })
+	}()
 
 	running := 2
 	var workErr error

@@ -56,7 +56,8 @@ func (a *app) server(cmd *cobra.Command, f *serverFlags) error {
 	opts := serveOptions{apiAddr: listenAddr(a.addr), adminAddr: f.adminAddr, node: node.DefaultConfig(),
 		api: api.DefaultOptions(), log: log, drain: f.drain}
 	opts.node.DataDir, opts.node.DataGroups = f.data, f.dataGroups
-	return a.serve(cmd.Context(), opts, func(_ context.Context, at endpoints) error {
+	return a.serve(cmd.Context(), opts, func(_ context.Context, at endpoints, ready func()) error {
+		ready()
 		log.Info("ready", "api", "http://"+at.api, "admin", "http://"+at.admin, "data", f.data)
 		return nil
 	})
