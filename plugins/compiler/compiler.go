@@ -55,15 +55,12 @@ func Compile(model []byte, opts Options) (*Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	golden, err := opts.Golden.arrange(e)
+	checked, golden, err := opts.Golden.arrange(e)
 	if err != nil {
 		return nil, err
 	}
 	features, order := subjectFirst(features)
 	e.reorder(order)
-	for i := range golden {
-		golden[i].Features = permute(golden[i].Features, order)
-	}
 	m := &artifact.Manifest{
 		Name: opts.Name, Version: opts.Version, Kind: artifact.KindScorer, ABI: artifact.ABIVersion,
 		Purpose: opts.purpose(), Output: artifact.OutputValue, Features: features,
@@ -80,7 +77,10 @@ func Compile(model []byte, opts Options) (*Output, error) {
 		return nil, nba.Errorf(nba.CodeTooLarge, "the compiled model would have %d bytes, more than the %d allowed; train fewer or shallower trees", len(out.module), limits.DataBytes)
 	}
 	m.Limits = out.limits
-	m.Golden = append(spread(golden, embeddedRows), boundaryRows(e)...)
+	for _, row := range golden {
+		m.Golden = append(m.Golden, e.golden(permute(row, order)))
+	}
+	m.Golden = append(m.Golden, boundaryRows(e)...)
 	m.Source = &artifact.Source{Format: e.format, Library: e.library, Digest: artifact.Digest(model), Objective: e.objective,
 		Trees: len(e.trees), MaxDepth: e.depth(), Nodes: e.nodes(), Layouts: out.layouts}
 	module, err := artifact.Embed(out.module, m)
@@ -90,7 +90,7 @@ func Compile(model []byte, opts Options) (*Output, error) {
 	if m, err = artifact.Parse(module); err != nil {
 		return nil, fmt.Errorf("reading back the manifest: %w", err)
 	}
-	return &Output{Module: module, Manifest: m, Digest: artifact.Digest(module), GoldenChecked: len(golden), Warnings: e.warnings}, nil
+	return &Output{Module: module, Manifest: m, Digest: artifact.Digest(module), GoldenChecked: checked, Warnings: e.warnings}, nil
 }
 
 func (o *Options) purpose() string {
@@ -115,8 +115,9 @@ func subjectFirst(features []artifact.Feature) (sorted []artifact.Feature, order
 	return sorted, order
 }
 
-func permute[T any](values []T, order []int) []T {
-	out := make([]T, len(values))
+// permute moves value i to order[i].
+func permute(values []float64, order []int) []float64 {
+	out := make([]float64, len(values))
 	for i, v := range values {
 		out[order[i]] = v
 	}

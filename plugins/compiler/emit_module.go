@@ -15,7 +15,7 @@ const (
 // The table of perfect trees may be this much larger than the plain one, or up to this many bytes,
 // which fit the second-level cache beside the rest.
 const (
-	heapExcess    = 2
+	heapExcess    = 3
 	heapFreeBytes = 256 << 10
 )
 
@@ -35,16 +35,27 @@ type emitted struct {
 
 // emit writes the module for e, whose first subject features belong to the subject.
 func emit(e *ensemble, subject int) emitted {
-	return emitRows(e, subject, maxRows)
+	return emitLayout(e, subject, maxRows, prefersHeap(e))
 }
 
-func emitRows(e *ensemble, subject, rows int) emitted {
+// prefersHeap tells whether filling the trees up to perfect ones costs little enough memory: a walk of
+// known length is faster.
+func prefersHeap(e *ensemble) bool {
+	depth := max(1, e.depth())
+	if depth > maxHeapDepth {
+		return false
+	}
+	size := heapBytes(len(e.trees), depth)
+	return size <= heapFreeBytes || size <= heapExcess*loopBytes(e.nodes())
+}
+
+// emitLayout writes the module with the layout given, and fewer rows if a call would take too long.
+func emitLayout(e *ensemble, subject, rows int, heap bool) emitted {
 	g := &generator{e: e, subject: subject, candidate: len(e.names) - subject, maxRows: rows}
 	g.plan()
 	layouts := []string{"loop8"}
 	var one, eight *wasmbin.Function
-	depth := max(1, e.depth())
-	if heap := heapBytes(len(e.trees), min(depth, maxHeapDepth)); depth <= maxHeapDepth && (heap <= heapFreeBytes || heap <= heapExcess*loopBytes(e.nodes())) {
+	if heap {
 		layouts[0] = "heap8"
 		t := g.heapTable()
 		one = g.heapOne(t)
@@ -61,12 +72,11 @@ func emitRows(e *ensemble, subject, rows int) emitted {
 	if eight != nil {
 		layouts = append(layouts, "rows8")
 	}
-	run := g.driver(one, eight)
-	g.exports(run)
+	g.exports(g.driver(one, eight))
 	limits := artifact.Limits{MemoryPages: g.b.Pages(), MaxRows: rows}
 	limits.FuelBase, limits.FuelPerRow = g.fuel()
 	if fit := max(lanes, int(callFuel/limits.FuelPerRow)&^(lanes-1)); fit < rows {
-		return emitRows(e, subject, fit)
+		return emitLayout(e, subject, fit, heap)
 	}
 	return emitted{module: g.b.Bytes(), limits: limits, layouts: layouts}
 }

@@ -121,7 +121,7 @@ func (l *featureLoader) mapping(n *yaml.Node, fields map[string]func(*yaml.Node)
 				known = append(known, name)
 			}
 			slices.Sort(known)
-			l.add(k.Line, "unknown key %q%s; the keys are %s", k.Value, suggest(k.Value, known), strings.Join(known, ", "))
+			l.add(k.Line, "unknown key %q%s; the keys are %s", k.Value, l.suggest(k.Value, known), strings.Join(known, ", "))
 		case seen[k.Value]:
 			l.add(k.Line, "the key %s is repeated", k.Value)
 		default:
@@ -251,7 +251,7 @@ func (s *FeatureSpec) resolve(names []string) ([]artifact.Feature, error) {
 		listed[f.Name] = f
 		if !slices.Contains(names, f.Name) {
 			spare = append(spare, f.Name)
-			l.add(f.line, "feature %q is not in the model%s", f.Name, suggest(f.Name, names))
+			l.add(f.line, "feature %q is not in the model%s", f.Name, l.suggest(f.Name, names))
 		}
 	}
 	used := make([]bool, len(s.prefixes))
@@ -263,7 +263,7 @@ func (s *FeatureSpec) resolve(names []string) ([]artifact.Feature, error) {
 			out[i] = artifact.Feature{Name: name, Scope: artifact.ScopeSubject, Recipe: artifact.Recipe{
 				OneHot: &artifact.OneHot{Attribute: s.prefixes[p].attribute, Level: name[len(s.prefixes[p].text):]}}}
 		} else {
-			l.add(0, "the model's feature %q is not listed and matches no prefix%s", name, suggest(name, spare))
+			l.add(0, "the model's feature %q is not listed and matches no prefix%s", name, l.suggest(name, spare))
 		}
 	}
 	for i, p := range s.prefixes {
@@ -286,6 +286,14 @@ func (s *FeatureSpec) longestPrefix(name string) int {
 		}
 	}
 	return best
+}
+
+// suggest is suggest for the first mistakes only: comparing names costs more than a hundred mistakes need.
+func (l *featureLoader) suggest(name string, names []string) string {
+	if len(l.details) >= 20 {
+		return ""
+	}
+	return suggest(name, names)
 }
 
 // suggest is " (did you mean ...?)" when one of names is near, else "".

@@ -1,12 +1,14 @@
 package compiler
 
 import (
+	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,7 +23,7 @@ const (
 	embeddedValues = 20_000
 	// maxGoldenRows and maxGoldenBytes bound the files.
 	maxGoldenRows  = 100_000
-	maxGoldenBytes = 256 << 20
+	maxGoldenBytes = 64 << 20
 	// probabilityUlps is how far the library's probability may be from ours, in units in the last place
 	// of 32 bits: libraries compute the exponential differently.
 	probabilityUlps = 2
@@ -74,7 +76,7 @@ const (
 
 // eachRecord calls row for each line of a CSV file, the header included.
 func eachRecord(file string, content []byte, row func(line int, record []string) error) error {
-	r := csv.NewReader(strings.NewReader(string(content)))
+	r := csv.NewReader(bytes.NewReader(content))
 	r.ReuseRecord = true
 	for {
 		record, err := r.Read()
@@ -181,37 +183,50 @@ func expectation(record []string, column int) (*float32, error) {
 	return &f, nil
 }
 
-// arrange brings the rows into the model's order of features and checks every one against e.
-func (g *Golden) arrange(e *ensemble) ([]artifact.GoldenRow, error) {
+// arrange checks every row against e and returns how many there were, and those to embed, in the
+// order of e's features.
+func (g *Golden) arrange(e *ensemble) (checked int, embed [][]float64, err error) {
 	if g == nil {
-		return nil, nil
+		return 0, nil, nil
 	}
 	columns, err := g.columns(e.names)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	out := make([]artifact.GoldenRow, 0, len(g.rows))
 	row := make([]float64, len(e.names))
+	var usable []int
 	for i := range g.rows {
 		r := &g.rows[i]
-		usable := true
-		for j, column := range columns {
-			row[j] = r.features[column]
-			usable = usable && !math.IsInf(row[j], 0) // JSON has no infinity
-		}
+		g.pick(row, i, columns)
 		margin := e.margin(row)
-		if r.margin != nil && math.Float32bits(*r.margin) != math.Float32bits(margin) && *r.margin != margin {
-			return nil, goldenError(rowsFile, g.lines[i], "the model gives another margin than expected; check that rows, expected outputs and model file belong together and that all rounds were used")
+		if r.margin != nil && *r.margin != margin {
+			return 0, nil, goldenError(rowsFile, g.lines[i], "the model gives another margin than expected; check that rows, expected outputs and model file belong together and that all rounds were used")
 		}
 		if r.prob != nil && ulps(*r.prob, float32(e.output(margin))) > probabilityUlps {
-			return nil, goldenError(rowsFile, g.lines[i], "the model gives another output than expected; check that rows, expected outputs and model file belong together")
+			return 0, nil, goldenError(rowsFile, g.lines[i], "the model gives another output than expected; check that rows, expected outputs and model file belong together")
 		}
-		if usable {
-			out = append(out, e.golden(row))
+		if !slices.ContainsFunc(row, func(x float64) bool { return math.IsInf(x, 0) }) { // JSON has no infinity
+			usable = append(usable, i)
 		}
 	}
-	return out, nil
+	count := min(len(usable), rowsToEmbed(len(e.names)))
+	for i := range count {
+		row := make([]float64, len(e.names))
+		g.pick(row, usable[i*len(usable)/count], columns)
+		embed = append(embed, row)
+	}
+	return len(g.rows), embed, nil
 }
+
+// pick copies row i into the model's order of features.
+func (g *Golden) pick(row []float64, i int, columns []int) {
+	for j, column := range columns {
+		row[j] = g.rows[i].features[column]
+	}
+}
+
+// rowsToEmbed is how many rows of that many features a manifest gets.
+func rowsToEmbed(features int) int { return min(embeddedRows, max(8, embeddedValues/features)) }
 
 // columns finds each feature of the model among the columns of the rows.
 func (g *Golden) columns(names []string) ([]int, error) {
@@ -251,21 +266,6 @@ func (e *ensemble) golden(row []float64) artifact.GoldenRow {
 	return g
 }
 
-// spread picks at most limit rows, evenly.
-func spread(rows []artifact.GoldenRow, limit int) []artifact.GoldenRow {
-	if len(rows) > 0 {
-		limit = min(limit, max(8, embeddedValues/len(rows[0].Features)))
-	}
-	if len(rows) <= limit {
-		return rows
-	}
-	out := make([]artifact.GoldenRow, 0, limit)
-	for i := range limit {
-		out = append(out, rows[i*len(rows)/limit])
-	}
-	return out
-}
-
 // boundaryRows makes rows whose values lie on thresholds, one unit in the last place to either side,
 // or are missing: where a wrong comparison shows. The same model always gives the same rows.
 func boundaryRows(e *ensemble) []artifact.GoldenRow {
@@ -277,7 +277,7 @@ func boundaryRows(e *ensemble) []artifact.GoldenRow {
 			}
 		}
 	}
-	count := min(embeddedRows, max(8, embeddedValues/len(e.names)))
+	count := rowsToEmbed(len(e.names))
 	random := rand.New(rand.NewPCG(1, uint64(len(e.trees))))
 	out := make([]artifact.GoldenRow, 0, count)
 	row := make([]float64, len(e.names))

@@ -31,7 +31,7 @@ type Function struct {
 	fuel   int64
 }
 
-// Label and Local index the structure of a function.
+// Local is a parameter or local variable of a function.
 type Local uint32
 
 // Function adds a function of that signature.
