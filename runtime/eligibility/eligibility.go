@@ -74,13 +74,9 @@ func (e *Evaluator) Failing(a *catalog.Action, kind catalog.PolicyKind) *catalog
 
 // Why tells what kept an expression from having a result: the first attribute that is absent or
 // withheld. It is empty when the expression has a result, or failed for another reason.
-func (e *Evaluator) Why(p *expr.Program, isNumber bool, d *nba.Dictionary, purpose nba.Purpose) string {
+func (e *Evaluator) Why(p *expr.Program, d *nba.Dictionary, purpose nba.Purpose) string {
 	e.vars.Purpose = purpose.ID
-	if isNumber {
-		if _, ok := p.Number(&e.vars); ok {
-			return ""
-		}
-	} else if p.Bool(&e.vars) != expr.Undefined {
+	if p.Defined(&e.vars) {
 		return ""
 	}
 	gap := e.vars.Gap()

@@ -125,14 +125,14 @@ func TestOneConditionTwoPurposes(t *testing.T) {
 	if failing == nil || failing.Code != "ISSUE" {
 		t.Fatalf("marketing: got %v", failing)
 	}
-	if got, want := evaluator.Why(failing.When.Program, false, d, sale.Purpose), "a may not be used for marketing"; got != want {
+	if got, want := evaluator.Why(failing.When.Program, d, sale.Purpose), "a may not be used for marketing"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := evaluator.Why(failing.When.Program, false, d, care.Purpose); got != "" {
+	if got := evaluator.Why(failing.When.Program, d, care.Purpose); got != "" {
 		t.Errorf("a condition with a result needs no cause: got %q", got)
 	}
 	subject.values = nil
-	if got, want := evaluator.Why(failing.When.Program, false, d, care.Purpose), "a is not known"; got != want {
+	if got, want := evaluator.Why(failing.When.Program, d, care.Purpose), "a is not known"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -147,14 +147,14 @@ func TestNumber(t *testing.T) {
 	if value, ok := evaluator.Number(a.Value.Program, a.Purpose.ID); value != 42 || !ok {
 		t.Errorf("got %v %v", value, ok)
 	}
-	if why := evaluator.Why(a.Value.Program, true, d, a.Purpose); why != "" {
+	if why := evaluator.Why(a.Value.Program, d, a.Purpose); why != "" {
 		t.Errorf("got %q", why)
 	}
 	subject.values = nil
 	if value, ok := evaluator.Number(a.Value.Program, a.Purpose.ID); ok {
 		t.Errorf("got %v", value)
 	}
-	if why := evaluator.Why(a.Value.Program, true, d, a.Purpose); why != "a is not known" {
+	if why := evaluator.Why(a.Value.Program, d, a.Purpose); why != "a is not known" {
 		t.Errorf("got %q", why)
 	}
 }

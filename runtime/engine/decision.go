@@ -233,7 +233,7 @@ func (d *decision) passes(a *catalog.Action, kind catalog.PolicyKind, into *nba.
 		return true
 	}
 	remove(into, a, failing.Code, func() string {
-		return withCause(failing.Label, d.evaluator.Why(failing.When.Program, false, d.in.Dictionary, a.Purpose))
+		return withCause(failing.Label, d.evaluator.Why(failing.When.Program, d.in.Dictionary, a.Purpose))
 	})
 	return false
 }

@@ -86,7 +86,7 @@ func (d *decision) whyNotPlaced(c *arbitration.Candidate, rank, of int) (code, l
 		return CodeOutranked, fmt.Sprintf("priority rank %d of %d: the placements are full", rank, of)
 	}
 	if _, ok := d.value(c.Action); !ok {
-		cause := d.evaluator.Why(c.Action.Value.Program, true, d.in.Dictionary, c.Action.Purpose)
+		cause := d.evaluator.Why(c.Action.Value.Program, d.in.Dictionary, c.Action.Purpose)
 		return CodeValueUndefined, withCause("the value has no result in its range", cause)
 	}
 	zero := "the context weight"

@@ -59,7 +59,12 @@ func (e *Env) Compile(source string, want Result) (*Program, []Problem) {
 	if problem, ok := wrongResult(checked, want); ok {
 		return nil, []Problem{problem}
 	}
-	return e.program(source, checked, walk.reads)
+	p := &Program{source: source, result: want}
+	for id := range walk.reads {
+		p.reads = append(p.reads, id)
+	}
+	slices.Sort(p.reads)
+	return e.finish(p, checked)
 }
 
 // wrongResult tells when the type of an expression is not what is wanted of it.
@@ -96,13 +101,8 @@ func typeWord(t *cel.Type) string {
 	}
 }
 
-// program makes the closures, or falls back to cel-go for what they cannot do.
-func (e *Env) program(source string, checked *cel.Ast, reads map[nba.AttributeID]bool) (*Program, []Problem) {
-	p := &Program{source: source}
-	for id := range reads {
-		p.reads = append(p.reads, id)
-	}
-	slices.Sort(p.reads)
+// finish makes the closures, or falls back to cel-go for what they cannot do.
+func (e *Env) finish(p *Program, checked *cel.Ast) (*Program, []Problem) {
 	b := builder{dictionary: e.dictionary, ast: checked.NativeRep()}
 	if root, ok := b.build(b.ast.Expr()); ok {
 		switch root.kind {
@@ -247,6 +247,9 @@ func (e *Env) explain(message string) string {
 	}
 	if rest, ok := strings.CutPrefix(message, "Syntax error: "); ok {
 		return explainSyntax(rest)
+	}
+	if strings.Contains(message, "recursion depth") {
+		return fmt.Sprintf("the expression is nested deeper than %d levels, or is a longer sum: split it", maxNesting)
 	}
 	return shorten(message)
 }

@@ -200,9 +200,11 @@ func TestAgreesWithCELGo(t *testing.T) {
 	}
 	for i := range total {
 		var ours bool
-		switch depth := 1 + i%4; i % 3 {
+		switch depth := 1 + i%4; i % 4 {
 		case 0:
 			ours = compareWithCEL(t, env, g.int(depth), NumberResult, 12, random.IntN)
+		case 1:
+			ours = compareWithCEL(t, env, g.float(depth), NumberResult, 12, random.IntN)
 		default:
 			ours = compareWithCEL(t, env, g.bool(depth), BoolResult, 12, random.IntN)
 		}

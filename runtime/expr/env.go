@@ -19,7 +19,7 @@ const (
 	MaxCost = 10_000
 	// maxNesting bounds parentheses and other nesting; maxComprehensions bounds nested macros such
 	// as contexts.exists(k, ...).
-	maxNesting        = 64
+	maxNesting        = 250
 	maxComprehensions = 2
 	maxRegexProgram   = 1000
 )

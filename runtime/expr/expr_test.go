@@ -255,6 +255,27 @@ func TestSyntaxErrorsHaveAPlace(t *testing.T) {
 	}
 }
 
+// TestLongExpressionsCompile has conditions as long as analysts write them, and longer.
+func TestLongExpressionsCompile(t *testing.T) {
+	env := testEnv(t)
+	vars := testVars(env.dictionary)
+	ternary := "false"
+	for i := range 30 {
+		ternary = fmt.Sprintf("subject.tenure == %d ? true : %s", i, ternary)
+	}
+	for _, source := range []string{
+		strings.Repeat("subject.tenure == 1 || ", 150) + "subject.partner",
+		strings.Repeat("subject.tenure > 1 && ", 150) + "subject.partner",
+		strings.Repeat("1 + ", 200) + "1 == 201",
+		strings.Repeat("(", 15) + "subject.partner" + strings.Repeat(")", 15),
+		ternary,
+	} {
+		if p := mustCompile(t, env, source, BoolResult); p.Bool(vars) != True || !p.Native() {
+			t.Errorf("%s: got %v, native %v", truncate(source, 60), p.Bool(vars), p.Native())
+		}
+	}
+}
+
 // TestCostLimit has a macro over many contexts stop, which leaves it undefined.
 func TestCostLimit(t *testing.T) {
 	env := testEnv(t)

@@ -46,6 +46,7 @@ const (
 // with its own Vars.
 type Program struct {
 	source string
+	result Result
 	reads  []nba.AttributeID
 
 	// Exactly one of these is set: bool, int and float are our own evaluator, fallback is cel-go.
@@ -64,6 +65,15 @@ func (p *Program) Reads() []nba.AttributeID { return p.reads }
 
 // Native tells whether the program runs in our own evaluator, without allocation.
 func (p *Program) Native() bool { return p.fallback == nil }
+
+// Defined tells whether the program has a result, whatever it was compiled for.
+func (p *Program) Defined(v *Vars) bool {
+	if p.result == BoolResult {
+		return p.Bool(v) != Undefined
+	}
+	_, ok := p.Number(v)
+	return ok
+}
 
 // Bool evaluates a program compiled for BoolResult.
 func (p *Program) Bool(v *Vars) Verdict {
