@@ -125,7 +125,7 @@ func (h *Host) Prepare(ctx context.Context, digest string, module []byte) error 
 		return errShutDown()
 	}
 	if v, ok := h.versions[digest]; ok {
-		v.awaited = true
+		v.awaited = v.sets == 0
 		h.touch(v)
 		h.mu.Unlock()
 		return nil
@@ -184,11 +184,16 @@ func errShutDown() error {
 	return nba.Errorf(nba.CodeUnavailable, "the node is shutting down; ask another one")
 }
 
-// Prepared tells whether NewSet can use the version now.
+// Prepared tells whether NewSet can use the version now. Like Prepare it counts as a use: who asks is
+// about to activate the version, so it is kept.
 func (h *Host) Prepared(digest string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_, ok := h.versions[digest]
+	v, ok := h.versions[digest]
+	if ok {
+		v.awaited = v.sets == 0
+		h.touch(v)
+	}
 	return ok
 }
 
@@ -205,11 +210,12 @@ func (h *Host) Manifest(digest string) (*artifact.Manifest, bool) {
 
 // NewSet puts prepared versions together: active maps plugin names to digests. The caller owns the
 // Set's one reference. All problems come at once, as an *nba.Error: CodeUnavailable when a version is
-// not prepared here, CodeInvalid when a recipe does not fit the dictionary; nothing is kept then.
+// not prepared here or the Host is closed, CodeInvalid when a recipe does not fit the dictionary; nothing
+// is kept then. The empty Set, for which every model is unknown, can always be made.
 func (h *Host) NewSet(active map[string]string, dictionary *nba.Dictionary) (*Set, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
+	if h.closed && len(active) > 0 {
 		return nil, errShutDown()
 	}
 	s, err := h.bindAll(active, dictionary)

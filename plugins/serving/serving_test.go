@@ -411,36 +411,37 @@ func TestPrepare(t *testing.T) {
 	if m, ok := h.Manifest(artifact.Digest(first)); !ok || m.Version != "1.0.0" {
 		t.Errorf("Manifest = %v, %v", m, ok)
 	}
-	// A version in a Set stays, of the others the two used last.
-	s, err := h.NewSet(map[string]string{"churn": artifact.Digest(first)}, d)
+	// A version in a Set stays, of the others the two prepared last.
+	digest := func(i int) string { return artifact.Digest(version(i)) }
+	s, err := h.NewSet(map[string]string{"churn": digest(0)}, d)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 1; i <= 4; i++ {
-		b := version(i)
-		if err := h.Prepare(ctx, artifact.Digest(b), b); err != nil {
+		if err := h.Prepare(ctx, digest(i), version(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i, want := range []bool{true, false, false, true, true} {
-		if got := h.Prepared(artifact.Digest(version(i))); got != want {
+		if got := h.Prepared(digest(i)); got != want {
 			t.Errorf("version %d prepared: %v, want %v", i, got, want)
 		}
 	}
+	// Those that await activation outlive the one that leaves service.
 	s.Release()
 	if s.Acquire() {
 		t.Error("Acquire after the last Release succeeded")
 	}
-	// Those that await activation outlive the one that left service.
-	if h.Prepared(artifact.Digest(first)) || !h.Prepared(artifact.Digest(version(3))) {
+	if h.Prepared(digest(0)) || !h.Prepared(digest(3)) {
 		t.Error("a version that left service pushed out one that awaits activation")
 	}
-	next, err := h.NewSet(map[string]string{"churn": artifact.Digest(version(3))}, d)
+	// What left service is kept warm for a rollback while there is room.
+	next, err := h.NewSet(map[string]string{"churn": digest(3)}, d)
 	if err != nil {
 		t.Fatal(err)
 	}
 	next.Release()
-	if !h.Prepared(artifact.Digest(version(3))) || !h.Prepared(artifact.Digest(version(4))) {
+	if !h.Prepared(digest(3)) || !h.Prepared(digest(4)) {
 		t.Error("a version that left service was not kept warm for a rollback")
 	}
 }
@@ -465,9 +466,17 @@ func TestCloseWaitsForSets(t *testing.T) {
 	if err := h.Prepare(context.Background(), artifact.Digest(b), b); nba.CodeOf(err) != nba.CodeUnavailable {
 		t.Errorf("Prepare while closing: %v", err)
 	}
-	if _, err := h.NewSet(nil, d); nba.CodeOf(err) != nba.CodeUnavailable {
+	if _, err := h.NewSet(map[string]string{"churn": artifact.Digest(b)}, d); nba.CodeOf(err) != nba.CodeUnavailable {
 		t.Errorf("NewSet while closing: %v", err)
 	}
+	empty, err := h.NewSet(nil, d)
+	if err != nil {
+		t.Fatalf("the empty Set while closing: %v", err)
+	}
+	if _, err := empty.Score(context.Background(), c); nba.CodeOf(err) != nba.CodePluginUnknown {
+		t.Errorf("Score of the empty Set: %v", err)
+	}
+	empty.Release()
 	s.Release()
 	if err := h.Close(context.Background()); err != nil {
 		t.Error(err)

@@ -3,6 +3,7 @@ package serving_test
 import (
 	"context"
 	"encoding/csv"
+	"fmt"
 	"math"
 	"os"
 	"slices"
@@ -336,11 +337,38 @@ func median(values []float64) float64 {
 	return values[len(values)/2]
 }
 
+// BenchmarkPrepare is what a push or a restart costs: admission, compilation, instances. With a cache
+// the machine code is read from disk, but the artifact is admitted all the same.
+func BenchmarkPrepare(b *testing.B) {
+	model := loadTelco(b)
+	for _, cached := range []bool{false, true} {
+		b.Run(fmt.Sprintf("cached=%v", cached), func(b *testing.B) {
+			var config wasm.Config
+			if cached {
+				config.CacheDir = b.TempDir()
+			}
+			for b.Loop() {
+				h, err := serving.NewHost(serving.Options{Sandbox: config})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := h.Prepare(context.Background(), model.digest, model.module); err != nil {
+					b.Fatal(err)
+				}
+				if err := h.Close(context.Background()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkScoreParallel shows what sharing a Set and its pool costs.
 func BenchmarkScoreParallel(b *testing.B) {
 	model := loadTelco(b)
 	s := model.set(b, wasm.Config{})
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		c := model.call(0)
 		for pb.Next() {
