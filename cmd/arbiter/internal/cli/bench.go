@@ -173,7 +173,7 @@ func renderReport(w io.Writer, p paint, plan load.Plan, r *load.Report) {
 		}
 		line("errors", "%s", p.red(strings.Join(codes, ", ")))
 	}
-	line("answers", "%s degraded, %s fallback only, %s without a proposition, %.0f bytes each",
+	line("answers", "%s degraded, %s with a fallback, %s without a proposition, %.0f bytes each",
 		thousands(r.Degraded), thousands(r.Fallback), thousands(r.NoProposition), r.ResponseBytes)
 }
 

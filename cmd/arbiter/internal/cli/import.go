@@ -236,11 +236,16 @@ func (j *importJob) explainStop(err error) error {
 	if !ok {
 		return err
 	}
+	problem, isProblem := errors.AsType[*client.Problem](stop.Cause)
+	refused := isProblem && !bulk.Retryable(problem)
+	if refused && j.checkpoint.Counts.Read == 0 {
+		return stop.Cause // the request itself is wrong: no line has to do with it
+	}
 	accepted := thousands(j.checkpoint.Counts.Accepted)
 	if j.path == "" {
 		return withHint(err, "%s records are stored; send the input again from its beginning: a customer sent twice is stored once", accepted)
 	}
-	if p, ok := errors.AsType[*client.Problem](stop.Cause); ok && !bulk.Retryable(p) {
+	if refused {
 		return withHint(err, "%s records are stored; mend the cause, then run the same command again", accepted)
 	}
 	return withHint(err, "%s records are stored; run the same command again and it goes on at line %s", accepted, thousands(int64(j.checkpoint.Line)))

@@ -41,7 +41,9 @@ type Report struct {
 	// Errors counts by HTTP status ("503") or by kind ("timeout", "connection").
 	Errors map[string]int64 `json:"errors"`
 
-	Degraded      int64 `json:"degraded"`
+	Degraded int64 `json:"degraded"`
+	// Fallback counts answers in which at least one placement has only the fallback, NoProposition
+	// those without any proposition.
 	Fallback      int64 `json:"fallback"`
 	NoProposition int64 `json:"noProposition"`
 
