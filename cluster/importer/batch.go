@@ -15,8 +15,10 @@ type batch struct {
 	blanks  int  // values of the body that were blank and handled by rule
 
 	writes []router.SubjectWrite
-	spans  []span // of the records in encoded, which moves while it grows
+	lines  []int  // of each write
+	spans  []span // of the records in bytes, which moves while it grows
 	bytes  []byte
+	kept   int            // records, also those that replaced another
 	index  map[uint64]int // of writes by hash of the subject
 }
 
@@ -67,8 +69,9 @@ func (d *draft) addText(id nba.AttributeID, text []byte) {
 }
 
 // keep encodes the current record and adds it. An earlier one of the same subject in the batch is
-// replaced, or followed where writes are merged. hash is of the subject. The error is record's.
-func (b *batch) keep(hash uint64) (replaced bool, err error) {
+// replaced, or followed where writes are merged. line is where it begins, hash is of the subject. The
+// error is record's.
+func (b *batch) keep(line int, hash uint64) (replaced bool, err error) {
 	d := &b.current
 	text := string(d.text) // one string for the id and all values: a record costs one allocation
 	for _, s := range d.strings {
@@ -81,15 +84,16 @@ func (b *batch) keep(hash uint64) (replaced bool, err error) {
 		return false, err // b.bytes keeps its length: what was appended is overwritten
 	}
 	b.bytes = encoded
+	b.kept++
 	w, at := router.SubjectWrite{Ref: nba.SubjectRef{ID: text[d.id.from:d.id.to], Type: d.typ}, Merge: b.merge}, span{from, len(encoded)}
 	if i := b.find(w.Ref, hash); i >= 0 {
 		replaced = true
 		if !b.merge {
-			b.writes[i], b.spans[i] = w, at
+			b.writes[i], b.lines[i], b.spans[i] = w, line, at
 			return true, nil
 		}
 	}
-	b.writes, b.spans = append(b.writes, w), append(b.spans, at)
+	b.writes, b.lines, b.spans = append(b.writes, w), append(b.lines, line), append(b.spans, at)
 	return replaced, nil
 }
 
@@ -126,18 +130,19 @@ func (b *batch) full() bool {
 	return len(b.writes) >= BatchRecords || len(b.bytes) >= batchBytes
 }
 
-// take hands the collected writes over and leaves the batch empty. The memory of the writes is theirs
-// alone.
-func (b *batch) take() []router.SubjectWrite {
-	writes := b.writes
+// take hands the collected writes over and leaves the batch empty. The memory of the parcel is its
+// own.
+func (b *batch) take() parcel {
+	p := parcel{writes: b.writes, lines: b.lines, records: b.kept}
 	for i, at := range b.spans {
-		writes[i].Record = b.bytes[at.from:at.to:at.to]
+		p.writes[i].Record = b.bytes[at.from:at.to:at.to]
 	}
-	b.writes = make([]router.SubjectWrite, 0, len(writes))
+	b.writes = make([]router.SubjectWrite, 0, len(p.writes))
+	b.lines = make([]int, 0, len(p.lines))
 	b.bytes = make([]byte, 0, len(b.bytes)+len(b.bytes)/16)
-	b.spans = b.spans[:0]
+	b.spans, b.kept = b.spans[:0], 0
 	clear(b.index)
-	return writes
+	return p
 }
 
 // MaxTrackedSubjects bounds the memory in which a body's subjects are remembered to report

@@ -3,8 +3,12 @@ package importer
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
+	"sync"
 
 	"github.com/arbiterhq/arbiter/cluster/router"
+	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
 // committer owns the goroutine that hands batches to the sink: one is committed and one waits while
@@ -17,12 +21,17 @@ type committer struct {
 	// Written by the goroutine before failed or done is closed, read after.
 	err      error
 	accepted int
+
+	mu      sync.Mutex
+	refused []Result // by the store, not yet reported
 }
 
-// parcel is a batch on its way, and how many records of the body it stands for: more than its
-// writes, when a subject occurred twice.
+// parcel is a batch on its way.
 type parcel struct {
-	writes  []router.SubjectWrite
+	writes []router.SubjectWrite
+	lines  []int // of each write
+	// records is how many records of the body the writes stand for: more than the writes, when a
+	// subject occurred twice.
 	records int
 }
 
@@ -42,13 +51,49 @@ func (c *committer) run(ctx context.Context, sink Sink) {
 		if err == nil {
 			err = sink.Import(ctx, p.writes)
 		}
-		if err != nil {
+		refused, ok := refusals(err, p.lines)
+		if !ok {
 			c.err = err
 			close(c.failed)
 			return
 		}
-		c.accepted += p.records
+		c.accepted += p.records - len(refused)
+		if len(refused) > 0 {
+			c.mu.Lock()
+			c.refused = append(c.refused, refused...)
+			c.mu.Unlock()
+		}
 	}
+}
+
+// refusals takes from a sink's error the writes that were refused while the others were stored. ok is
+// false for any other error.
+func refusals(err error, lines []int) (refused []Result, ok bool) {
+	if err == nil {
+		return nil, true
+	}
+	e, isError := errors.AsType[*nba.Error](err)
+	if !isError || len(e.Details) == 0 {
+		return nil, false
+	}
+	for _, d := range e.Details {
+		text, isPointer := strings.CutPrefix(d.Pointer, "/")
+		i, convErr := strconv.Atoi(text)
+		if !isPointer || convErr != nil || i < 0 || i >= len(lines) {
+			return nil, false
+		}
+		refused = append(refused, Result{Line: lines[i], Code: d.Code, Reason: d.Detail})
+	}
+	return refused, true
+}
+
+// takeRefused returns the results of refused writes that are new since the last call.
+func (c *committer) takeRefused() []Result {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	refused := c.refused
+	c.refused = nil
+	return refused
 }
 
 // commit hands a batch over. It waits while two others are under way.

@@ -65,14 +65,16 @@ type Summary struct {
 // Sink stores subject writes. Run calls Import from one goroutine of its own, one batch at a time
 // and in the order of the file. Import returns when the batch is durable. Where a subject occurs twice
 // in a batch, which is with merged writes only, the later write follows the earlier. The writes and
-// their memory belong to the sink. *router.Router is a Sink.
+// their memory belong to the sink. An *nba.Error whose details all point into the batch, as /3, means
+// that those writes were refused and the others are durable; any other error ends the import.
+// *router.Router is a Sink.
 type Sink interface {
 	Import(ctx context.Context, writes []router.SubjectWrite) error
 }
 
 // Run reads body to its end and imports its records into sink. onResult is called from the calling
-// goroutine for each line that Result describes, in the order of the file; an error from it ends the
-// import. dict must hold every attribute the body uses: Mapping.Declarations lists them.
+// goroutine for each line that Result describes, in the order of the file but for lines that the sink
+// refuses, which follow later; an error from it ends the import. dict must hold every attribute the body uses: Mapping.Declarations lists them.
 //
 // The error is an *nba.Error when the body as a whole is at fault, such as an unknown column in
 // the header, and is the sink's or the reader's own otherwise. Batches committed before an error
@@ -84,15 +86,20 @@ func Run(ctx context.Context, body io.Reader, spec Spec, dict *nba.Dictionary, s
 	if err != nil {
 		return Summary{Bytes: src.consumed}, err
 	}
-	committer := startCommitter(ctx, sink)
-	summary, err := pump(committer, records, spec.Mapping != nil && spec.Mapping.merge, onResult)
-	accepted, commitErr := committer.close()
-	summary.Accepted, summary.Bytes = accepted, src.consumed
+	in := &importing{onResult: onResult, committer: startCommitter(ctx, sink), seen: newSeen(), batch: newBatch(spec.merge())}
+	err = in.pump(records)
+	accepted, commitErr := in.committer.close()
+	in.sum.Accepted, in.sum.Bytes = accepted, src.consumed
 	if commitErr != nil {
-		return summary, commitErr // the cause; err at most says that the committer gave up
+		return in.sum, commitErr // the cause; err at most says that the committer gave up
 	}
-	return summary, err
+	if err == nil {
+		err = in.reportRefused()
+	}
+	return in.sum, err
 }
+
+func (s *Spec) merge() bool { return s.Mapping != nil && s.Mapping.merge }
 
 var _ Sink = (*router.Router)(nil)
 
@@ -124,63 +131,82 @@ func open(spec Spec, dict *nba.Dictionary, src *source) (reader, error) {
 	}
 }
 
+// importing is one run.
+type importing struct {
+	sum       Summary
+	onResult  func(Result) error
+	committer *committer
+	seen      *seen
+	batch     *batch
+}
+
 // pump moves records into batches until the body ends or something fails.
-func pump(c *committer, records reader, merge bool, onResult func(Result) error) (Summary, error) {
-	var sum Summary
-	seen, b, kept := newSeen(), newBatch(merge), 0
-	report := func(line int, p *problem) error {
-		if err := onResult(Result{Line: line, Column: p.column, Code: p.code, Reason: p.reason}); err != nil {
-			return fmt.Errorf("reporting an import result: %w", err)
-		}
-		return nil
-	}
+func (in *importing) pump(records reader) error {
 	for {
-		line, bad, err := records.next(b)
-		sum.Blank = b.blanks
+		line, bad, err := records.next(in.batch)
+		in.sum.Blank = in.batch.blanks
 		if errors.Is(err, io.EOF) {
-			return sum, c.commit(parcel{b.take(), kept})
+			return in.committer.commit(in.batch.take())
 		}
 		if err != nil {
-			return sum, err
+			return err
 		}
-		sum.Read++
-		var duplicate bool
+		in.sum.Read++
+		duplicate := false
 		if bad == nil {
-			duplicate, bad = seen.keep(b)
+			duplicate, bad = in.keep(line)
 		}
 		switch {
 		case bad != nil:
-			sum.Rejected++
-			if err := report(line, bad); err != nil {
-				return sum, err
-			}
-			continue
+			in.sum.Rejected++
+			err = in.report(Result{Line: line, Column: bad.column, Code: bad.code, Reason: bad.reason})
 		case duplicate:
-			sum.Duplicates++
-			if err := report(line, repeated); err != nil {
-				return sum, err
-			}
+			in.sum.Duplicates++
+			err = in.report(Result{Line: line, Code: nba.CodeConflict, Reason: repeatedReason})
 		}
-		if kept++; b.full() {
-			if err := c.commit(parcel{b.take(), kept}); err != nil {
-				return sum, err
+		if err != nil {
+			return err
+		}
+		if in.batch.full() {
+			if err := in.committer.commit(in.batch.take()); err != nil {
+				return err
 			}
-			kept = 0
+			if err := in.reportRefused(); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// keep adds the current record to its batch and tells whether its subject occurred before.
-func (s *seen) keep(b *batch) (duplicate bool, bad *problem) {
-	hash := s.hash(&b.current)
-	replaced, err := b.keep(hash)
+const repeatedReason = "the subject occurred on an earlier line: the last line wins and was imported"
+
+// keep adds the current record to the batch and tells whether its subject occurred before.
+func (in *importing) keep(line int) (duplicate bool, bad *problem) {
+	hash := in.seen.hash(&in.batch.current)
+	replaced, err := in.batch.keep(line, hash)
 	if errors.Is(err, record.ErrTooLarge) {
 		return false, &problem{code: nba.CodeTooLarge, reason: err.Error()}
 	}
 	if err != nil {
 		return false, &problem{code: nba.CodeInternal, reason: "the record cannot be encoded"}
 	}
-	return s.insert(hash) || replaced, nil
+	return in.seen.insert(hash) || replaced, nil
 }
 
-var repeated = &problem{code: nba.CodeConflict, reason: "the subject occurred on an earlier line: the last line wins and was imported"}
+func (in *importing) report(r Result) error {
+	if err := in.onResult(r); err != nil {
+		return fmt.Errorf("reporting an import result: %w", err)
+	}
+	return nil
+}
+
+// reportRefused reports what the store refused meanwhile.
+func (in *importing) reportRefused() error {
+	for _, r := range in.committer.takeRefused() {
+		in.sum.Rejected++
+		if err := in.report(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -327,5 +328,46 @@ func TestMappingAgainstDictionary(t *testing.T) {
 	if !ok || len(e.Details) != 2 || e.Details[0].Line != 3 || e.Details[0].Code != nba.CodeConflict ||
 		e.Details[1].Line != 4 || e.Details[1].Code != nba.CodeAttributeUnknown {
 		t.Errorf("error %v with details %+v", err, e.Details)
+	}
+}
+
+// TestRefusedWrites: what the store alone can refuse is a bad line too.
+func TestRefusedWrites(t *testing.T) {
+	const n = 2*importer.BatchRecords + 10
+	batch := 0
+	sink := sinkFunc(func(_ context.Context, writes []router.SubjectWrite) error {
+		if batch++; batch == 2 {
+			return nil
+		}
+		last := strconv.Itoa(len(writes) - 1)
+		return &nba.Error{Code: nba.CodeTooLarge, Message: "refused", Details: []nba.Detail{
+			{Pointer: "/0", Code: nba.CodeTooLarge, Detail: "too large"}, {Pointer: "/" + last, Code: nba.CodeTooLarge, Detail: "too large"}}}
+	})
+	var got []int
+	sum, err := importer.Run(t.Context(), strings.NewReader(lines(n)), csvSpec, dictionary(t, number), sink, func(r importer.Result) error {
+		got = append(got, r.Line)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []int{2, importer.BatchRecords + 1, 2*importer.BatchRecords + 2, n + 1}
+	if !slices.Equal(got, want) || sum.Accepted != n-4 || sum.Rejected != 4 || sum.Read != n {
+		t.Errorf("bad lines %v with %+v, want %v", got, sum, want)
+	}
+}
+
+// TestOverload: an error that points nowhere is no refusal of lines.
+func TestOverload(t *testing.T) {
+	for _, e := range []*nba.Error{
+		nba.Errorf(nba.CodeOverloaded, "later"),
+		{Code: nba.CodeInvalid, Message: "odd", Details: []nba.Detail{{Pointer: "/0"}, {Pointer: "/1"}}},
+		{Code: nba.CodeInvalid, Message: "odd", Details: []nba.Detail{{Pointer: "/attributes/0"}}},
+	} {
+		sink := sinkFunc(func(context.Context, []router.SubjectWrite) error { return e })
+		sum, err := importer.Run(t.Context(), strings.NewReader(lines(1)), csvSpec, dictionary(t, number), sink, discard)
+		if !errors.Is(err, e) || sum.Accepted != 0 {
+			t.Errorf("error %v with %+v, want %v", err, sum, e)
+		}
 	}
 }
