@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
@@ -80,8 +81,8 @@ func DecodeControl(body []byte, into any) error {
 	if err := decoder.Decode(into); err != nil {
 		return fmt.Errorf("%w: control body: %w", ErrMalformed, err)
 	}
-	if decoder.More() {
-		return ErrMalformed
+	if _, err := decoder.Token(); err != io.EOF {
+		return fmt.Errorf("%w: bytes after the control body", ErrMalformed)
 	}
 	return nil
 }
