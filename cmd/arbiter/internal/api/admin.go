@@ -209,7 +209,7 @@ func (a *Admin) serve(op *operation) netHandler {
 			return err
 		}
 		if len(op.consumes) > 0 {
-			limit := a.options.Limits.of(op.limit)
+			limit := op.limit.bytes(&a.options.Limits)
 			control := http.NewResponseController(w)
 			if err := control.SetReadDeadline(time.Now().Add(a.options.Timeouts.UploadRead)); err != nil {
 				return fmt.Errorf("setting the read deadline: %w", err)
@@ -222,7 +222,7 @@ func (a *Admin) serve(op *operation) netHandler {
 				return nba.Errorf(nba.CodeMalformed, "the request body ended early or arrived too slowly")
 			}
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), a.options.Timeouts.of(op.budget))
+		ctx, cancel := context.WithTimeout(r.Context(), op.budget.timeout(&a.options.Timeouts))
 		defer cancel()
 		out, err := op.handle(ctx, a.core, in)
 		if err != nil {

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/config"
 )
 
 // operation is one method of one path. The table of operations is the router of both listeners;
@@ -30,7 +32,8 @@ const (
 	budgetImport
 )
 
-func (t *Timeouts) of(b budget) time.Duration {
+// timeout is the deadline of an operation of this budget.
+func (b budget) timeout(t *config.Timeouts) time.Duration {
 	switch b {
 	case budgetAdmin:
 		return t.Admin
@@ -51,7 +54,8 @@ const (
 	limitImport
 )
 
-func (l *Limits) of(which limit) int {
+// bytes is the body limit of an operation.
+func (which limit) bytes(l *config.Limits) int {
 	switch which {
 	case limitCatalog:
 		return l.CatalogBytes

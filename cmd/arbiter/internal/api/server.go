@@ -55,7 +55,7 @@ func New(core Core, options Options) *Server {
 		}
 		s.app.Add(op.method, op.fiberPath(), serve)
 		if op.limit != limitBody {
-			s.uploads = append(s.uploads, upload{path: []byte(op.path), limit: s.options.Limits.of(op.limit)})
+			s.uploads = append(s.uploads, upload{path: []byte(op.path), limit: op.limit.bytes(&s.options.Limits)})
 		}
 	}
 	return s
@@ -259,7 +259,7 @@ func (s *Server) serve(op *operation) fiber.Handler {
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(s.ctx, s.options.Timeouts.of(op.budget))
+		ctx, cancel := context.WithTimeout(s.ctx, op.budget.timeout(&s.options.Timeouts))
 		defer cancel()
 		out, err := op.handle(ctx, s.core, in)
 		if err != nil {

@@ -1,0 +1,213 @@
+// Package config holds the settings of a node and where they come from: defaults, then a YAML file,
+// then ARBITER_* environment variables, then command line flags, the later winning.
+//
+// Every setting is one line in settings.go, which gives its key in the file, its environment variable,
+// its flag and its meaning. Load reports every problem at once, each with its place.
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
+	"github.com/arbiterhq/arbiter/runtime/telemetry"
+)
+
+// Config is all settings of one node.
+type Config struct {
+	Data     Data
+	API      Listener
+	Admin    Listener
+	Limits   Limits
+	Timeouts Timeouts
+	Log      Log
+}
+
+// Data is where and how state rests.
+type Data struct {
+	Dir    string
+	Groups int // data groups of a new data folder; an existing one keeps its own
+}
+
+// Listener is one TCP listener.
+type Listener struct {
+	Addr string // host:port
+}
+
+// Limits bound what one request may hold.
+type Limits struct {
+	HeaderBytes  int // request line and headers: 431 beyond
+	BodyBytes    int // any other body: 413 beyond
+	CatalogBytes int // PUT /v1/catalog and POST /v1/catalog/validate
+	PluginBytes  int // POST /v1/plugins, on both listeners
+	ImportBytes  int // POST /v1/subjects/import on the API port; the admin listener has no bound
+	Connections  int // open connections of the API port
+	// ImportResults bounds the bad lines that one reply on the API port lists; further ones are
+	// counted in the summary alone.
+	ImportResults int
+}
+
+// Timeouts bound how long one request may take.
+type Timeouts struct {
+	Read       time.Duration // from the first byte of a request to its last
+	UploadRead time.Duration // the same for catalog, plugin and import bodies
+	Write      time.Duration // of one response
+	Idle       time.Duration // between the requests of a connection
+
+	Decision    time.Duration // deadline of a decision whose caller names none
+	MaxDecision time.Duration // the longest deadline a caller may name
+	Request     time.Duration // deadline of reads and writes of subjects and responses
+	Admin       time.Duration // deadline of catalog, plugin and dictionary changes
+	Import      time.Duration // deadline of an import on the API port
+	// ImportStall ends an import on the admin listener whose sender is silent for so long.
+	ImportStall time.Duration
+	Shutdown    time.Duration // for the requests under way when the node is told to stop
+}
+
+// Log is how the node logs.
+type Log struct {
+	Level  string // debug, info, warn or error
+	Format string // text or json
+}
+
+// Default is the documented defaults. Data.Dir has none.
+func Default() Config {
+	return Config{
+		Data: Data{Groups: 2},
+		API:  Listener{Addr: "127.0.0.1:8080"}, Admin: Listener{Addr: "127.0.0.1:8081"},
+		Limits: Limits{
+			HeaderBytes: 16 << 10, BodyBytes: 1 << 20, CatalogBytes: 4 << 20, PluginBytes: 16 << 20,
+			ImportBytes: 32 << 20, Connections: 16384, ImportResults: 100_000,
+		},
+		Timeouts: Timeouts{
+			Read: 5 * time.Second, UploadRead: time.Minute, Write: 10 * time.Second, Idle: time.Minute,
+			Decision: time.Second, MaxDecision: 30 * time.Second, Request: 5 * time.Second,
+			Admin: time.Minute, Import: 5 * time.Minute, ImportStall: 30 * time.Second, Shutdown: 10 * time.Second,
+		},
+		Log: Log{Level: "info", Format: string(telemetry.FormatText)},
+	}
+}
+
+// Validate reports every setting that cannot be used, as an *nba.Error with one Detail each whose
+// Pointer is the key, such as /api/addr.
+func (c Config) Validate() error {
+	p := &problems{}
+	c.validate(p)
+	return p.err()
+}
+
+func (c *Config) validate(p *problems) {
+	if c.Data.Dir == "" {
+		p.key("data.dir", "is missing: name the folder that holds this node's data")
+	}
+	p.between("data.groups", c.Data.Groups, 1, 64)
+	p.listener("api.addr", c.API.Addr)
+	p.listener("admin.addr", c.Admin.Addr)
+	if _, port, err := net.SplitHostPort(c.API.Addr); err == nil && port != "0" && c.API.Addr == c.Admin.Addr {
+		p.key("admin.addr", "is the same as api.addr: choose another port")
+	}
+	c.Limits.validate(p)
+	c.Timeouts.validate(p)
+	if _, err := telemetry.ParseLevel(c.Log.Level); err != nil {
+		p.key("log.level", "must be debug, info, warn or error")
+	}
+	if _, err := telemetry.ParseFormat(c.Log.Format); err != nil {
+		p.key("log.format", "must be text or json")
+	}
+}
+
+func (l *Limits) validate(p *problems) {
+	const kib, mib = 1 << 10, 1 << 20
+	p.between("limits.headerBytes", l.HeaderBytes, kib, mib)
+	p.between("limits.bodyBytes", l.BodyBytes, 64*kib, 64*mib)
+	p.between("limits.catalogBytes", l.CatalogBytes, 64*kib, 64*mib)
+	p.between("limits.pluginBytes", l.PluginBytes, 64*kib, 256*mib)
+	p.between("limits.importBytes", l.ImportBytes, 64*kib, 256*mib)
+	p.between("limits.connections", l.Connections, 1, 1<<20)
+	p.between("limits.importResults", l.ImportResults, 0, 1<<20)
+}
+
+func (t *Timeouts) validate(p *problems) {
+	const longest = time.Hour
+	for _, timeout := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"timeouts.read", t.Read}, {"timeouts.uploadRead", t.UploadRead}, {"timeouts.write", t.Write}, {"timeouts.idle", t.Idle},
+		{"timeouts.decision", t.Decision}, {"timeouts.maxDecision", t.MaxDecision}, {"timeouts.request", t.Request},
+		{"timeouts.admin", t.Admin}, {"timeouts.import", t.Import}, {"timeouts.importStall", t.ImportStall}, {"timeouts.shutdown", t.Shutdown},
+	} {
+		if timeout.value < time.Millisecond || timeout.value > longest {
+			p.key(timeout.key, "must be a duration from 1ms to 1h, such as 5s")
+		}
+	}
+	if t.Decision > t.MaxDecision {
+		p.key("timeouts.decision", "is longer than timeouts.maxDecision")
+	}
+}
+
+// listener refuses what is not loopback: without TLS and authentication, whoever reaches the port reads
+// and changes customer data.
+func (p *problems) listener(key, addr string) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		p.key(key, "must be host:port, such as 127.0.0.1:8080")
+		return
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		p.key(key, "must end in a port number from 0 to 65535; 0 takes a free one")
+		return
+	}
+	if host == "localhost" {
+		return
+	}
+	if ip, err := netip.ParseAddr(host); err != nil || !ip.Unmap().IsLoopback() {
+		p.key(key, "reaches beyond loopback, and this release has no TLS and authentication to guard it: "+
+			"listen on 127.0.0.1, ::1 or localhost and put an authenticating proxy in front")
+	}
+}
+
+// problems collects what is wrong, each with its place.
+type problems struct {
+	details []nba.Detail
+	places  map[string]nba.Detail // where each key was set last
+}
+
+func (p *problems) add(d nba.Detail) {
+	d.Code = nba.CodeInvalid
+	p.details = append(p.details, d)
+}
+
+// key records a problem of a setting, at the place that set it.
+func (p *problems) key(key, what string) {
+	d := p.places[key] // the zero Detail when the default stands
+	if d.File == "" {
+		d.Pointer = pointerOf(key)
+	}
+	d.Detail = key + " " + what
+	if d.File != "" && d.Line == 0 { // an environment variable or a flag
+		d.Detail = d.File + ": " + d.Detail
+		d.File, d.Pointer = "", pointerOf(key)
+	}
+	p.add(d)
+}
+
+func (p *problems) between(key string, value, low, high int) {
+	if value < low || value > high {
+		p.key(key, fmt.Sprintf("must be from %d to %d", low, high))
+	}
+}
+
+func (p *problems) err() error {
+	if len(p.details) == 0 {
+		return nil
+	}
+	message := "the configuration has a problem"
+	if n := len(p.details); n > 1 {
+		message = fmt.Sprintf("the configuration has %d problems", n)
+	}
+	return &nba.Error{Code: nba.CodeInvalid, Message: message, Details: p.details}
+}
