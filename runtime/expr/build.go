@@ -5,6 +5,7 @@ import (
 
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 
 	"github.com/arbiterhq/arbiter/runtime/nba"
@@ -193,6 +194,8 @@ func binary(function string, left, right node) (node, bool) {
 		return boolNode(comparison(orderings(function), left, right))
 	case operators.Add, operators.Subtract, operators.Multiply, operators.Divide, operators.Modulo:
 		return arithmetic(function, left, right)
+	case overloads.Matches:
+		return matches(left.text, right)
 	default:
 		return node{}, false
 	}

@@ -10,6 +10,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 
 	"github.com/arbiterhq/arbiter/runtime/nba"
@@ -117,10 +118,8 @@ func (e *Env) finish(p *Program, checked *cel.Ast) (*Program, []Problem) {
 			return p, nil
 		}
 	}
-	fallback, err := e.cel.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(MaxCost))
-	if err != nil { // a constant part fails; as in the native evaluator, that is undefined rather than refused
-		fallback, err = e.cel.Program(checked, cel.CostLimit(MaxCost))
-	}
+	// Without cel-go's optimizer: it folds "x in []" to false even where x is an error.
+	fallback, err := e.cel.Program(checked, cel.CostLimit(MaxCost))
 	if err != nil {
 		return nil, []Problem{{Line: 1, Column: 1, Code: nba.CodeInvalid, Detail: shorten(err.Error())}}
 	}
@@ -161,6 +160,7 @@ func (w *walker) visit(e ast.Expr) {
 			w.visit(arg)
 		}
 		w.zone(call)
+		w.pattern(call)
 	case ast.ListKind:
 		for _, element := range e.AsList().Elements() {
 			w.visit(element)
@@ -213,6 +213,18 @@ func (w *walker) zone(call ast.CallExpr) {
 	}
 	if _, err := time.LoadLocation(name); err != nil {
 		w.report(arg, nba.CodeInvalid, `unknown time zone: write a name such as "Europe/Paris" or an offset such as "+01:00"`)
+	}
+}
+
+// pattern refuses regular expressions that are not literals: whoever sends a request would otherwise
+// choose what is compiled.
+func (w *walker) pattern(call ast.CallExpr) {
+	args := call.Args()
+	if call.FunctionName() != overloads.Matches || len(args) == 0 {
+		return
+	}
+	if pattern := args[len(args)-1]; pattern.Kind() != ast.LiteralKind {
+		w.report(pattern, nba.CodeInvalid, "the pattern of matches must be a literal text")
 	}
 }
 

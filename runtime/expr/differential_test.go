@@ -59,6 +59,9 @@ func (g generator) bool(depth int) string {
 	case 11:
 		return fmt.Sprintf("%s in %s", g.int(d), g.pick("[]", "[1, 2, 18]", "[1,2,3,4,5,6,7,8,9,10,18]"))
 	case 12:
+		if g.choose(4) == 0 {
+			return fmt.Sprintf("%s.matches(%s)", g.text(d), g.pick(`"^Month"`, `""`, `"(?i)PLANS|^$"`, `"[^a-z]{2}"`))
+		}
 		return fmt.Sprintf("%s.%s(%s)", g.text(d), g.pick("startsWith", "endsWith", "contains"), g.text(d))
 	default:
 		return fmt.Sprintf("(%s ? %s : %s)", g.bool(d), g.bool(d), g.bool(d))

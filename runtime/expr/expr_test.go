@@ -126,7 +126,10 @@ func TestBool(t *testing.T) {
 		{source: `subject.tenure / 0 == 1`, want: Undefined},
 		{source: `subject.tenure + 9223372036854775807 > 0`, want: Undefined},
 		{source: `double(subject.tenure) * 1.5 == 27.0 && int(subject.charges) == 79`, want: True},
-		{source: `subject.contract.matches("^Month")`, want: True, cel: true},
+		{source: `subject.contract.matches("^Month") && !matches(subject.contract, "^month")`, want: True},
+		{source: `subject.segment.matches("gold")`, want: Undefined},
+		{source: `(subject.tenure / 0) in []`, want: Undefined},
+		{source: `(now.getSeconds("+05:30") / 0) in []`, want: Undefined, cel: true},
 		{source: `contexts.exists(k, contexts[k] == "complaint")`, want: True, cel: true},
 		{source: `subject.contract + "!" == "Month-to-month!"`, want: True, cel: true},
 		{source: `subject.usage > 5 || contexts.all(k, k != "")`, want: True, cel: true},
@@ -175,11 +178,11 @@ func TestGapNamesTheFirstAbsentAttribute(t *testing.T) {
 	env := testEnv(t)
 	vars := testVars(env.dictionary)
 	for source, want := range map[string]Gap{
-		`subject.usage > 5`:                               {Attribute: 7, Known: true},
-		`subject.income > 5.0 && subject.usage > 1`:       {Attribute: 6, Known: true, Withheld: true},
-		`subject.partner`:                                 {},
-		`has(subject.usage)`:                              {},
-		`subject.contract.matches(string(subject.usage))`: {Attribute: 7, Known: true},
+		`subject.usage > 5`:                         {Attribute: 7, Known: true},
+		`subject.income > 5.0 && subject.usage > 1`: {Attribute: 6, Known: true, Withheld: true},
+		`subject.partner`:                           {},
+		`has(subject.usage)`:                        {},
+		`subject.contract == string(subject.usage)`: {Attribute: 7, Known: true},
 	} {
 		mustCompile(t, env, source, BoolResult).Bool(vars)
 		if got := vars.Gap(); got != want {
@@ -223,6 +226,8 @@ func TestProblems(t *testing.T) {
 		{source: `now > timestamp("yesterday")`, want: []string{`1:17 invalid timestamp argument`}},
 		{source: `arbiter.Subject{tenure: 3} == 3`, want: []string{`1:16 an expression makes no messages: write plain values`,
 			`1:28 == does not go with (arbiter.Subject, int)`}},
+		{source: `subject.contract.matches(contexts.page)`, want: []string{`1:34 the pattern of matches must be a literal text`}},
+		{source: `subject.contract.matches("(")`, want: []string{`1:26 invalid matches argument`}},
 		{source: `now.getHours("Europe/Pariss") > 3`, want: []string{`1:14 unknown time zone: write a name such as "Europe/Paris" or an offset such as "+01:00"`}},
 	} {
 		t.Run(truncate(test.source, 40), func(t *testing.T) {

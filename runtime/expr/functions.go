@@ -2,6 +2,7 @@ package expr
 
 import (
 	"math"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -134,6 +135,8 @@ func (b *builder) textMethod(c ast.CallExpr, target textFunc) (node, bool) {
 	}
 	var test func(string, string) bool
 	switch c.FunctionName() {
+	case overloads.Matches:
+		return matches(target, arg)
 	case overloads.StartsWith:
 		test = strings.HasPrefix
 	case overloads.EndsWith:
@@ -144,6 +147,22 @@ func (b *builder) textMethod(c ast.CallExpr, target textFunc) (node, bool) {
 		return node{}, false
 	}
 	return boolNode(checked(target, arg.text, func(s, sub string) (bool, bool) { return test(s, sub), true }))
+}
+
+// matches is a regular expression given by a literal, compiled once. Go's are CEL's: RE2.
+func matches(target textFunc, pattern node) (node, bool) {
+	source, ok := pattern.constant.(string)
+	if !ok || target == nil {
+		return node{}, false
+	}
+	re, err := regexp.Compile(source)
+	if err != nil {
+		return node{}, false
+	}
+	return boolNode(func(v *Vars) (bool, bool) {
+		text, ok := target(v)
+		return ok && re.MatchString(text), ok
+	})
 }
 
 func durationPart(function string, target durationFunc) (node, bool) {
