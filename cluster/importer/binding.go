@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/arbiterhq/arbiter/runtime/nba"
@@ -84,9 +85,9 @@ func bindMapping(m *Mapping, columns []string, dict *nba.Dictionary) (*binding, 
 			used[i] = true // an ignored column may be missing
 		}
 	}
-	for i, name := range columns {
+	for i := range columns {
 		if !used[i] {
-			p.add(0, nba.CodeInvalid, fmt.Sprintf("column %s is not mapped: map it or list it under ignore", name))
+			p.add(0, nba.CodeInvalid, fmt.Sprintf("column %s is not mapped: map it or list it under ignore", columnLabel(columns, m.id.name, i)))
 		}
 	}
 	slices.SortFunc(b.targets, func(x, y target) int { return int(x.attribute) - int(y.attribute) })
@@ -135,21 +136,30 @@ func bindCanonical(columns []string, dict *nba.Dictionary) (*binding, error) {
 		case isConsent:
 			purpose, ok := dict.Purpose(purposeName)
 			if !ok {
-				p.add(0, nba.CodeInvalid, fmt.Sprintf("column %s: %s", name, unknownPurpose(dict)))
+				p.add(0, nba.CodeInvalid, fmt.Sprintf("column %s: %s", columnLabel(columns, columnID, i), unknownPurpose(dict)))
 			}
 			b.consents = append(b.consents, consentTarget{i, purpose.ID})
 		case isAttribute:
 			b.targets = append(b.targets, target{column: i, attribute: attribute.ID, kind: attribute.Type, blank: ruleAbsent})
 		default:
 			p.add(0, nba.CodeAttributeUnknown, fmt.Sprintf("column %s is no declared attribute%s: declare it, or import with a mapping",
-				name, didYouMean(dict.Nearest(name))))
+				columnLabel(columns, columnID, i), didYouMean(dict.Nearest(name))))
 		}
 	}
 	if b.id < 0 {
-		p.add(0, nba.CodeInvalid, "column id is missing: name the id column id, or import with a mapping")
+		p.add(0, nba.CodeInvalid, "column id is missing: the first line must be a header in which the column of the ids is named id; or import with a mapping")
 	}
 	slices.SortFunc(b.targets, func(x, y target) int { return int(x.attribute) - int(y.attribute) })
 	return b, p.err("the header does not fit")
+}
+
+// columnLabel names a column in a message: by its position when the header lacks the id column, for
+// then the first line may be no header but somebody's data.
+func columnLabel(columns []string, id string, i int) string {
+	if slices.Contains(columns, id) {
+		return columns[i]
+	}
+	return strconv.Itoa(i + 1)
 }
 
 func didYouMean(near string) string {
