@@ -13,6 +13,7 @@ import (
 	"github.com/arbiterhq/arbiter/cluster/node"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/api"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/client"
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/config"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/demo"
 	"github.com/arbiterhq/arbiter/runtime/telemetry"
 	"github.com/spf13/cobra"
@@ -75,7 +76,8 @@ func (a *app) dev(cmd *cobra.Command, f *devFlags) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	}
-	opts := serveOptions{apiAddr: listenAddr(a.addr), adminAddr: f.adminAddr, node: node.DefaultConfig(), api: api.DefaultOptions(), log: log}
+	opts := serveOptions{apiAddr: listenAddr(a.addr), adminAddr: f.adminAddr, node: node.DefaultConfig(), api: api.DefaultOptions(),
+		log: log, shutdown: config.Default().Timeouts.Shutdown}
 	opts.node.DataDir = folder
 	return a.serve(cmd.Context(), opts, func(ctx context.Context, at endpoints, ready func()) error {
 		return a.runDemo(ctx, f, at, ready, folder, temporary, log, began)

@@ -17,9 +17,6 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/telemetry"
 )
 
-// closeTimeout bounds how long requests under way may take once the node shuts down.
-const closeTimeout = 10 * time.Second
-
 // serveOptions say how to run a node.
 type serveOptions struct {
 	apiAddr, adminAddr string
@@ -29,6 +26,8 @@ type serveOptions struct {
 	// drain is how long /readyz says no before connections are refused, so that a load balancer can
 	// look elsewhere.
 	drain time.Duration
+	// shutdown bounds how long requests under way may take after that.
+	shutdown time.Duration
 }
 
 // drainable is a node that can say that it is not prepared yet, or about to leave. It answers all
@@ -104,7 +103,7 @@ func (a *app) serve(ctx context.Context, opts serveOptions, prepare func(ctx con
 	if ctx.Err() != nil && opts.drain > 0 {
 		time.Sleep(opts.drain)
 	}
-	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), opts.shutdown)
 	defer cancel()
 	err = errors.Join(err, workErr, public.Shutdown(shutdown), admin.Shutdown(shutdown))
 	for range running {

@@ -2,63 +2,105 @@ package cli
 
 import (
 	"context"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/arbiterhq/arbiter/cluster/node"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/api"
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/config"
 	"github.com/arbiterhq/arbiter/runtime/telemetry"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
-// serverFlags are the flags of arbiter server.
+// serverFlags are the flags of arbiter server that are no setting of a node.
 type serverFlags struct {
-	data, adminAddr, logLevel, logFormat string
-	dataGroups                           int
-	drain                                time.Duration
+	config string
+	drain  time.Duration
+}
+
+// settingFlags are shorter names for settings, by flag.
+func settingFlags() map[string]string {
+	return map[string]string{"addr": "api.addr", "data": "data.dir"}
 }
 
 func (a *app) serverCommand() *cobra.Command {
 	var f serverFlags
 	cmd := &cobra.Command{
-		Use: "server --data FOLDER", Short: "Run a node",
-		Long: "Runs a node over a data folder. SIGTERM or Ctrl-C lets the requests under way finish; a second one ends it at\n" +
-			"once, which loses nothing that was acknowledged.",
+		Use: "server [--config FILE] [--data FOLDER]", Short: "Run a node",
+		Long: "Runs a node over a data folder. Settings come from the file, then from the environment (ARBITER_DATA_DIR for\n" +
+			"--data-dir, and so on), then from flags, the later winning. SIGTERM or Ctrl-C lets the requests under way\n" +
+			"finish; a second one ends it at once, which loses nothing that was acknowledged.",
 		Example: `  arbiter server --data /var/lib/arbiter
-  arbiter server --data /var/lib/arbiter --addr 127.0.0.1:9080 --admin-addr 127.0.0.1:9081 --drain 5s`,
+  arbiter server --config /etc/arbiter.yaml --drain 5s
+  arbiter server --data ./data --addr 127.0.0.1:9080 --admin-addr 127.0.0.1:9081`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.server(cmd, &f) },
 	}
 	flags := cmd.Flags()
-	defaults := node.DefaultConfig()
-	flags.StringVar(&a.addr, "addr", "", "where the API listens (default "+defaultAddr+")")
-	flags.StringVar(&f.adminAddr, "admin-addr", defaultAdminAddr, "where health, metrics and profiles listen")
-	flags.StringVar(&f.data, "data", "", "data `FOLDER`; it is made if it does not exist")
-	flags.IntVar(&f.dataGroups, "data-groups", defaults.DataGroups, "data groups of a new data folder")
+	flags.SortFlags = false
+	flags.StringVar(&f.config, "config", "", "settings, a YAML `FILE`")
+	flags.String("data", "", "short for --data-dir")
+	flags.String("addr", "", "short for --api-addr")
 	flags.DurationVar(&f.drain, "drain", 0, "how long /readyz says no before connections are refused")
-	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
-	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	for _, s := range config.Settings() {
+		usage := s.Usage
+		if s.Default != "" {
+			usage += " (default " + s.Default + ")"
+		}
+		flags.String(s.Flag, "", usage)
+	}
 	return cmd
 }
 
+// settings reads all sources of the node's settings.
+func (a *app) settings(cmd *cobra.Command, file string) (config.Config, []string, error) {
+	overrides := map[string]string{}
+	byFlag := settingFlags()
+	for _, s := range config.Settings() {
+		byFlag[s.Flag] = s.Key
+	}
+	var twice error
+	cmd.Flags().Visit(func(given *pflag.Flag) {
+		key, ok := byFlag[given.Name]
+		if !ok {
+			return
+		}
+		if _, set := overrides[key]; set {
+			twice = usage(cmd, "--%s is given twice, once by its short name", given.Name)
+		}
+		overrides[key] = given.Value.String()
+	})
+	if twice != nil {
+		return config.Config{}, nil, twice
+	}
+	if addr, ok := overrides["api.addr"]; ok {
+		overrides["api.addr"] = strings.TrimPrefix(addr, "http://")
+	}
+	c, warnings, err := config.Load(config.Sources{File: file, Environ: os.Environ(),
+		OtherEnv: []string{"ARBITER_ADDR", "ARBITER_DATA"}, Overrides: overrides})
+	return c, warnings, err
+}
+
 func (a *app) server(cmd *cobra.Command, f *serverFlags) error {
-	level, err := telemetry.ParseLevel(f.logLevel)
+	c, warnings, err := a.settings(cmd, f.config)
 	if err != nil {
-		return usage(cmd, "--log-level: %s", err)
+		return withHint(err, "see %s --help", cmd.CommandPath())
 	}
-	format, err := telemetry.ParseFormat(f.logFormat)
-	if err != nil {
-		return usage(cmd, "--log-format: %s", err)
-	}
-	if f.data == "" {
-		return usage(cmd, "--data is missing: name the data folder")
-	}
+	// Load has checked both.
+	level, _ := telemetry.ParseLevel(c.Log.Level)
+	format, _ := telemetry.ParseFormat(c.Log.Format)
 	log := telemetry.NewLogger(a.err, level, format)
-	opts := serveOptions{apiAddr: listenAddr(a.addr), adminAddr: f.adminAddr, node: node.DefaultConfig(),
-		api: api.DefaultOptions(), log: log, drain: f.drain}
-	opts.node.DataDir, opts.node.DataGroups = f.data, f.dataGroups
+	for _, warning := range warnings {
+		log.Warn(warning)
+	}
+	opts := serveOptions{apiAddr: c.API.Addr, adminAddr: c.Admin.Addr, node: node.DefaultConfig(), api: api.OptionsFrom(c),
+		log: log, drain: f.drain, shutdown: c.Timeouts.Shutdown}
+	opts.node.DataDir, opts.node.DataGroups, opts.node.MaxModuleBytes = c.Data.Dir, c.Data.Groups, c.Limits.PluginBytes
 	return a.serve(cmd.Context(), opts, func(_ context.Context, at endpoints, ready func()) error {
 		ready()
-		log.Info("ready", "api", "http://"+at.api, "admin", "http://"+at.admin, "data", f.data)
+		log.Info("ready", "api", "http://"+at.api, "admin", "http://"+at.admin, "data", c.Data.Dir)
 		return nil
 	})
 }
