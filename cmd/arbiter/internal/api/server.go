@@ -54,6 +54,9 @@ func New(core Core, options Options) *Server {
 			serve = s.timed(op, s.decide(op))
 		}
 		s.app.Add(op.method, op.fiberPath(), serve)
+		if op.method == http.MethodGet {
+			s.app.Add(http.MethodHead, op.fiberPath(), serve)
+		}
 		if op.limit != limitBody {
 			s.uploads = append(s.uploads, upload{path: []byte(op.path), limit: op.limit.bytes(&s.options.Limits)})
 		}
