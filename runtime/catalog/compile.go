@@ -110,7 +110,7 @@ func (c *compiler) channels(root *yaml.Node) {
 	}
 }
 
-// unique reports a name that is missing its first mention's uniqueness.
+// unique tells whether a name is given and new, and reports one that is declared again.
 func (c *compiler) unique(first map[string]*yaml.Node, name text, what string) bool {
 	if !name.given() {
 		return false
