@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/arbiterhq/arbiter/plugins/wasmbin"
 )
 
 // threadCPU is the processor time of this thread in nanoseconds: on a busy machine it says more than
@@ -180,6 +182,20 @@ func BenchmarkCompile(b *testing.B) {
 	b.SetBytes(int64(len(model)))
 	for b.Loop() {
 		if _, err := Compile(model, Options{Name: "churn"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkInject meters the compiled model, as each node does once at admission.
+func BenchmarkInject(b *testing.B) {
+	out, err := Compile(references(b)[0].model, Options{Name: "churn"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(out.Module)))
+	for b.Loop() {
+		if _, err := wasmbin.Inject(out.Module, wasmbin.InjectOptions{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/arbiterhq/arbiter/runtime/nba"
@@ -174,7 +175,7 @@ func (s *scanner) token() string {
 func (s *scanner) float() float32 {
 	t := s.token()
 	f, err := strconv.ParseFloat(t, 32)
-	if err != nil || t == "" || t[0] == '+' || len(t) > 1 && (t[1]|0x20 == 'x' || t[0] == '0' && t[1]|0x20 == 'x') {
+	if err != nil || strings.ContainsAny(t, "xX") || strings.HasPrefix(t, "+") {
 		s.fail("expected a number of 32 bits")
 		return 0
 	}
