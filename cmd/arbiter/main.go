@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	_ "time/tzdata" // policies may ask for the hour in a zone, also where the machine has no zone files
 
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/cli"
 )
