@@ -8,7 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 part=${1:-all}
 subscribers=${SUBSCRIBERS:-100000} duration=${DURATION:-8s} clients=${CLIENTS:-64} rounds=${ROUNDS:-5}
-api=127.0.0.1:${API_PORT:-18080} admin=127.0.0.1:${ADMIN_PORT:-18081}
+port=$((20000 + RANDOM % 20000)) # likely free; the program says so if not
+api=127.0.0.1:$port admin=127.0.0.1:$((port + 1))
 arbiter=bin/arbiter
 
 machine() {
@@ -35,7 +36,7 @@ start() {
   local began=$(date +%s%N)
   "$arbiter" "$@" --addr "$api" --admin-addr "$admin" >"$folder/log" 2>&1 &
   server=$!
-  until curl -fsS -o /dev/null "http://$admin/readyz" 2>/dev/null; do
+  until kill -0 "$server" 2>/dev/null && curl -fsS -o /dev/null "http://$admin/readyz" 2>/dev/null; do
     kill -0 "$server" 2>/dev/null || { cat "$folder/log" >&2; exit 1; }
     sleep 0.01
   done
