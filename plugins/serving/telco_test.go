@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tetratelabs/wazero"
 
 	"github.com/arbiterhq/arbiter/plugins/admission"
@@ -363,22 +364,46 @@ func BenchmarkPrepare(b *testing.B) {
 	}
 }
 
-// BenchmarkScoreParallel shows what sharing a Set and its pool costs.
+// BenchmarkScoreParallel shows what sharing a Set and its pool costs, with one goroutine and with 50 for
+// each processor; waits/op is the part of the calls that waited for an instance.
 func BenchmarkScoreParallel(b *testing.B) {
 	model := loadTelco(b)
-	s := model.set(b, wasm.Config{})
-	b.ReportAllocs()
-	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		c := model.call(0)
-		for pb.Next() {
-			if !s.Acquire() {
-				b.Fatal("the set is closed")
-			}
-			if _, err := s.Score(context.Background(), c); err != nil {
-				b.Fatal(err)
-			}
-			s.Release()
+	for _, goroutines := range []int{1, 50} {
+		b.Run(fmt.Sprintf("goroutines=%d", goroutines), func(b *testing.B) {
+			registry := prometheus.NewRegistry()
+			s := model.set(b, wasm.Config{Registerer: registry})
+			b.SetParallelism(goroutines)
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				c := model.call(0)
+				for pb.Next() {
+					if !s.Acquire() {
+						b.Error("the set is closed")
+						return
+					}
+					if _, err := s.Score(context.Background(), c); err != nil {
+						b.Error(err)
+					}
+					s.Release()
+				}
+			})
+			b.ReportMetric(counter(b, registry, "arbiter_wasm_pool_waits_total")/float64(b.N), "waits/op")
+		})
+	}
+}
+
+func counter(tb testing.TB, metrics *prometheus.Registry, name string) float64 {
+	tb.Helper()
+	families, err := metrics.Gather()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			return family.GetMetric()[0].GetCounter().GetValue()
 		}
-	})
+	}
+	tb.Fatalf("no metric %s", name)
+	return 0
 }

@@ -25,11 +25,12 @@ const Align = 16
 
 // Config bounds a Sandbox. The zero value of every field means its default.
 type Config struct {
-	// Instances per module version; default GOMAXPROCS, at most 256.
+	// Instances per module version; default GOMAXPROCS, at least 2 and at most 256.
 	Instances int
 	// MaxWaiters bounds the callers that wait for an instance of one module; default 1024.
 	MaxWaiters int
-	// MaxWait bounds how long one of them waits; default 100 ms. The deadline of its context counts too.
+	// MaxWait bounds how long one of them waits besides its context; default 2 s. It is the last resort
+	// against a module whose instances cannot be started any more.
 	MaxWait time.Duration
 	// MaxCallFuel bounds the fuel of one guest call, and so the rows handed over at once; default
 	// 2,000,000: a model's straight code uses that up in about a tenth of a millisecond, an empty loop
@@ -55,11 +56,11 @@ func (c Config) withDefaults() Config {
 			*p = value
 		}
 	}
-	set(&c.Instances, min(runtime.GOMAXPROCS(0), 256))
+	set(&c.Instances, min(max(2, runtime.GOMAXPROCS(0)), 256))
 	set(&c.MaxWaiters, 1024)
 	set(&c.CacheEntries, 64)
 	if c.MaxWait == 0 {
-		c.MaxWait = 100 * time.Millisecond
+		c.MaxWait = 2 * time.Second
 	}
 	if c.MaxCallFuel == 0 {
 		c.MaxCallFuel = 2_000_000

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,7 +23,7 @@ type Pool struct {
 	config  Config
 	metrics *Metrics
 
-	runtime  wazero.Runtime
+	engine   wazero.Runtime
 	compiled wazero.CompiledModule
 	cache    wazero.CompilationCache // nil: none
 
@@ -30,9 +31,9 @@ type Pool struct {
 	maxRows atomic.Int64
 
 	mu      sync.Mutex
-	idle    []*Instance      // guarded by mu; last in, first out: the warmest memory is used again
-	waiters []chan *Instance // guarded by mu; first come, first served
-	dead    []*Instance      // guarded by mu; to be closed and replaced
+	idle    []*Instance // guarded by mu; last in, first out: the warmest memory is used again
+	waiters []*waiter   // guarded by mu; in the order in which they came
+	dead    []*Instance // guarded by mu; to be closed and replaced
 
 	work chan struct{} // capacity 1: there are dead instances
 	quit chan struct{} // closed by the last Release
@@ -80,63 +81,150 @@ func (p *Pool) Release() {
 	}
 }
 
+// waiter is a caller that found no idle instance. As in sync.Mutex, an instance that comes back goes
+// to the idle ones and the first waiter is woken to compete for it, because handing it over would make
+// it wait until a goroutine is scheduled, and everybody after it too. Only who has waited for
+// starvedAfter is handed the next one.
+type waiter struct {
+	since time.Time
+	turn  chan *Instance // capacity 2: a nil to try again, an instance
+	woken bool           // guarded by Pool.mu; a nil was sent and not answered yet
+}
+
+const starvedAfter = time.Millisecond
+
+// yields is how often a caller lets others run before it queues: a guest call is short, so an instance
+// is missing only while its holder is not scheduled.
+const yields = 4
+
 // Acquire takes an instance, waiting for one if need be. It returns ErrBusy, or the context's error.
 func (p *Pool) Acquire(ctx context.Context) (*Instance, error) {
-	p.mu.Lock()
-	if n := len(p.idle); n > 0 {
-		instance := p.idle[n-1]
-		p.idle = p.idle[:n-1]
+	for try := 0; ; try++ {
+		p.mu.Lock()
+		instance := p.take()
+		if instance == nil && try == yields {
+			break // with mu held
+		}
 		p.mu.Unlock()
-		return instance, nil
+		if instance != nil {
+			return instance, nil
+		}
+		runtime.Gosched()
 	}
 	if len(p.waiters) >= p.config.MaxWaiters {
 		p.mu.Unlock()
 		p.metrics.busy.Inc()
 		return nil, ErrBusy
 	}
-	turn := make(chan *Instance, 1)
-	p.waiters = append(p.waiters, turn)
+	w := &waiter{since: time.Now(), turn: make(chan *Instance, 2)}
+	p.waiters = append(p.waiters, w)
 	p.mu.Unlock()
-	return p.wait(ctx, turn)
+	p.metrics.waits.Inc()
+	instance, err := p.wait(ctx, w)
+	if err != nil {
+		p.metrics.busy.Inc()
+	}
+	return instance, err
 }
 
-func (p *Pool) wait(ctx context.Context, turn chan *Instance) (*Instance, error) {
-	p.metrics.waits.Inc()
+// take pops an idle instance, nil if there is none. The caller holds mu.
+func (p *Pool) take() *Instance {
+	last := len(p.idle) - 1
+	if last < 0 {
+		return nil
+	}
+	instance := p.idle[last]
+	p.idle = p.idle[:last]
+	return instance
+}
+
+func (p *Pool) wait(ctx context.Context, w *waiter) (*Instance, error) {
 	timer := time.NewTimer(p.config.MaxWait)
 	defer timer.Stop()
-	var err error
-	select {
-	case instance := <-turn:
-		return instance, nil
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	case <-timer.C:
-		err = ErrBusy
+	for {
+		select {
+		case instance := <-w.turn:
+			if instance == nil {
+				instance = p.tryAgain(w)
+			}
+			if instance != nil {
+				return instance, nil
+			}
+		case <-ctx.Done():
+			if instance := p.leave(w); instance != nil {
+				p.Put(instance)
+			}
+			return nil, context.Cause(ctx)
+		case <-timer.C:
+			if instance := p.leave(w); instance != nil {
+				return instance, nil
+			}
+			return nil, ErrBusy
+		}
 	}
-	p.metrics.busy.Inc()
+}
+
+// tryAgain answers a wake; nil means to go on waiting.
+func (p *Pool) tryAgain(w *waiter) *Instance {
 	p.mu.Lock()
-	if at := slices.Index(p.waiters, turn); at >= 0 {
-		p.waiters = slices.Delete(p.waiters, at, at+1)
-		p.mu.Unlock()
-		return nil, err
+	defer p.mu.Unlock()
+	w.woken = false
+	if !slices.Contains(p.waiters, w) {
+		return nil // an instance was handed over meanwhile and is in turn
 	}
-	p.mu.Unlock()
-	p.Put(<-turn) // handed over at the last moment: give it to the next
-	return nil, err
+	instance := p.take()
+	if instance != nil {
+		p.leaveQueue(w)
+	}
+	return instance
+}
+
+// leave takes w out of the queue for good, with an instance if one came at the last moment: on a busy
+// machine w may only now have been scheduled.
+func (p *Pool) leave(w *waiter) *Instance {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slices.Contains(p.waiters, w) {
+		instance := p.take()
+		p.leaveQueue(w)
+		return instance
+	}
+	for { // it was handed over, perhaps behind a wake
+		if instance := <-w.turn; instance != nil {
+			return instance
+		}
+	}
+}
+
+// leaveQueue removes w, which is queued, and passes on the wake it may have got. The caller holds mu.
+func (p *Pool) leaveQueue(w *waiter) {
+	at := slices.Index(p.waiters, w)
+	p.waiters = slices.Delete(p.waiters, at, at+1)
+	if len(p.idle) > 0 {
+		p.wake()
+	}
+}
+
+// wake tells the first waiter, if there is one, to try again. The caller holds mu.
+func (p *Pool) wake() {
+	if len(p.waiters) > 0 && !p.waiters[0].woken {
+		p.waiters[0].woken = true
+		p.waiters[0].turn <- nil // there is room: no other nil is there
+	}
 }
 
 // Put gives an instance back after calls that succeeded.
 func (p *Pool) Put(instance *Instance) {
 	p.mu.Lock()
-	if len(p.waiters) > 0 {
-		turn := p.waiters[0]
+	defer p.mu.Unlock()
+	if len(p.waiters) > 0 && time.Since(p.waiters[0].since) > starvedAfter {
+		w := p.waiters[0]
 		p.waiters = slices.Delete(p.waiters, 0, 1)
-		p.mu.Unlock()
-		turn <- instance
+		w.turn <- instance // there is room for a nil and this
 		return
 	}
 	p.idle = append(p.idle, instance)
-	p.mu.Unlock()
+	p.wake()
 }
 
 // Discard gives an instance back after a call that failed. It is closed and replaced in the background.
@@ -209,7 +297,7 @@ func (p *Pool) closeInstance(instance *Instance) {
 // start makes a ready instance.
 func (p *Pool) start(ctx context.Context) (instance *Instance, err error) {
 	// Without a name, or the second instance would push out the first.
-	module, err := instantiate(ctx, p.runtime, p.compiled)
+	module, err := instantiate(ctx, p.engine, p.compiled)
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +344,7 @@ func (p *Pool) close() error {
 	if p.compiled != nil {
 		errs = append(errs, p.compiled.Close(ctx))
 	}
-	errs = append(errs, p.runtime.Close(ctx))
+	errs = append(errs, p.engine.Close(ctx))
 	if p.cache != nil {
 		errs = append(errs, p.cache.Close(ctx))
 	}

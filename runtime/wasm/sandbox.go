@@ -144,8 +144,8 @@ func compileIn(ctx context.Context, p *Pool, metered []byte, dir string) (err er
 		}
 		config = config.WithCompilationCache(p.cache)
 	}
-	p.runtime = wazero.NewRuntimeWithConfig(ctx, config)
-	if p.compiled, err = compileModule(ctx, p.runtime, metered); err != nil {
+	p.engine = wazero.NewRuntimeWithConfig(ctx, config)
+	if p.compiled, err = compileModule(ctx, p.engine, metered); err != nil {
 		if cerr := p.close(); cerr != nil {
 			p.config.Logger.Error("closing a module", "digest", p.spec.Digest, "error", cerr)
 		}
