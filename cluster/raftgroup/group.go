@@ -29,6 +29,7 @@ type Group struct {
 	raft      *raft.Raft
 	log       *guardedLog
 	snapshots *snapshots
+	metrics   groupMetrics
 	transport Transport
 	own       bool // transport is ours to close
 
@@ -71,8 +72,9 @@ func Open(config Config, machine Machine) (*Group, error) {
 		config: config, options: config.Options, logger: config.Logger.With("group", config.Name), machine: machine,
 		queue: make(chan *call, config.Options.MaxQueue), bulk: make(chan struct{}, config.Options.MaxBulkInFlight),
 		ready: make(chan struct{}), failed: make(chan struct{}), quit: make(chan struct{}),
-		transport: config.Transport,
+		transport: config.Transport, metrics: config.Metrics.of(config.Name),
 	}
+	g.metrics.counted(machine)
 	g.calls.New = func() any { return &call{done: make(chan struct{}, 1)} }
 	if err := g.start(); err != nil {
 		return nil, fmt.Errorf("starting group %s: %w", config.Name, err)
@@ -289,7 +291,7 @@ func (o observed) ApplyBatch(entries []*raft.Log) []any {
 	if a, ok := o.Machine.(interface{ Announce() }); ok {
 		a.Announce()
 	}
-	o.group.config.Metrics.applied(o.group.config.Name, time.Since(start), len(entries), o.Position())
+	o.group.metrics.applied(o.Machine, time.Since(start), len(entries))
 	if err := o.Err(); err != nil {
 		o.group.fail(err)
 	}

@@ -4,8 +4,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/arbiterhq/arbiter/cluster/fsm"
 )
 
 // Metrics counts what all groups of a process do, by group.
@@ -57,29 +55,34 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) applied(group string, took time.Duration, entries int, at fsm.Position) {
-	m.applySeconds.WithLabelValues(group).Observe(took.Seconds())
-	m.applyEntries.WithLabelValues(group).Observe(float64(entries))
-	m.appliedIndex.WithLabelValues(group).Set(float64(at.Index))
+// groupMetrics are the metrics of one group, looked up once.
+type groupMetrics struct {
+	applySeconds, applyEntries, commitSeconds, packOps, snapshotSeconds prometheus.Observer
+	packBytes, refusedTotal                                             prometheus.Counter
+	queueDepth, appliedIndex, logBytes, subjects                        prometheus.Gauge
 }
 
-func (m *Metrics) committed(group string, took time.Duration) {
-	m.commitSeconds.WithLabelValues(group).Observe(took.Seconds())
+func (m *Metrics) of(group string) groupMetrics {
+	return groupMetrics{
+		applySeconds: m.applySeconds.WithLabelValues(group), applyEntries: m.applyEntries.WithLabelValues(group),
+		commitSeconds: m.commitSeconds.WithLabelValues(group), packOps: m.packOps.WithLabelValues(group),
+		snapshotSeconds: m.snapshotSeconds.WithLabelValues(group), packBytes: m.packBytes.WithLabelValues(group),
+		refusedTotal: m.refusedTotal.WithLabelValues(group), queueDepth: m.queueDepth.WithLabelValues(group),
+		appliedIndex: m.appliedIndex.WithLabelValues(group), logBytes: m.logSinceBytes.WithLabelValues(group),
+		subjects: m.subjects.WithLabelValues(group),
+	}
 }
 
-func (m *Metrics) packed(group string, ops, bytes, waiting int) {
-	m.packOps.WithLabelValues(group).Observe(float64(ops))
-	m.packBytes.WithLabelValues(group).Add(float64(bytes))
-	m.queueDepth.WithLabelValues(group).Set(float64(waiting))
+// applied is called after each batch, by the goroutine that applies.
+func (m *groupMetrics) applied(machine Machine, took time.Duration, entries int) {
+	m.applySeconds.Observe(took.Seconds())
+	m.applyEntries.Observe(float64(entries))
+	m.appliedIndex.Set(float64(machine.Position().Index))
+	m.counted(machine)
 }
 
-func (m *Metrics) refused(group string) { m.refusedTotal.WithLabelValues(group).Inc() }
-func (m *Metrics) logBytes(group string, bytes int64) {
-	m.logSinceBytes.WithLabelValues(group).Set(float64(bytes))
+func (m *groupMetrics) counted(machine Machine) {
+	if data, ok := machine.(interface{ Subjects() int64 }); ok {
+		m.subjects.Set(float64(data.Subjects()))
+	}
 }
-func (m *Metrics) snapshot(group string, took time.Duration) {
-	m.snapshotSeconds.WithLabelValues(group).Observe(took.Seconds())
-}
-
-// Subjects sets the number of subjects of a group.
-func (m *Metrics) Subjects(group string, n int64) { m.subjects.WithLabelValues(group).Set(float64(n)) }

@@ -88,7 +88,7 @@ func (g *Group) enqueue(c *call) error {
 	case g.queue <- c:
 		return nil
 	default:
-		g.config.Metrics.refused(g.config.Name)
+		g.metrics.refusedTotal.Inc()
 		return errOverloaded()
 	}
 }
@@ -108,7 +108,9 @@ func (g *Group) pack() {
 		for _, c := range batch {
 			entry.Add(c.op)
 		}
-		g.config.Metrics.packed(g.config.Name, len(batch), entry.Size(), len(g.queue))
+		g.metrics.packOps.Observe(float64(len(batch)))
+		g.metrics.packBytes.Add(float64(entry.Size()))
+		g.metrics.queueDepth.Set(float64(len(g.queue)))
 		results, err := g.propose(entry.Bytes())
 		if err != nil {
 			entry.Detach() // raft may still hold it
@@ -202,7 +204,7 @@ func (g *Group) propose(entry []byte) (fsm.Results, error) {
 		}
 		return nil, errUncertain(err)
 	}
-	g.config.Metrics.committed(g.config.Name, time.Since(start))
+	g.metrics.commitSeconds.Observe(time.Since(start).Seconds())
 	switch answer := future.Response().(type) {
 	case fsm.Results:
 		return answer, nil

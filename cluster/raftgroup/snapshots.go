@@ -162,7 +162,7 @@ func (g *Group) snapshotDue() bool {
 	at := g.machine.Position().Index
 	newest := g.snapshots.newest.Load()
 	bytes := g.log.bytes.Load()
-	g.config.Metrics.logBytes(g.config.Name, bytes)
+	g.metrics.logBytes.Set(float64(bytes))
 	if at <= newest {
 		return false
 	}
@@ -181,6 +181,6 @@ func (g *Group) Snapshot() error {
 	if err != nil {
 		return fmt.Errorf("taking a snapshot: %w", err)
 	}
-	g.config.Metrics.snapshot(g.config.Name, time.Since(start))
+	g.metrics.snapshotSeconds.Observe(time.Since(start).Seconds())
 	return nil
 }

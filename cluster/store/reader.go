@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"go.etcd.io/bbolt"
 )
@@ -115,10 +114,10 @@ type pool struct {
 	seq      uint64 // counts commits
 	paused   bool   // nobody may take: the file is being replaced
 	closed   bool
-	strict   atomic.Bool // readers are closed between reads
+	keeping  bool // idle readers keep their transaction
 }
 
-func (p *pool) init() { p.returned.L = &p.mu }
+func (p *pool) init() { p.returned.L, p.keeping = &p.mu, true }
 
 func (p *pool) take() (r *Reader, seq uint64, err error) {
 	p.mu.Lock()
@@ -138,7 +137,7 @@ func (p *pool) take() (r *Reader, seq uint64, err error) {
 
 func (p *pool) give(r *Reader, maxIdle int) {
 	p.mu.Lock()
-	if r.seq != p.seq || p.paused || p.closed || p.strict.Load() {
+	if r.seq != p.seq || p.paused || p.closed || !p.keeping {
 		p.mu.Unlock()
 		r.end()
 		p.mu.Lock()
@@ -181,8 +180,19 @@ func (p *pool) closeIdle() {
 	}
 }
 
-func (p *pool) setStrict(strict bool) { p.strict.Store(strict) }
-func (p *pool) isStrict() bool        { return p.strict.Load() }
+// keepNone closes the transactions of idle readers, until keepAgain.
+func (p *pool) keepNone() {
+	p.mu.Lock()
+	p.keeping = false
+	p.mu.Unlock()
+	p.closeIdle()
+}
+
+func (p *pool) keepAgain() {
+	p.mu.Lock()
+	p.keeping = true
+	p.mu.Unlock()
+}
 
 // pause waits until all readers are back and keeps new ones waiting until resume.
 func (p *pool) pause() {

@@ -37,8 +37,8 @@ var ErrClosed = errors.New("store is closed")
 type Options struct {
 	// Sync makes every commit durable by itself.
 	Sync bool
-	// InitialMmapBytes reserves address space, not memory: growing the map later has to wait for all
-	// readers. Once the file fills half of it, readers are no longer kept open between reads.
+	// InitialMmapBytes reserves address space, not memory. Commits that might need more wait for the
+	// readers that are out.
 	InitialMmapBytes int
 	// MaxIdleReaders bounds the readers kept for reuse.
 	MaxIdleReaders int
@@ -114,7 +114,6 @@ func (s *Store) open() error {
 		return err
 	}
 	s.db, s.mapped = db, mapped
-	s.pool.setStrict(s.nearlyFull())
 	return nil
 }
 
@@ -159,9 +158,6 @@ func (s *Store) Update(fn func(*Tx) error) error {
 	if s.db == nil {
 		return ErrClosed
 	}
-	if s.pool.isStrict() {
-		s.pool.closeIdle() // the map may have to grow, which waits for every open reader
-	}
 	raw, err := s.db.Begin(true)
 	if err != nil {
 		return fmt.Errorf("beginning a write: %w", err)
@@ -170,20 +166,17 @@ func (s *Store) Update(fn func(*Tx) error) error {
 	if err := fn(&tx); err != nil {
 		return errors.Join(err, raw.Rollback())
 	}
-	size := raw.Size()
+	// If the file outgrows the map, bbolt waits for every open read transaction before it maps more.
+	// Those of idle readers would never end.
+	if raw.Size()+tx.mayAdd() > s.mapped {
+		s.pool.keepNone()
+		defer s.pool.keepAgain()
+	}
 	if err := raw.Commit(); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
 	s.pool.advance()
-	if size > s.mapped/2 {
-		s.pool.setStrict(true)
-	}
 	return nil
-}
-
-func (s *Store) nearlyFull() bool {
-	info, err := os.Stat(s.path)
-	return err != nil || info.Size() > s.mapped/2
 }
 
 // Sync makes everything committed so far durable.
@@ -212,6 +205,17 @@ func (s *Store) Close() error {
 type Tx struct {
 	raw     *bbolt.Tx
 	buckets [bucketEnd]*bbolt.Bucket
+	writes  int64
+	bytes   int64
+}
+
+// maxPagesPerWrite is more than the pages one write can copy: a path through the tree, the
+// neighbours of the value, and its part of the free list.
+const maxPagesPerWrite = 64
+
+// mayAdd is more than the file can grow by the transaction.
+func (t *Tx) mayAdd() int64 {
+	return 4*t.bytes + (t.writes+1)*maxPagesPerWrite*int64(t.raw.DB().Info().PageSize)
 }
 
 // Sequential keys, such as decision ids, fill pages from the left: leave little room in them.
@@ -232,6 +236,8 @@ func (t *Tx) Get(b Bucket, key []byte) []byte { return t.bucket(b).Get(key) }
 
 // Put sets the value of key. The key may be reused at once, the value only after the transaction.
 func (t *Tx) Put(b Bucket, key, value []byte) error {
+	t.writes++
+	t.bytes += int64(len(key) + len(value))
 	if err := t.bucket(b).Put(key, value); err != nil {
 		return fmt.Errorf("writing a key: %w", err)
 	}
@@ -240,6 +246,7 @@ func (t *Tx) Put(b Bucket, key, value []byte) error {
 
 // Delete removes key; it is no error if there is none.
 func (t *Tx) Delete(b Bucket, key []byte) error {
+	t.writes++
 	if err := t.bucket(b).Delete(key); err != nil {
 		return fmt.Errorf("deleting a key: %w", err)
 	}
