@@ -276,7 +276,7 @@ const hexDigits = "0123456789abcdef"
 func (w *jsonWriter) text(s string) {
 	w.dst = append(w.dst, '"')
 	start := 0
-	for i := 0; i < len(s); {
+	for i := plainPrefix(s, 0); i < len(s); {
 		c := s[i]
 		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' {
 			i++
@@ -301,10 +301,26 @@ func (w *jsonWriter) text(s string) {
 			w.dst = append(w.dst, hexDigits[r&0xF])
 			start = i + size
 		}
-		i += size
+		i = plainPrefix(s, i+size)
 	}
 	w.raw(s[start:])
 	w.dst = append(w.dst, '"')
+}
+
+// plainPrefix is an index of s, at least i, such that all bytes between are ASCII and need no escape.
+// It looks at eight bytes at a time and stops before the first eight that hold another.
+func plainPrefix(s string, i int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(s); i += 8 {
+		x := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		quote, backslash := x^('"'*ones), x^('\\'*ones)
+		// A byte minus n borrows into its high bit where it is less than n and below 0x80.
+		if (x|(x-' '*ones)|(quote-ones)|(backslash-ones))&highs != 0 {
+			return i
+		}
+	}
+	return i
 }
 
 func (w *jsonWriter) escape(c byte) {
