@@ -147,14 +147,12 @@ func renderDecision(w io.Writer, p paint, req *nba.DecisionRequest, d *nba.Decis
 	fmt.Fprintf(w, "%s for %s %s on %s\n", what, subjectWord(req.Subject), p.bold(req.Subject.ID), p.bold(req.Channel))
 	renderFlags(w, p, d)
 	models := &modelList{}
-	proposed, width := 0, 0
+	proposed, widths := 0, columnWidths{action: len("Action"), model: len("Model")}
 	for _, placement := range d.Propositions {
-		for i := range placement.Items {
-			width = max(width, len(placement.Items[i].Action))
-		}
+		widths.fit(&placement)
 	}
 	for _, placement := range d.Propositions {
-		renderPlacement(w, p, &placement, models, width)
+		renderPlacement(w, p, &placement, models, widths)
 		proposed += len(placement.Items)
 	}
 	if proposed == 0 {
@@ -190,9 +188,27 @@ func renderFlags(w io.Writer, p paint, d *nba.Decision) {
 	}
 }
 
-// renderPlacement prints the ranked propositions of one placement. actionWidth is that of the longest
-// action, so that the tables of all placements line up.
-func renderPlacement(w io.Writer, p paint, placement *nba.PlacementPropositions, models *modelList, actionWidth int) {
+// columnWidths make the tables of all placements line up.
+type columnWidths struct{ action, model int }
+
+func (c *columnWidths) fit(placement *nba.PlacementPropositions) {
+	for i := range placement.Items {
+		item := &placement.Items[i]
+		c.action = max(c.action, len(item.Action))
+		if item.Model != nil {
+			c.model = max(c.model, len(item.Model.Name))
+		}
+	}
+}
+
+// reason is what is left of the line for the last column.
+func (c columnWidths) reason() int {
+	const indent, rank, numbers, gaps = 4, 1, 6 + 4 + 7 + 4 + 8, 9 * 2
+	return max(lineWidth-indent-rank-numbers-gaps-c.action-c.model, 16)
+}
+
+// renderPlacement prints the ranked propositions of one placement.
+func renderPlacement(w io.Writer, p paint, placement *nba.PlacementPropositions, models *modelList, widths columnWidths) {
 	name := placement.Placement
 	if name == "" {
 		name = "any placement"
@@ -205,18 +221,18 @@ func renderPlacement(w io.Writer, p paint, placement *nba.PlacementPropositions,
 	t := newTable(p, "#", "Action", "P", "C", "V", "L", "Priority", "Model", "Because")
 	t.SetColumnConfigs([]table.ColumnConfig{
 		{Number: 1, Align: text.AlignRight},
-		{Number: 2, WidthMin: actionWidth},
+		{Number: 2, WidthMin: widths.action},
 		{Number: 3, Align: text.AlignRight, AlignHeader: text.AlignRight, WidthMin: 6},
 		{Number: 4, Align: text.AlignRight, AlignHeader: text.AlignRight, WidthMin: 4},
 		{Number: 5, Align: text.AlignRight, AlignHeader: text.AlignRight, WidthMin: 7},
 		{Number: 6, Align: text.AlignRight, AlignHeader: text.AlignRight, WidthMin: 4},
 		{Number: 7, Align: text.AlignRight, AlignHeader: text.AlignRight, WidthMin: 8},
-		{Number: 8, WidthMin: 5},
+		{Number: 8, WidthMin: widths.model},
 	})
 	for i := range placement.Items {
 		item := &placement.Items[i]
 		t.AppendRow([]any{item.Rank, p.green(item.Action), number(item.Propensity), number(item.ContextWeight),
-			amount(item.Value), number(item.Lever), p.bold(amount(item.Priority)), models.mark(item.Model), reasonText(item)})
+			amount(item.Value), number(item.Lever), p.bold(amount(item.Priority)), models.mark(item.Model), wrap(reasonText(item), widths.reason(), 0)})
 	}
 	writeTable(w, t, 4)
 	for i := range placement.Items {
@@ -230,8 +246,7 @@ func reasonText(item *nba.Proposition) string {
 	if reason == "" {
 		reason = item.Reason.Code
 	}
-	const width = 34
-	return wrap(reason, width, 0)
+	return reason
 }
 
 // renderContent prints what the customer would see.
@@ -245,10 +260,10 @@ func renderContent(w io.Writer, p paint, item *nba.Proposition) {
 	}
 	fmt.Fprintf(w, "\n    %s %s", p.dim(strconv.Itoa(item.Rank)+"."), p.bold(title))
 	if item.Treatment != "" {
-		fmt.Fprintf(w, " %s", p.dim("as "+item.Treatment))
+		fmt.Fprintf(w, " %s", p.dim("· "+item.Treatment))
 	}
 	if item.Offering != nil && item.Offering.ID != "" {
-		fmt.Fprintf(w, " %s", p.dim("sells "+item.Offering.ID))
+		fmt.Fprintf(w, " %s", p.dim("· "+item.Offering.ID))
 	}
 	fmt.Fprintln(w)
 	width := 0
@@ -264,7 +279,7 @@ func renderContent(w io.Writer, p paint, item *nba.Proposition) {
 // renderNext prints the command that follows naturally.
 func renderNext(w io.Writer, p paint, req *nba.DecisionRequest, d *nba.Decision) {
 	if req.Options.Explain == nba.ExplainNone {
-		fmt.Fprintf(w, "%s\n", p.dim("Why these? Add --explain, or --explain=full for every number."))
+		fmt.Fprintf(w, "%s\n", p.dim("Why? Add --explain, or --explain=full for every number."))
 	}
 	if req.Options.Simulate || d.DecisionID == "" {
 		return

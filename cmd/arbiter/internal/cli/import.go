@@ -256,14 +256,14 @@ func renderImport(w io.Writer, p paint, r *importResult) {
 	if r.Rejected > 0 {
 		rejected = p.yellow(rejected)
 	}
-	fmt.Fprintf(w, "%s records read: %s, %s", p.bold(thousands(r.Read)), p.green(thousands(r.Accepted)+" accepted"), rejected)
+	fmt.Fprintf(w, "%s records read: %s, %s (%.1f s, %s/s)\n", p.bold(thousands(r.Read)), p.green(thousands(r.Accepted)+" accepted"),
+		rejected, r.Seconds, thousands(int64(r.Rate)))
 	if r.Blank > 0 {
-		fmt.Fprintf(w, "; %s blank values handled by rule", thousands(r.Blank))
+		fmt.Fprintf(w, "  %s blank values were handled by the rules of the mapping\n", thousands(r.Blank))
 	}
 	if r.Duplicates > 0 {
-		fmt.Fprintf(w, "; %s replaced an earlier line", thousands(r.Duplicates))
+		fmt.Fprintf(w, "  %s records replaced an earlier one of the same customer\n", thousands(r.Duplicates))
 	}
-	fmt.Fprintf(w, " (%.1f s, %s/s)\n", r.Seconds, thousands(int64(r.Rate)))
 }
 
 // rejectedLines shows the first rejected lines and writes all of them to a file.

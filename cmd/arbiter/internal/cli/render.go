@@ -95,7 +95,11 @@ func writeDetails(w io.Writer, p paint, details []nba.Detail) {
 // wrap breaks s at spaces into lines of at most width; the second and later lines begin with indent
 // spaces.
 func wrap(s string, width, indent int) string {
-	return strings.ReplaceAll(text.WrapSoft(s, max(width, 10)), "\n", "\n"+strings.Repeat(" ", indent))
+	lines := strings.Split(text.WrapSoft(s, max(width, 10)), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n"+strings.Repeat(" ", indent))
 }
 
 // pad fills s up to width columns.

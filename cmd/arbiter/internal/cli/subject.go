@@ -75,11 +75,16 @@ func (a *app) subjectGetCommand() *cobra.Command {
 
 func renderSubject(w io.Writer, p paint, doc *nba.SubjectDocument) {
 	fmt.Fprintf(w, "%s %s, version %d\n\n", subjectWord(doc.SubjectRef), p.bold(doc.ID), doc.Version)
+	if len(doc.Attributes) == 0 {
+		fmt.Fprintf(w, "  %s\n", p.dim("no attribute is set"))
+	}
 	t := newTable(p, "Attribute", "Value")
 	for _, name := range slices.Sorted(maps.Keys(doc.Attributes)) {
 		t.AppendRow([]any{name, wrap(valueText(doc.Attributes[name]), lineWidth-30, 0)})
 	}
-	writeTable(w, t, 2)
+	if t.Length() > 0 {
+		writeTable(w, t, 2)
+	}
 	if len(doc.Consents) == 0 {
 		fmt.Fprintf(w, "\n  %s\n", p.dim("no consent given or refused"))
 		return
