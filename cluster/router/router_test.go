@@ -2,16 +2,40 @@ package router
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/arbiterhq/arbiter/cluster/blob"
+	"github.com/arbiterhq/arbiter/cluster/command"
+	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/cluster/store/record"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDirEnv); dir != "" {
+		os.Exit(childMain(dir, os.Getenv(childSeedEnv)))
+	}
+	goleak.VerifyTestMain(m)
+}
+
 func openTest(t testing.TB, dir string, change func(*Options)) *Router {
 	t.Helper()
-	o := Options{Dir: dir, DataGroups: 2}
+	o := Options{Dir: dir, DataGroups: 2, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	if change != nil {
 		change(&o)
 	}
@@ -19,36 +43,529 @@ func openTest(t testing.TB, dir string, change func(*Options)) *Router {
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Errorf("Close: %v", err)
-		}
-	})
+	t.Cleanup(func() { closeTest(t, r) })
 	return r
 }
 
-func TestSmoke(t *testing.T) {
-	dir := t.TempDir()
-	ctx := context.Background()
-	start := time.Now()
-	r := openTest(t, dir, nil)
-	t.Log("open", time.Since(start))
-	ref := nba.SubjectRef{ID: "a", Type: nba.Subscriber}
-	v, created, err := r.PutSubject(ctx, ref, []record.Attr{{ID: 3, Value: nba.String("x")}}, 1, 2, nil)
-	t.Log(v, created, err)
-	start = time.Now()
+func closeTest(t testing.TB, r *Router) {
+	t.Helper()
 	if err := r.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+func ref(id string) nba.SubjectRef { return nba.SubjectRef{ID: id} }
+
+func attr(id nba.AttributeID, v int64) record.Attr { return record.Attr{ID: id, Value: nba.Int(v)} }
+
+func uptr(v uint64) *uint64 { return &v }
+
+func show(t testing.TB, r *Router, id string) string {
+	t.Helper()
+	out := ""
+	err := r.View(ref(id), func(s nba.Subject) error {
+		reading := s.(*Reading)
+		out = fmt.Sprintf("%s v%d +%x -%x", reading.Ref().Type, reading.Version(), reading.Granted(), reading.Refused())
+		for i := range reading.Len() {
+			a := reading.At(i)
+			out += fmt.Sprintf(" %d=%v", a.ID, a.Value.Any())
+		}
+		return nil
+	})
+	if err != nil {
+		return string(nba.CodeOf(err))
+	}
+	return out
+}
+
+func TestSubjectsSurviveRestarts(t *testing.T) {
+	dir, ctx := t.TempDir(), context.Background()
+	r := openTest(t, dir, nil)
+	version, created, err := r.PutSubject(ctx, ref("a"), []record.Attr{attr(5, 50), attr(1, 10)}, 1, 2, nil)
+	if version != 1 || !created || err != nil {
+		t.Fatalf("PutSubject: %d %v %v", version, created, err)
+	}
+	if _, _, err := r.PutSubject(ctx, ref("a"), nil, 0, 0, uptr(0)); nba.CodeOf(err) != nba.CodePrecondition {
+		t.Errorf("creating it again: %v", err)
+	}
+	version, err = r.PatchSubject(ctx, ref("a"), []record.Attr{attr(7, 70), attr(6, 60)}, []nba.AttributeID{5, 1, 5}, 4, 0, 1, uptr(1))
+	if version != 2 || err != nil {
+		t.Fatalf("PatchSubject: %d %v", version, err)
+	}
+	if _, err := r.PatchSubject(ctx, ref("nobody"), nil, nil, 0, 0, 0, nil); nba.CodeOf(err) != nba.CodeSubjectUnknown {
+		t.Errorf("patching nobody: %v", err)
+	}
+	if _, _, err := r.PutSubject(ctx, ref("b"), nil, 0, 0, nil); err != nil {
 		t.Fatal(err)
 	}
-	t.Log("close", time.Since(start))
-	start = time.Now()
-	r = openTest(t, dir, nil)
-	t.Log("open", time.Since(start))
-	if err := r.View(ref, func(s nba.Subject) error {
-		v, ok := s.Attribute(3)
-		t.Log(s.Version(), v.Str(), ok, s.Granted())
-		return nil
-	}); err != nil {
+	if err := r.DeleteSubject(ctx, ref("b"), nil); err != nil {
 		t.Fatal(err)
+	}
+	if _, _, err := r.PutSubject(ctx, ref(""), nil, 0, 0, nil); nba.CodeOf(err) != nba.CodeInvalid {
+		t.Errorf("no id: %v", err)
+	}
+	for _, when := range []string{"before the restart", "after it", "after two"} {
+		if got, want := show(t, r, "a"), "subscriber v2 +4 -2 6=60 7=70"; got != want {
+			t.Errorf("%s: got %s, want %s", when, got, want)
+		}
+		if got := show(t, r, "b"); got != string(nba.CodeSubjectUnknown) {
+			t.Errorf("%s: the deleted subject is %s", when, got)
+		}
+		if r.Subjects() != 1 || r.Ready() != nil {
+			t.Errorf("%s: %d subjects, ready %v", when, r.Subjects(), r.Ready())
+		}
+		closeTest(t, r)
+		if err := r.Ready(); nba.CodeOf(err) != nba.CodeUnavailable {
+			t.Errorf("closed: ready %v", err)
+		}
+		if _, _, err := r.PutSubject(ctx, ref("c"), nil, 0, 0, nil); nba.CodeOf(err) != nba.CodeUnavailable {
+			t.Errorf("closed: PutSubject %v", err)
+		}
+		if got := show(t, r, "a"); got != string(nba.CodeUnavailable) {
+			t.Errorf("closed: View gives %s", got)
+		}
+		r = openTest(t, dir, nil)
+	}
+}
+
+func TestFolderIsOpenedOnce(t *testing.T) {
+	dir := t.TempDir()
+	openTest(t, dir, nil)
+	if _, err := Open(context.Background(), Options{Dir: dir}); nba.CodeOf(err) != nba.CodeConflict {
+		t.Errorf("got %v, want CONFLICT", err)
+	}
+}
+
+func TestImport(t *testing.T) {
+	r := openTest(t, t.TempDir(), func(o *Options) { o.BulkBytes = 4 << 10 })
+	ctx := context.Background()
+	const n = 3000
+	if err := r.Import(ctx, testWrites(0, n)); err != nil {
+		t.Fatal(err)
+	}
+	if r.Subjects() != n {
+		t.Errorf("%d subjects, want %d", r.Subjects(), n)
+	}
+	for i := range n {
+		want := testAttrs(i)
+		err := r.View(testRef(i), func(s nba.Subject) error {
+			for _, a := range want {
+				if got, ok := s.Attribute(a.ID); !ok || got != a.Value {
+					return fmt.Errorf("attribute %d differs", a.ID)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatalf("subject %d: %v", i, err)
+		}
+	}
+	encode := func(attrs ...record.Attr) []byte {
+		b, err := record.Append(nil, attrs, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	// The later of two writes of one subject follows the earlier, wherever entries end.
+	var twice []SubjectWrite
+	for range 500 {
+		twice = append(twice, SubjectWrite{Ref: ref("twice"), Record: encode(attr(1, int64(len(twice))))})
+	}
+	twice = append(twice, SubjectWrite{Ref: ref("twice"), Record: encode(attr(2, 2)), Merge: true})
+	if err := r.Import(ctx, twice); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := show(t, r, "twice"), "subscriber v501 +0 -0 1=499 2=2"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	err := r.Import(ctx, []SubjectWrite{
+		{Ref: ref("good-1"), Record: encode()}, {Ref: ref("bad-1"), Record: []byte("no record")}, {Ref: ref("good-2"), Record: encode()}, {Ref: ref("bad-2")},
+	})
+	e, ok := errors.AsType[*nba.Error](err)
+	if !ok || len(e.Details) != 2 || e.Details[0].Pointer != "/1" || e.Details[1].Pointer != "/3" || strings.Contains(e.Error(), "bad-") {
+		t.Errorf("got %+v", err)
+	}
+	for _, id := range []string{"good-1", "good-2"} {
+		if got := show(t, r, id); got != "subscriber v1 +0 -0" {
+			t.Errorf("%s is %s", id, got)
+		}
+	}
+	if err := r.Import(ctx, []SubjectWrite{{Ref: ref("")}}); nba.CodeOf(err) != nba.CodeInvalid {
+		t.Errorf("no id: %v", err)
+	}
+	if err := r.Import(ctx, nil); err != nil {
+		t.Errorf("nothing: %v", err)
+	}
+}
+
+func TestHistory(t *testing.T) {
+	r := openTest(t, t.TempDir(), nil)
+	ctx := context.Background()
+	for _, id := range []string{"a", "ab"} {
+		if _, _, err := r.PutSubject(ctx, ref(id), nil, 0, 0, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := time.UnixMilli(1_750_000_000_000).UTC()
+	var ids []string
+	for i := range 5 {
+		d := testDecision(nba.SubjectRef{ID: "a", Type: nba.Subscriber}, start.Add(time.Duration(i)*time.Minute))
+		ids = append(ids, d.ID)
+		for range 2 { // recording again changes nothing
+			if err := r.RecordDecision(ctx, d); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	response := command.Response{DecisionID: ids[1], Action: "fiber-upgrade", Outcome: nba.Accepted, Behaviour: "call", Value: 9.5, Time: start.Add(90 * time.Second)}
+	for _, duplicate := range []bool{false, true} {
+		receipt, err := r.RecordResponse(ctx, response)
+		want := nba.ResponseReceipt{DecisionID: ids[1], Action: "fiber-upgrade", Outcome: nba.Accepted, Duplicate: duplicate}
+		if err != nil || receipt != want {
+			t.Errorf("got %+v %v, want %+v", receipt, err, want)
+		}
+	}
+	checkRefusals(t, r, ids[0])
+
+	var want []string
+	for i := 4; i >= 0; i-- {
+		if i == 1 {
+			want = append(want, "90 fiber-upgrade Accepted")
+		}
+		for _, action := range []string{"family-plan", "fiber-upgrade", "device-protection"} {
+			want = append(want, fmt.Sprintf("%d %s ", i*60, action))
+		}
+	}
+	for _, limit := range []int{1, 2, 3, 4, 7, 100} {
+		var got []string
+		cursor := ""
+		for range 100 {
+			items, next, err := r.History(ref("a"), limit, cursor)
+			if err != nil || len(items) > limit || next != "" && len(items) != limit {
+				t.Fatalf("limit %d: %d items, %v", limit, len(items), err)
+			}
+			for _, it := range items {
+				got = append(got, fmt.Sprintf("%d %s %s", int(it.Time.Sub(start).Seconds()), it.Action, it.Outcome))
+			}
+			if cursor = next; next == "" {
+				break
+			}
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("limit %d (-want +got):\n%s", limit, d)
+		}
+	}
+	checkInteractions(t, r, start, ids[1])
+	if err := r.DeleteSubject(ctx, ref("a"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.History(ref("a"), 0, ""); nba.CodeOf(err) != nba.CodeSubjectUnknown {
+		t.Errorf("after the deletion: %v", err)
+	}
+	if _, err := r.RecordResponse(ctx, response); nba.CodeOf(err) != nba.CodeDecisionUnknown {
+		t.Errorf("a response after the deletion: %v", err)
+	}
+}
+
+func checkInteractions(t *testing.T, r *Router, start time.Time, id string) {
+	t.Helper()
+	items, _, err := r.History(ref("a"), 0, "")
+	if err != nil || len(items) != 16 {
+		t.Fatalf("%d items, %v", len(items), err)
+	}
+	digest := "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	want := nba.Interaction{
+		Time: start.Add(90 * time.Second), DecisionID: id, CatalogVersion: 12, Channel: "web", Direction: nba.Inbound, Placement: "hero", Rank: 2,
+		Action: "fiber-upgrade", Treatment: "fiber-upgrade-web-hero", Outcome: nba.Accepted, Behaviour: "call", Value: 9.5,
+		Propensity: 0.1234, Priority: 12.34, ModelDigest: digest,
+	}
+	if d := cmp.Diff(want, items[9]); d != "" {
+		t.Errorf("the response (-want +got):\n%s", d)
+	}
+	if items, next, err := r.History(ref("ab"), 0, ""); len(items) != 0 || next != "" || err != nil {
+		t.Errorf("the history of another subject: %d items, %v", len(items), err)
+	}
+}
+
+func checkRefusals(t *testing.T, r *Router, id string) {
+	t.Helper()
+	ctx := context.Background()
+	for name, test := range map[string]struct {
+		response command.Response
+		code     nba.Code
+	}{
+		"an action that was not proposed": {command.Response{DecisionID: id, Action: "x", Outcome: nba.Clicked}, nba.CodeActionUnknown},
+		"no such decision":                {command.Response{DecisionID: "01JD7Q3X1Z8Y6W5V4T3S2R1Q0P", Action: "x", Outcome: nba.Clicked}, nba.CodeDecisionUnknown},
+		"no id":                           {command.Response{DecisionID: "x", Action: "x", Outcome: nba.Clicked}, nba.CodeDecisionUnknown},
+		"no such outcome":                 {command.Response{DecisionID: id, Action: "x", Outcome: "Sneezed"}, nba.CodeInvalid},
+	} {
+		if _, err := r.RecordResponse(ctx, test.response); nba.CodeOf(err) != test.code {
+			t.Errorf("%s: got %v, want %s", name, err, test.code)
+		}
+	}
+	other := testDecision(nba.SubjectRef{ID: "ab", Type: nba.Subscriber}, time.UnixMilli(1))
+	other.Subject.ID = "a"
+	if err := r.RecordDecision(ctx, other); nba.CodeOf(err) != nba.CodeInvalid {
+		t.Errorf("an id made for another subject: %v", err)
+	}
+	for _, cursor := range []string{"x", "!!", "AAAA", strings.Repeat("A", 40), strings.Repeat("A", 400)} {
+		if _, _, err := r.History(ref("a"), 0, cursor); err != nil && nba.CodeOf(err) != nba.CodeInvalid {
+			t.Errorf("cursor %s: %v", cursor, err)
+		}
+	}
+	if _, _, err := r.History(ref("a"), 1_000_000, ""); nba.CodeOf(err) != nba.CodeInvalid {
+		t.Errorf("a limit too large: %v", err)
+	}
+}
+
+func TestDecisionIDs(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	seen := map[string]bool{}
+	groups := [4]int{}
+	before := ""
+	for i := range 4000 {
+		s := nba.SubjectRef{ID: fmt.Sprint("subject-", i), Type: nba.SubjectTypes[i%3]}
+		var entropy [10]byte
+		for j := range entropy {
+			entropy[j] = byte(random.Uint32())
+		}
+		id := NewDecisionID(s, time.UnixMilli(int64(i)), entropy)
+		slot, ok := SlotOfDecision(id)
+		if !ok || slot != Slot(s) || slot < 0 || slot >= Slots || seen[id] || id <= before {
+			t.Fatalf("id %s of slot %d: got %d %v", id, Slot(s), slot, ok)
+		}
+		seen[id], before = true, id
+		groups[groupOf(slot, len(groups))]++
+	}
+	for g, n := range groups {
+		if n < 800 || n > 1200 {
+			t.Errorf("group %d got %d of 4000 subjects", g, n)
+		}
+	}
+	// The mapping is stored in every data folder and every decision id: it must never change.
+	if got := Slot(nba.SubjectRef{ID: "447700900123", Type: nba.Subscriber}); got != pinnedSlot {
+		t.Errorf("the slot of the pinned subject is %d, want %d", got, pinnedSlot)
+	}
+	for _, bad := range []string{"", "x", strings.Repeat("0", 27)} {
+		if _, ok := SlotOfDecision(bad); ok {
+			t.Errorf("%q was taken for an id", bad)
+		}
+	}
+}
+
+// TestAcknowledgedWritesAreRead hammers a few subjects: a read that begins after a write was
+// acknowledged sees it or a later one. Decisions are recorded and snapshots taken meanwhile.
+func TestAcknowledgedWritesAreRead(t *testing.T) {
+	r := openTest(t, t.TempDir(), nil)
+	ctx := context.Background()
+	rounds := 150
+	if testing.Short() {
+		rounds = 40
+	}
+	var wg sync.WaitGroup
+	for w := range 16 {
+		wg.Go(func() {
+			id := fmt.Sprint("w", w%8)
+			s := nba.SubjectRef{ID: id, Type: nba.Subscriber}
+			for i := range rounds {
+				version, _, err := r.PutSubject(ctx, ref(id), []record.Attr{attr(1, int64(i))}, 0, 0, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				reading, err := r.Acquire(s)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got := reading.Version()
+				reading.Release()
+				if got < version {
+					t.Errorf("read version %d after %d was acknowledged", got, version)
+				}
+				if err := r.RecordDecision(ctx, testDecision(s, time.UnixMilli(int64(i)))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 3 {
+		if err := r.Snapshot(); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Wait()
+	for w := range 8 {
+		reading, err := r.Acquire(ref(fmt.Sprint("w", w)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := reading.Version(); got != uint64(2*rounds) {
+			t.Errorf("subject %d is at version %d, want %d", w, got, 2*rounds)
+		}
+		reading.Release()
+		items, next, err := r.History(ref(fmt.Sprint("w", w)), 1000, "")
+		if err != nil || len(items) != min(1000, 6*rounds) || (next != "") != (6*rounds > 1000) {
+			t.Errorf("subject %d has %d interactions, %v", w, len(items), err)
+		}
+	}
+}
+
+func TestControl(t *testing.T) {
+	dir, ctx := t.TempDir(), context.Background()
+	var mu sync.Mutex
+	var announced []uint64
+	withHook := func(o *Options) {
+		o.OnControl = func(s *fsm.ControlState) {
+			mu.Lock()
+			defer mu.Unlock()
+			announced = append(announced, s.Index)
+		}
+	}
+	r := openTest(t, dir, withHook)
+	c := r.Control()
+	if err := c.DeclareAttributes(ctx, []nba.AttributeDeclaration{{Name: "partner", Type: nba.KindBool}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.DeclareAttributes(ctx, []nba.AttributeDeclaration{{Name: "1partner", Type: nba.KindBool}}); nba.CodeOf(err) != nba.CodeInvalid {
+		t.Errorf("a bad name: %v", err)
+	}
+	version, err := c.StoreCatalog(ctx, "demo", "sha256:1", []byte("doc"), uptr(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.StoreCatalog(ctx, "demo", "sha256:2", []byte("doc 2"), uptr(0)); nba.CodeOf(err) != nba.CodePrecondition {
+		t.Errorf("an old If-Match: %v", err)
+	}
+	catalogVersion, err := c.ActivateCatalog(ctx, version)
+	if err != nil || catalogVersion <= version {
+		t.Fatalf("activated version %d as %d, %v", version, catalogVersion, err)
+	}
+	module := []byte("module")
+	plugin := nba.PluginVersion{Name: "churn", Version: "1.0.0", Digest: blob.Digest(module)}
+	if err := c.StagePlugin(ctx, plugin); err == nil {
+		t.Error("a plugin without a module was staged")
+	}
+	if err := r.Blobs().Put(plugin.Digest, module); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.StagePlugin(ctx, plugin); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.ActivatePlugin(ctx, "churn", "1.0.0"); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	if n := len(announced); n == 0 || announced[n-1] != c.State().Index {
+		t.Errorf("announced %v, the state is at %d", announced, c.State().Index)
+	}
+	mu.Unlock()
+	for range 2 {
+		state := r.Control().State()
+		document, ok, err := r.Control().Document(version)
+		_, known := state.Dictionary.Attribute("partner")
+		if !known || state.Catalog.Active != version || state.Catalog.CatalogVersion != catalogVersion || !ok || err != nil ||
+			string(document) != "doc" || state.Plugins.Active()["churn"] != plugin.Digest {
+			t.Errorf("got %+v, document %s %v", state, document, err)
+		}
+		closeTest(t, r)
+		r = openTest(t, dir, withHook)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	r := openTest(t, t.TempDir(), func(o *Options) { o.Metrics = raftgroup.NewMetrics(registry) })
+	if _, _, err := r.PutSubject(context.Background(), ref("a"), nil, 0, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	subjects := 0.0
+	names := ""
+	for _, f := range families {
+		names += f.GetName() + " "
+		if f.GetName() == "arbiter_group_subjects" {
+			for _, m := range f.GetMetric() {
+				subjects += m.GetGauge().GetValue()
+			}
+		}
+	}
+	if subjects != 1 || !strings.Contains(names, "arbiter_group_apply_seconds") || !strings.Contains(names, "arbiter_group_queue_depth") {
+		t.Errorf("%v subjects; metrics %s", subjects, names)
+	}
+}
+
+// TestStartIsFast: a start neither replays the log nor reads the state, however large they are.
+func TestStartIsFast(t *testing.T) {
+	if testing.Short() {
+		t.Skip("imports 100,000 subjects")
+	}
+	dir := t.TempDir()
+	r := openTest(t, dir, nil)
+	const n = 100_000
+	for at := 0; at < n; at += 10_000 {
+		if err := r.Import(context.Background(), testWrites(at, 10_000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeTest(t, r)
+	start := time.Now()
+	r = openTest(t, dir, nil)
+	took := time.Since(start)
+	t.Logf("opened with %d subjects in %s", r.Subjects(), took)
+	if took > 2*time.Second || r.Subjects() != n {
+		t.Errorf("opening with %d subjects took %s", r.Subjects(), took)
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	if err := (Options{Dir: "x"}).Default().Validate(); err != nil {
+		t.Errorf("the defaults: %v", err)
+	}
+	bad := Options{DataGroups: 65, BulkBytes: 1, MaxHistory: -1}.Default()
+	bad.Group.SegmentBytes = 1
+	err := bad.Validate()
+	for _, want := range []string{"data folder", "65 data groups", "BulkBytes", "MaxHistory", "SegmentBytes"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not mentioned in %v", want, err)
+		}
+	}
+	if _, err := Open(context.Background(), Options{}); err == nil {
+		t.Error("opened without a folder")
+	}
+}
+
+func corrupt(t testing.TB, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "data-*", "state.db"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no state files: %v", err)
+	}
+	for _, path := range files {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Everything but the first pages: bbolt would open the file and fault when it reads.
+		noise := make([]byte, 64<<10)
+		for i := range noise {
+			noise[i] = byte(rand.Uint32())
+		}
+		for at := int64(8 << 10); at < info.Size(); at += int64(len(noise)) {
+			if _, err := f.WriteAt(noise[:min(int64(len(noise)), info.Size()-at)], at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
