@@ -230,19 +230,3 @@ func TestDecodeDecisionRequestHelper(t *testing.T) {
 		t.Errorf("got %+v, %v", req, err)
 	}
 }
-
-func BenchmarkDecide(b *testing.B) {
-	core := newMemCore()
-	sample := sampleDecision("01KAN3Z1X2QK8Z0T5N4B7C9D0E", sampleRequest(nba.ExplainNone))
-	core.decide = func(_ context.Context, _ *nba.DecisionRequest, out *nba.Decision) error {
-		*out = sample
-		return nil
-	}
-	body, err := appendDecision(nil, &sample)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for name, s := range map[string]*Server{"server": New(core, DefaultOptions()), "baseline": NewBaseline(body)} {
-		b.Run(name, func(b *testing.B) { benchmarkHandler(b, s) })
-	}
-}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/api/apitest"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.yaml.in/yaml/v3"
 )
 
 // start serves core on a free port of loopback until the test ends, and returns the address.
@@ -65,6 +67,28 @@ func TestContractExamples(t *testing.T) {
 	for _, err := range contract.CheckExamples() {
 		t.Error(err)
 	}
+}
+
+// TestContractHasNoStrayKeys: in YAML, {description: this, and that} has a key "and that" without a
+// value.
+func TestContractHasNoStrayKeys(t *testing.T) {
+	var walk func(path string, node *yaml.Node)
+	walk = func(path string, node *yaml.Node) {
+		for i, child := range node.Content {
+			at := path
+			if node.Kind == yaml.MappingNode {
+				if at = path + "/" + node.Content[i-i%2].Value; i%2 == 1 && child.Tag == "!!null" && !strings.Contains(path, "/example") {
+					t.Errorf("line %d: %s has no value: quote the text before it", child.Line, at)
+				}
+			}
+			walk(at, child)
+		}
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(OpenAPI(), &document); err != nil {
+		t.Fatal(err)
+	}
+	walk("", &document)
 }
 
 // TestContractNamesEveryRoute keeps the table of operations and the document equal in both directions.
