@@ -202,8 +202,8 @@ func TestOversizeBody(t *testing.T) {
 	})
 	t.Run("expect", func(t *testing.T) {
 		answer := rawExchange(t, addr, fmt.Sprintf(head, "/v1/decisions", contentTypeJSON, "Expect: 100-continue\r\nContent-Length: 2000000"))
-		if !strings.HasPrefix(answer, "HTTP/1.1 413 ") || strings.Contains(answer, "100 Continue") {
-			t.Errorf("got %.300q, want 413 before the body", answer)
+		if !strings.HasPrefix(answer, "HTTP/1.1 413 ") || strings.Contains(answer, "100 Continue") || !strings.Contains(answer, `"TOO_LARGE"`) {
+			t.Errorf("got %.300q, want the problem 413 before the body", answer)
 		}
 	})
 }
@@ -232,6 +232,56 @@ func TestUploadsBeyondTheCommonLimit(t *testing.T) {
 		if response.StatusCode != c.want {
 			t.Errorf("%s with %d bytes: status %d, want %d: %s", path, c.size, response.StatusCode, c.want, text)
 		}
+	}
+}
+
+// TestUploadsAreBounded: fasthttp holds each body in memory, so only so many large ones may arrive at
+// once, and a place is given back however the request ends.
+func TestUploadsAreBounded(t *testing.T) {
+	addr := start(t, newMemCore(), func(o *Options) {
+		o.Limits.Uploads = 2
+		o.Timeouts.UploadRead = 5 * time.Second
+	})
+	const size = 2 << 20
+	head := fmt.Sprintf("POST /v1/plugins HTTP/1.1\r\nHost: x\r\nContent-Type: application/wasm\r\nContent-Length: %d\r\n", size)
+	begin := func() net.Conn {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, head+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	finish := func(conn net.Conn) string {
+		defer conn.Close()
+		if _, err := conn.Write(append([]byte("\x00asm"), make([]byte, size-4)...)); err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		return line
+	}
+	for round := range 3 { // the places are given back each time
+		first, second := begin(), begin()
+		time.Sleep(100 * time.Millisecond)
+		for _, extra := range []string{"\r\n" + strings.Repeat("x", 4096), "Expect: 100-continue\r\n\r\n"} {
+			answer := rawExchange(t, addr, head+extra)
+			if !strings.HasPrefix(answer, "HTTP/1.1 429 ") || !strings.Contains(answer, `"OVERLOADED"`) || !strings.Contains(answer, "Retry-After: 1") {
+				t.Errorf("round %d: a third upload got %.300q, want the problem 429", round, answer)
+			}
+		}
+		if answer := rawExchange(t, addr, "POST /v1/plugins HTTP/1.1\r\nHost: x\r\nContent-Type: application/wasm\r\nContent-Length: 4\r\n\r\n\x00asm"); !strings.HasPrefix(answer, "HTTP/1.1 201 ") {
+			t.Errorf("round %d: a small upload got %.200q, want 201: it needs no place", round, answer)
+		}
+		if line := finish(first); !strings.HasPrefix(line, "HTTP/1.1 201 ") {
+			t.Errorf("round %d: the first upload got %q", round, line)
+		}
+		second.Close() // in the middle of its body
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 

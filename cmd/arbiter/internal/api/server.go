@@ -26,7 +26,7 @@ type Server struct {
 	options Options
 	metrics *metrics
 	calls   sync.Pool // of *decisionCall
-	uploads []upload
+	uploads uploads
 
 	ctx    context.Context // ends when the server is down; parent of every request's ctx
 	cancel context.CancelFunc
@@ -34,12 +34,6 @@ type Server struct {
 	mu       sync.Mutex
 	listener *listener
 	down     bool
-}
-
-// upload is a path whose body may be larger, and take longer, than others.
-type upload struct {
-	path  []byte
-	limit int
 }
 
 // New makes a server of core. It serves once Serve is called.
@@ -58,7 +52,7 @@ func New(core Core, options Options) *Server {
 			s.app.Add(http.MethodHead, op.fiberPath(), serve)
 		}
 		if op.limit != limitBody {
-			s.uploads = append(s.uploads, upload{path: []byte(op.path), limit: op.limit.bytes(&s.options.Limits)})
+			s.uploads.paths = append(s.uploads.paths, upload{path: []byte(op.path), limit: op.limit.bytes(&s.options.Limits)})
 		}
 	}
 	return s
@@ -67,6 +61,8 @@ func New(core Core, options Options) *Server {
 // newServer sets Fiber up, without routes.
 func newServer(core Core, options Options) *Server {
 	s := &Server{core: core, options: options, calls: sync.Pool{New: func() any { return new(decisionCall) }}}
+	s.uploads = uploads{common: options.Limits.BodyBytes, places: options.Limits.Uploads,
+		life: options.Timeouts.UploadRead + options.Timeouts.Import, held: map[*fasthttp.RequestHeader]time.Time{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.app = fiber.New(fiber.Config{
 		// Without Immutable, strings that Fiber hands out are views of a buffer that the next request
@@ -132,6 +128,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // and errors into problems.
 func (s *Server) guard(c *fiber.Ctx) error {
 	ctx := c.Context()
+	defer s.uploads.giveBack(&ctx.Request.Header)
 	id := assignRequestID(ctx)
 	if fault := framingFault(&ctx.Request.Header); fault != "" {
 		ctx.Response.SetConnectionClose()
@@ -191,7 +188,7 @@ func (s *Server) fromFiber(c *fiber.Ctx, err *fiber.Error) error {
 	case http.StatusMethodNotAllowed:
 		return methodNotAllowed(string(c.Context().Response.Header.Peek(fiber.HeaderAllow)))
 	case http.StatusRequestEntityTooLarge:
-		return bodyTooLarge(s.bodyLimit(&c.Context().Request.Header))
+		return s.uploads.refusal(&c.Context().Request.Header)
 	case http.StatusRequestHeaderFieldsTooLarge:
 		return nba.Errorf(codeHeadersTooLarge, "the request line and headers are larger than %d bytes", s.options.Limits.HeaderBytes)
 	case http.StatusRequestTimeout:
@@ -204,6 +201,7 @@ func (s *Server) fromFiber(c *fiber.Ctx, err *fiber.Error) error {
 // connectionError answers what fasthttp could not make a request of; the connection is closed after.
 func (s *Server) connectionError(c *fiber.Ctx, err error) error {
 	ctx := c.Context()
+	defer s.uploads.giveBack(&ctx.Request.Header)
 	if fe, ok := errors.AsType[*fiber.Error](err); ok {
 		s.metrics.refused.WithLabelValues(refusal(fe.Code)).Inc()
 		if fe.Code != http.StatusRequestTimeout {
@@ -224,35 +222,6 @@ func refusal(status int) string {
 	default:
 		return "malformed"
 	}
-}
-
-// headerReceived gives uploads their own body limit and time.
-func (s *Server) headerReceived(header *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	if limit := s.bodyLimit(header); limit != s.options.Limits.BodyBytes {
-		return fasthttp.RequestConfig{MaxRequestBodySize: limit, ReadTimeout: s.options.Timeouts.UploadRead}
-	}
-	return fasthttp.RequestConfig{}
-}
-
-func (s *Server) bodyLimit(header *fasthttp.RequestHeader) int {
-	path := header.RequestURI()
-	if i := bytes.IndexByte(path, '?'); i >= 0 {
-		path = path[:i]
-	}
-	for i := range s.uploads {
-		if bytes.Equal(path, s.uploads[i].path) {
-			return s.uploads[i].limit
-		}
-	}
-	return s.options.Limits.BodyBytes
-}
-
-// expect answers Expect: 100-continue before the body is sent.
-func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
-	if ctx.Request.Header.ContentLength() > s.bodyLimit(&ctx.Request.Header) {
-		return http.StatusRequestEntityTooLarge
-	}
-	return http.StatusContinue
 }
 
 // serve is op's Fiber handler.

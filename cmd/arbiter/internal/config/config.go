@@ -45,6 +45,7 @@ type Limits struct {
 	PluginBytes  int // POST /v1/plugins, on both listeners
 	ImportBytes  int // POST /v1/subjects/import on the API port; the admin listener has no bound
 	Connections  int // open connections of the API port
+	Uploads      int // bodies larger than BodyBytes that the API port receives at once: 429 beyond
 	// ImportResults bounds the bad lines that one reply on the API port lists; further ones are
 	// counted in the summary alone.
 	ImportResults int
@@ -80,7 +81,7 @@ func Default() Config {
 		API:  Listener{Addr: "127.0.0.1:8080"}, Admin: Listener{Addr: "127.0.0.1:8081"},
 		Limits: Limits{
 			HeaderBytes: 16 << 10, BodyBytes: 1 << 20, CatalogBytes: 4 << 20, PluginBytes: 16 << 20,
-			ImportBytes: 32 << 20, Connections: 16384, ImportResults: 100_000,
+			ImportBytes: 32 << 20, Connections: 16384, Uploads: 8, ImportResults: 100_000,
 		},
 		Timeouts: Timeouts{
 			Read: 5 * time.Second, UploadRead: time.Minute, Write: 10 * time.Second, Idle: time.Minute,
@@ -127,6 +128,7 @@ func (l *Limits) validate(p *problems) {
 	p.between("limits.pluginBytes", l.PluginBytes, 64*kib, 256*mib)
 	p.between("limits.importBytes", l.ImportBytes, 64*kib, 256*mib)
 	p.between("limits.connections", l.Connections, 1, 1<<20)
+	p.between("limits.uploads", l.Uploads, 1, 1024)
 	p.between("limits.importResults", l.ImportResults, 0, 1<<20)
 }
 

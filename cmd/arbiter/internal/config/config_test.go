@@ -29,7 +29,7 @@ func TestGoodFiles(t *testing.T) {
 	want = Config{
 		Data: Data{Dir: "/var/lib/arbiter", Groups: 4}, API: Listener{"[::1]:9080"}, Admin: Listener{"localhost:9081"},
 		Limits: Limits{HeaderBytes: 32 << 10, BodyBytes: 2 << 20, CatalogBytes: 8 << 20, PluginBytes: 16 << 20, ImportBytes: 64 << 20,
-			Connections: 1000, ImportResults: 100000},
+			Connections: 1000, Uploads: 4, ImportResults: 100000},
 		Timeouts: Timeouts{Read: 5 * time.Second, UploadRead: 2 * time.Minute, Write: 10 * time.Second, Idle: 90 * time.Second,
 			Decision: 250 * time.Millisecond, MaxDecision: 5 * time.Second, Request: 3 * time.Second, Admin: time.Minute,
 			Import: 10 * time.Minute, ImportStall: 15 * time.Second, Shutdown: 20 * time.Second},

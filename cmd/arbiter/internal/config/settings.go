@@ -54,6 +54,7 @@ func (c *Config) settings() []setting {
 		{"limits.pluginBytes", "largest plugin artifact", (*bytesValue)(&c.Limits.PluginBytes)},
 		{"limits.importBytes", "largest import body on the API port", (*bytesValue)(&c.Limits.ImportBytes)},
 		{"limits.connections", "most open connections of the API port", (*intValue)(&c.Limits.Connections)},
+		{"limits.uploads", "most large bodies that the API port receives at once", (*intValue)(&c.Limits.Uploads)},
 		{"limits.importResults", "most bad lines that one import reply lists", (*intValue)(&c.Limits.ImportResults)},
 
 		{"timeouts.read", "longest time to receive a request", (*durationValue)(&c.Timeouts.Read)},
