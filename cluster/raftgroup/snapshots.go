@@ -19,27 +19,26 @@ import (
 // raft begins after it and the start takes as long for a long log as for a short one.
 type snapshots struct {
 	*raft.FileSnapshotStore
-	dir    string
-	start  atomic.Pointer[raft.SnapshotMeta] // answered by List until begun
-	newest atomic.Uint64                     // index of the newest snapshot on disk
-	log    *guardedLog
+	dir      string
+	starting atomic.Bool
+	start    atomic.Pointer[raft.SnapshotMeta] // answered by List while starting, if not nil
+	newest   atomic.Uint64                     // index of the newest snapshot on disk
+	log      *guardedLog
 }
 
-// begin prepares the start at the given position.
+// begin prepares the start at the given position of the state, which holds every snapshot on disk.
 func (s *snapshots) begin(log *guardedLog, at fsm.Position, walDir string) error {
 	s.log = log
 	onDisk, err := s.FileSnapshotStore.List()
 	if err != nil {
 		return fmt.Errorf("listing the snapshots: %w", err)
 	}
-	first, err := log.FirstIndex()
-	if err != nil {
+	first, firstErr := log.FirstIndex()
+	last, lastErr := log.LastIndex()
+	if err := errors.Join(firstErr, lastErr); err != nil {
 		return fmt.Errorf("reading the log: %w", err)
 	}
-	last, err := log.LastIndex()
-	if err != nil {
-		return fmt.Errorf("reading the log: %w", err)
-	}
+	begin := at.Index
 	var start *raft.SnapshotMeta
 	if at.Index > 0 && len(at.Configuration) > 0 {
 		start = &raft.SnapshotMeta{
@@ -49,22 +48,20 @@ func (s *snapshots) begin(log *guardedLog, at fsm.Position, walDir string) error
 	}
 	if len(onDisk) > 0 {
 		s.newest.Store(onDisk[0].Index)
-		// A snapshot may stand further than the store: after entries that hold no operations.
-		if start == nil || onDisk[0].Index > start.Index {
-			start = onDisk[0]
-		}
 	}
-	begin := uint64(0)
-	if start != nil {
-		begin = start.Index
+	// A snapshot stands further than the state it holds, where the entries before it hold no
+	// operations. If the log was truncated there, the start is at the snapshot.
+	if first > begin+1 && len(onDisk) > 0 && onDisk[0].Index > begin {
+		start, begin = onDisk[0], onDisk[0].Index
+	}
+	switch {
+	case last < begin:
+		return fmt.Errorf("the log ends at entry %d and the state at %d: the log is damaged, restore a backup of the data folder", last, begin)
+	case first > begin+1:
+		return fmt.Errorf("the log begins at entry %d and the state ends at %d: the entries between are lost, restore a backup of the data folder", first, begin)
 	}
 	s.start.Store(start)
-	switch {
-	case last < at.Index && last > 0 || last == 0 && at.Index > s.newest.Load():
-		return fmt.Errorf("the log ends at entry %d and the state at %d: the log is damaged, restore a backup of the data folder", last, at.Index)
-	case first > begin+1:
-		return fmt.Errorf("the log begins at entry %d and the state ends at %d: the entries between are lost, restore a backup of the data folder", first, at.Index)
-	}
+	s.starting.Store(true)
 	if last > 0 {
 		s.log.bytes.Store(estimate(walDir, first, last, max(s.newest.Load(), first)))
 	}
@@ -89,12 +86,15 @@ func estimate(dir string, first, last, after uint64) int64 {
 }
 
 // begun ends the start: from here on List tells what is on disk.
-func (s *snapshots) begun() { s.start.Store(nil) }
+func (s *snapshots) begun() { s.starting.Store(false) }
 
 // List implements raft.SnapshotStore.
 func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
-	if start := s.start.Load(); start != nil {
-		return []*raft.SnapshotMeta{start}, nil
+	if s.starting.Load() {
+		if start := s.start.Load(); start != nil {
+			return []*raft.SnapshotMeta{start}, nil
+		}
+		return nil, nil
 	}
 	return s.FileSnapshotStore.List()
 }

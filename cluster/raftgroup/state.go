@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -39,7 +40,7 @@ func OpenState(dir, bootIDPath string, options store.Options, logger *slog.Logge
 		}
 		s, err := store.Open(path, options)
 		if err == nil {
-			return &State{s, trust}, nil
+			return &State{Store: s, trust: trust}, nil
 		}
 		logger.Warn("the state file cannot be opened and is made again from snapshot and log", "error", err)
 	}
@@ -47,34 +48,34 @@ func OpenState(dir, bootIDPath string, options store.Options, logger *slog.Logge
 	if err != nil {
 		return nil, fmt.Errorf("making the state again: %w", err)
 	}
-	return &State{s, trust}, nil
+	return &State{Store: s, trust: trust}, nil
 }
 
 // rebuild distrusts the file until it is complete, so that one cut short is begun anew.
-func rebuild(dir, path string, trust *store.Trust, options store.Options, logger *slog.Logger) (*store.Store, error) {
+func rebuild(dir, path string, trust *store.Trust, options store.Options, logger *slog.Logger) (s *store.Store, err error) {
 	if err := trust.Distrust(); err != nil {
 		return nil, err
 	}
 	if err := os.RemoveAll(path); err != nil {
 		return nil, fmt.Errorf("removing the state file: %w", err)
 	}
-	s, err := store.Open(path, options)
-	if err != nil {
+	if s, err = store.Open(path, options); err != nil {
 		return nil, err
 	}
-	if err := restoreNewest(dir, s, logger); err != nil {
-		return nil, errors.Join(err, s.Close())
+	if err = restoreNewest(dir, s, logger); err == nil {
+		err = trust.Opened()
 	}
-	if err := trust.Opened(); err != nil {
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// restoreNewest restores the newest snapshot that is whole; none is no error. Whether the log reaches
-// back to an older one is checked when the group starts.
+// restoreNewest restores the newest snapshot that is whole, if there is one. Newer ones that are
+// damaged are moved aside: a state must hold every snapshot beside it. Whether the log reaches back
+// far enough is checked when the group starts.
 func restoreNewest(dir string, s *store.Store, logger *slog.Logger) error {
-	files, err := raft.NewFileSnapshotStoreWithLogger(dir, 1<<16, newHCLog(logger))
+	files, err := raft.NewFileSnapshotStoreWithLogger(dir, math.MaxInt, newHCLog(logger))
 	if err != nil {
 		return fmt.Errorf("opening the snapshots: %w", err)
 	}
@@ -82,7 +83,6 @@ func restoreNewest(dir string, s *store.Store, logger *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("listing the snapshots: %w", err)
 	}
-	var problems []error
 	for _, meta := range list {
 		_, from, err := files.Open(meta.ID)
 		if err == nil {
@@ -92,9 +92,23 @@ func restoreNewest(dir string, s *store.Store, logger *slog.Logger) error {
 			logger.Info("restored the state from a snapshot", "index", meta.Index, "bytes", meta.Size)
 			return nil
 		}
-		problems = append(problems, fmt.Errorf("snapshot at entry %d: %w", meta.Index, err))
+		logger.Warn("a snapshot is damaged and was moved aside; an older one, or the log alone, may do", "index", meta.Index, "error", err)
+		if err := moveAside(dir, meta.ID); err != nil {
+			return err
+		}
 	}
-	return errors.Join(problems...)
+	return nil
+}
+
+func moveAside(dir, snapshot string) error {
+	aside := filepath.Join(dir, "damaged-snapshots")
+	if err := os.MkdirAll(aside, 0o700); err != nil {
+		return fmt.Errorf("moving a damaged snapshot aside: %w", err)
+	}
+	if err := os.Rename(filepath.Join(dir, "snapshots", snapshot), filepath.Join(aside, snapshot)); err != nil {
+		return fmt.Errorf("moving a damaged snapshot aside: %w", err)
+	}
+	return nil
 }
 
 // Close makes the state durable, closes it and marks it as believable. Close the group first.
