@@ -238,10 +238,10 @@ func TestUploadsBeyondTheCommonLimit(t *testing.T) {
 // TestUploadsAreBounded: fasthttp holds each body in memory, so only so many large ones may arrive at
 // once, and a place is given back however the request ends.
 func TestUploadsAreBounded(t *testing.T) {
-	addr := start(t, newMemCore(), func(o *Options) {
-		o.Limits.Uploads = 2
-		o.Timeouts.UploadRead = 5 * time.Second
-	})
+	options := DefaultOptions()
+	options.Limits.Uploads, options.Timeouts.UploadRead = 2, 5*time.Second
+	s := New(newMemCore(), options)
+	addr := serveUntilEnd(t, s)
 	const size = 2 << 20
 	head := fmt.Sprintf("POST /v1/plugins HTTP/1.1\r\nHost: x\r\nContent-Type: application/wasm\r\nContent-Length: %d\r\n", size)
 	begin := func() net.Conn {
@@ -282,6 +282,9 @@ func TestUploadsAreBounded(t *testing.T) {
 		}
 		second.Close() // in the middle of its body
 		time.Sleep(100 * time.Millisecond)
+		if n := s.uploads.taken.Load(); n != 0 {
+			t.Errorf("round %d: %d places were not given back", round, n)
+		}
 	}
 }
 
