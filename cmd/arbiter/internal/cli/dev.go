@@ -15,6 +15,7 @@ import (
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/client"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/config"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/demo"
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/load"
 	"github.com/arbiterhq/arbiter/runtime/telemetry"
 	"github.com/spf13/cobra"
 )
@@ -26,6 +27,8 @@ const (
 	defaultSeed        = 42
 	// trafficRate is modest: a demo must not make a laptop's fan turn.
 	trafficRate = 5
+	// exampleSubject is the customer of the command that the banner suggests.
+	exampleSubject = 123
 )
 
 // devFlags are the flags of arbiter dev.
@@ -133,8 +136,11 @@ func (a *app) banner(f *devFlags, at endpoints, folder string, temporary bool, l
 	} {
 		fmt.Fprintf(a.out, "  %s  %s\n", p.dim(pad(line[0], 7)), line[1])
 	}
-	fmt.Fprintf(a.out, "\nIn another terminal:\n\n  %s\n\nCtrl-C ends it.\n",
-		p.bold(a.programName()+" decide S-000123 --channel web --explain"+a.addrFlag(at.api)))
+	if f.subscribers > 0 {
+		fmt.Fprintf(a.out, "\nIn another terminal:\n\n  %s\n", p.bold(fmt.Sprintf("%s decide %s --channel web --explain%s",
+			a.programName(), load.SubjectID(int64(min(exampleSubject, f.subscribers))), a.addrFlag(at.api))))
+	}
+	fmt.Fprint(a.out, "\nCtrl-C ends it.\n")
 }
 
 // programName is how the user started this program.

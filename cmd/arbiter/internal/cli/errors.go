@@ -96,7 +96,8 @@ func (a *app) report(cmd *cobra.Command, err error) {
 			title = prefix + title
 		}
 		fmt.Fprintf(w, "%s %s (%s)\n", p.red("Error:"), title, codeText(problem))
-		if problem.Detail != "" && problem.Detail != problem.Title {
+		repeated := len(problem.Errors) == 1 && problem.Errors[0].Detail == problem.Detail
+		if problem.Detail != "" && problem.Detail != problem.Title && !repeated {
 			fmt.Fprintf(w, "  %s\n", problem.Detail)
 		}
 		writeDetails(w, p, problem.Errors)
