@@ -199,8 +199,12 @@ func (r *Record) cell(i int, e uint32) []byte {
 }
 
 func (r *Record) value(i int, e uint32) nba.Value {
-	cell := r.cell(i, e)
-	switch e >> tagShift & tagMask {
+	return decode(e>>tagShift&tagMask, r.cell(i, e))
+}
+
+// decode reads a value whose size was checked.
+func decode(tag uint32, cell []byte) nba.Value {
+	switch tag {
 	case tagFalse:
 		return nba.Bool(false)
 	case tagTrue:
