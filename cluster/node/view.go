@@ -78,10 +78,12 @@ func (n *Node) catalogOf(old *view, state *fsm.ControlState) *catalog.Catalog {
 	return compiled
 }
 
-// modelsOf returns a set with a reference for the new view.
+// modelsOf returns a set with a reference for the new view. The old set serves again if it holds
+// exactly the active versions; one that had to leave a model out is made anew, so that the model
+// comes back as soon as it can be loaded.
 func (n *Node) modelsOf(old *view, state *fsm.ControlState) *serving.Set {
 	active := state.Plugins.Active()
-	if old != nil && sameDigests(old.state.Plugins.Active(), active) && old.models.Acquire() {
+	if old != nil && sameDigests(served(old.models), active) && old.models.Acquire() {
 		return old.models
 	}
 	for {
@@ -105,6 +107,17 @@ func (n *Node) servable(active map[string]string, dict *nba.Dictionary) map[stri
 		}
 	}
 	return kept
+}
+
+// served are the digests a set serves, by plugin name.
+func served(set *serving.Set) map[string]string {
+	digests := map[string]string{}
+	for _, name := range set.Models() {
+		if info, ok := set.Info(name); ok {
+			digests[name] = info.Digest
+		}
+	}
+	return digests
 }
 
 func sameDigests(a, b map[string]string) bool {

@@ -11,6 +11,7 @@ import (
 	"github.com/arbiterhq/arbiter/plugins/serving"
 	"github.com/arbiterhq/arbiter/runtime/catalog"
 	"github.com/arbiterhq/arbiter/runtime/engine"
+	"github.com/arbiterhq/arbiter/runtime/wasm"
 )
 
 // The upward links of the architecture, checked here: each interface is declared by the layer below
@@ -28,7 +29,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		catalogs: map[uint64]*catalog.Catalog{}, scratch: newScratchPool(),
 	}
 	n.engine = engine.New(engine.Options{ModelFailed: n.modelFailed})
-	n.host, err = serving.NewHost(serving.Options{Policy: admission.Policy{MaxBytes: cfg.MaxModuleBytes}, Registerer: cfg.Registry})
+	n.host, err = serving.NewHost(serving.Options{Sandbox: wasm.Config{Logger: cfg.Logger}, Policy: admission.Policy{MaxBytes: cfg.MaxModuleBytes}, Registerer: cfg.Registry})
 	if err != nil {
 		return nil, fmt.Errorf("starting the model host: %w", err)
 	}
