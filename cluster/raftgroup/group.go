@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -17,6 +16,7 @@ import (
 	wal "github.com/hashicorp/raft-wal"
 
 	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/store"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -85,7 +85,7 @@ func Open(config Config, machine Machine) (*Group, error) {
 func (g *Group) start() error {
 	logger := newHCLog(g.logger)
 	dir := filepath.Join(g.config.Dir, "wal")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := store.MakeFolder(dir); err != nil {
 		return fmt.Errorf("creating the log folder: %w", err)
 	}
 	log, err := wal.Open(dir, wal.WithSegmentSize(g.options.SegmentBytes), wal.WithLogger(logger))
@@ -111,6 +111,9 @@ func (g *Group) startRaft(logger hclog.Logger, walDir string) error {
 		return fmt.Errorf("opening the snapshots: %w", err)
 	}
 	g.snapshots = &snapshots{FileSnapshotStore: files, dir: filepath.Join(g.config.Dir, "snapshots")}
+	if err := store.SyncFolder(g.config.Dir); err != nil {
+		return err
+	}
 	if err := g.snapshots.begin(g.log, g.machine.Position(), walDir); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ type State struct {
 // machine went down while it was written or since it cannot be read, is thrown away and made again
 // from the newest snapshot; the log then adds the rest. It is for use before Open.
 func OpenState(dir, bootIDPath string, options store.Options, logger *slog.Logger) (*State, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := store.MakeFolder(dir); err != nil {
 		return nil, fmt.Errorf("creating the group folder: %w", err)
 	}
 	path := filepath.Join(dir, "state.db")

@@ -278,3 +278,34 @@ func restoreMarks(t *testing.T, marks map[string][]byte) {
 		}
 	}
 }
+
+func corrupt(t testing.TB, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "data-*", "state.db"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no state files: %v", err)
+	}
+	for _, path := range files {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Everything but the first pages: bbolt would open the file and fault when it reads.
+		noise := make([]byte, 64<<10)
+		for i := range noise {
+			noise[i] = byte(rand.Uint32())
+		}
+		for at := int64(8 << 10); at < info.Size(); at += int64(len(noise)) {
+			if _, err := f.WriteAt(noise[:min(int64(len(noise)), info.Size()-at)], at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -37,7 +37,7 @@ func OpenFolder(path string, create Node) (*Folder, error) {
 	if create.DataGroups < 1 || create.DataGroups > MaxDataGroups {
 		return nil, fmt.Errorf("%d data groups: must be between 1 and %d", create.DataGroups, MaxDataGroups)
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := MakeFolder(path); err != nil {
 		return nil, fmt.Errorf("creating the data folder: %w", err)
 	}
 	lock, err := lockFile(filepath.Join(path, "lock"), path)

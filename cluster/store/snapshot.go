@@ -125,7 +125,7 @@ func (s *Store) Restore(from io.Reader) error {
 	if err := os.Rename(path, s.path); err != nil {
 		return errors.Join(fmt.Errorf("replacing the store: %w", err), s.open())
 	}
-	if err := syncFolder(filepath.Dir(s.path)); err != nil {
+	if err := SyncFolder(filepath.Dir(s.path)); err != nil {
 		return errors.Join(err, s.open())
 	}
 	return s.open()
