@@ -58,6 +58,9 @@ type Variable struct {
 	// Categories are the texts that the codes 0, 1, … stand for; empty for a number. A missing value
 	// and a text that is not among them are NaN.
 	Categories []string
+	// Hashes, when the file knows the texts only by their hashes, are those of the codes 0, 1, …; such a
+	// variable needs its texts from whoever compiles (catboost.Name) before rows can be made for it.
+	Hashes []int32
 }
 
 // Step computes a vector from earlier ones. The steps are the exported struct types of this package.
