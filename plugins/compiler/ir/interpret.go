@@ -187,9 +187,9 @@ func (s *Arith) run(out []float64, of func(Ref) []float64) {
 		case Div:
 			a /= b
 		case Min:
-			a = math.Min(a, b)
+			a = min(a, b)
 		case Max:
-			a = math.Max(a, b)
+			a = max(a, b)
 		case Less:
 			a = truth(a < b)
 		case LessEqual:
@@ -233,7 +233,7 @@ func (s *Activation) run(out []float64, of func(Ref) []float64) {
 func (s *Activation) apply(x float64) float64 {
 	switch s.Func {
 	case Relu:
-		return math.Max(x, 0)
+		return max(x, 0)
 	case Tanh:
 		return TanhOf(x)
 	case Sigmoid:
@@ -276,7 +276,7 @@ func (s *Activation) apply(x float64) float64 {
 func softmax(out, in []float64, w, acc Width, keepZero bool) {
 	greatest := math.Inf(-1)
 	for _, x := range in {
-		greatest = math.Max(greatest, w.round(x))
+		greatest = max(greatest, w.round(x))
 	}
 	sum := 0.0
 	for i, x := range in {
@@ -310,7 +310,7 @@ func (s *Normalize) run(out []float64, of func(Ref) []float64) {
 		case NormL2:
 			norm = w.round(norm + w.round(x*x))
 		case NormMax:
-			norm = math.Max(norm, math.Abs(x))
+			norm = max(norm, math.Abs(x))
 		case NormSum:
 			norm = w.round(norm + x)
 		}
@@ -336,9 +336,9 @@ func (s *Reduce) run(out []float64, of func(Ref) []float64) {
 		case ReduceSum, ReduceMean:
 			result = w.round(result + x)
 		case ReduceMin:
-			result = math.Min(result, x)
+			result = min(result, x)
 		case ReduceMax:
-			result = math.Max(result, x)
+			result = max(result, x)
 		case ReduceArgMax:
 			if x > result {
 				result, index = x, i+1

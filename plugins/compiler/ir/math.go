@@ -146,7 +146,7 @@ const (
 
 // SigmoidXGOf is XGBoost's sigmoid in 32 bits.
 func SigmoidXGOf(x float32) float32 {
-	d := float32(ExpOf(math.Min(-float64(x), SigmoidClip))) + 1
+	d := float32(ExpOf(min(-float64(x), SigmoidClip))) + 1
 	d += SigmoidEpsilon
 	return 1 / d
 }
