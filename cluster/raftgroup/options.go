@@ -86,7 +86,7 @@ func (o Options) Default() Options {
 	setInt(&o.MaxQueue, 8192)
 	setInt(&o.MaxEntryOps, 256)
 	setInt(&o.MaxEntryBytes, 256<<10)
-	setInt(&o.MaxInFlight, 2)
+	setInt(&o.MaxInFlight, 1)
 	setInt(&o.MaxBulkInFlight, 2)
 	setInt(&o.RetainSnapshots, 2)
 	setInt(&o.SegmentBytes, 16<<20)

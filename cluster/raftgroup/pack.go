@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -140,6 +141,9 @@ func (g *Group) gather(batch []*call) []*call {
 	case <-g.quit:
 		return nil
 	}
+	// Callers that were answered a moment ago are ready to run and about to come with their next
+	// operation. Let them: otherwise this one would go to the disk alone and they would wait for it.
+	runtime.Gosched()
 	for size := len(batch[0].op); len(batch) < g.options.MaxEntryOps && size < g.options.MaxEntryBytes; {
 		select {
 		case c := <-g.queue:
