@@ -1,0 +1,35 @@
+package xgboost_test
+
+import (
+	"testing"
+
+	"github.com/arbiterhq/arbiter/plugins/compiler/internal/reference"
+	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
+	"github.com/arbiterhq/arbiter/plugins/compiler/xgboost"
+)
+
+// referenceModels are those that XGBoost 1.7.4 trained, with rows on and beside the thresholds and
+// what the library gave for them.
+var referenceModels = [...]string{"xgb_logistic", "xgb_softprob", "xgb_squared", "xgb_dart", "xgb_gblinear", "xgb_cat_onehot"}
+
+func read(t testing.TB, name string) *ir.Model {
+	t.Helper()
+	m, err := xgboost.Read(reference.File(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestReferenceModels(t *testing.T) {
+	for _, name := range referenceModels {
+		for _, ext := range [...]string{".json", ".ubj"} {
+			t.Run(name+ext, func(t *testing.T) {
+				at := "model-reference/" + name
+				m := read(t, at+ext)
+				reference.Check(t, reference.Interpreted(t, m), reference.Table(t, at+".rows.csv"),
+					reference.Table(t, at+".margin.csv"), reference.Table(t, at+".pred.csv"), 2, true)
+			})
+		}
+	}
+}
