@@ -10,7 +10,7 @@ BENCHSTAT   := golang.org/x/perf/cmd/benchstat@latest
 ARGS        ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare clean toolchain
+.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models test-python clean toolchain
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,14 @@ test: toolchain ## run every test
 test-race: toolchain ## run the tests under the race detector, the long ones shortened
 	GORACE=halt_on_error=1 $(GO) test -race -short -timeout 40m ./...
 
+test-python: build ## run the Python client's tests with the real model libraries, installed under .cache
+	@command -v python3 >/dev/null || { echo "python3 is not installed" >&2; exit 1; }
+	@test -x .cache/python/bin/python || python3 -m venv .cache/python
+	@cmp -s sdk/client/python/tests/requirements.txt .cache/python/installed || { \
+	  .cache/python/bin/pip install --quiet --disable-pip-version-check -r sdk/client/python/tests/requirements.txt && \
+	  cp sdk/client/python/tests/requirements.txt .cache/python/installed; }
+	cd sdk/client/python && PYTHONDONTWRITEBYTECODE=1 ARBITER_BIN='$(CURDIR)/$(BIN)' '$(CURDIR)/.cache/python/bin/python' -W ignore -m unittest -v
+
 fmt: toolchain ## format the code
 	gofmt -w $$(git ls-files '*.go')
 
@@ -52,6 +60,9 @@ bench: build ## the published figures: in-process benchmarks, then HTTP against 
 
 bench-http: build ## only the HTTP part of the figures
 	docs/benchmarks/run.sh http
+
+bench-models: build ## compiled models against the real libraries, which it installs (ARGS="--rounds 41 NAME…")
+	docs/benchmarks/models/run.sh $(ARGS)
 
 bench-compare: toolchain ## compare the in-process benchmarks with another commit: make bench-compare REF=main
 	docs/benchmarks/compare.sh $(REF) $(BENCHSTAT)

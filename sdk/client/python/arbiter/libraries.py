@@ -1,0 +1,292 @@
+"""What each library saves and scores. No library is imported before an object of it comes along."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from . import tables
+from .errors import ExportError
+
+
+class Saved:
+    """A model file, and what the library makes of the sample."""
+
+    def __init__(self, file: Path, names: Sequence[str], rows: List[List[float]], margins: Any, outputs: Any):
+        self.file = file
+        self.names = [str(n) for n in names]
+        self.columns = self.names  # the same features as the table names them
+        self.rows = rows
+        self.margins: Optional[List[float]] = None if margins is None else [float(v) for v in margins]
+        self.outputs: Optional[List[float]] = None if outputs is None else [float(v) for v in outputs]
+        self.levels: Dict[str, Sequence[Any]] = {}  # of features that are codes of categories
+        self.label: Optional[str] = None  # the class that a model of several gives
+        self.golden = True  # whether the compiler may compare the outputs closely
+        self.tolerance: Optional[float] = None  # of the comparison of outputs, None for the program's own
+
+
+def save(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Saved:
+    """Saves `clf` into `folder` in the form that the compiler reads, and scores `sample` with it."""
+    modules = {base.__module__.partition(".")[0] for base in type(clf).__mro__}
+    for module, function in (("xgboost", _xgboost), ("lightgbm", _lightgbm), ("catboost", _catboost), ("sklearn", _sklearn)):
+        if module in modules:
+            saved = function(clf, folder, name, sample, label)
+            _complete(saved)
+            return saved
+    raise ExportError(
+        f"{type(clf).__name__} is not an object of XGBoost, LightGBM, CatBoost or scikit-learn; save the model as ONNX or PMML "
+        "and give the file to `arbiter model compile`"
+    )
+
+
+def _complete(saved: Saved) -> None:
+    if saved.rows and len(saved.rows[0]) != len(saved.names):
+        raise ExportError(f"the model has {len(saved.names)} features, the example {len(saved.rows[0])}")
+    if len(set(saved.names)) != len(saved.names):
+        raise ExportError("two features of the model have the same name: rename a column and train again")
+
+
+def _check_names(model: Sequence[str], example: Any) -> None:
+    """Libraries take columns by position. A name at another position is a mistake nobody would see."""
+    given = tables.column_names(example)
+    if given is not None and list(model) != given:
+        missing = [n for n in model if n not in given]
+        what = f"misses {', '.join(missing[:5])}" if missing else "has other columns or another order"
+        raise ExportError(f"the example {what}: give it the columns that the model was trained on, in their order")
+
+
+def _class_index(classes: Sequence[Any], label: Any) -> int:
+    labels = [str(c) for c in classes]
+    if label is None:
+        raise ExportError(f"the model has {len(labels)} classes: choose the one whose probability is the score with label=, of {', '.join(labels)}")
+    if str(label) not in labels:
+        raise ExportError(f"the model has no class {label}: its classes are {', '.join(labels)}")
+    return labels.index(str(label))
+
+
+def _choose(saved: Saved, margins: Any, outputs: Any, classes: Optional[Sequence[Any]], label: Any, named: bool = False) -> Saved:
+    """Takes the column of one class when there are several. `named` tells that the file has the names
+    of its classes; else they are their numbers."""
+    if getattr(margins, "ndim", 1) > 1 and margins.shape[1] > 1:
+        classes = list(range(margins.shape[1])) if classes is None else classes
+        k = _class_index(classes, label)
+        saved.label = str(classes[k]) if named else str(k)
+        margins, outputs = margins[:, k], outputs[:, k]
+    elif label is not None and classes is not None and str(label) != str(list(classes)[-1]):
+        raise ExportError(f"the score of a model of two classes is the probability of {list(classes)[-1]}; train it with {label} as the second class")
+    saved.margins = [float(v) for v in margins.reshape(-1)]
+    saved.outputs = [float(v) for v in outputs.reshape(-1)]
+    return saved
+
+
+# XGBoost ------------------------------------------------------------------------------------------
+
+
+def _xgboost(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Saved:
+    import xgboost
+
+    classes, missing, categorical = None, None, False
+    booster = clf
+    if not isinstance(clf, xgboost.Booster):
+        booster = clf.get_booster()
+        missing, categorical = clf.missing, bool(getattr(clf, "enable_categorical", False))
+        # Accessing these on a model that has none is an error of its own.
+        classes = getattr(clf, "classes_", None) if hasattr(clf, "predict_proba") else None
+        best = _attribute(clf, "best_iteration")
+        if best is not None and best + 1 < booster.num_boosted_rounds():
+            booster = booster[: best + 1]  # what clf.predict uses; the file would hold all rounds
+    codes = _xgboost_categories(booster, sample)
+    names = booster.feature_names or tables.column_names(sample) or [f"f{i}" for i in range(booster.num_features())]
+    if booster.feature_names:
+        _check_names(booster.feature_names, sample)
+    options = {"enable_categorical": categorical or bool(codes)}
+    rows = tables.rows_of(sample, codes)
+    if missing is not None and missing == missing:  # a marker such as -999 instead of NaN
+        warnings.warn(f"missing={missing!r}: leave such values out of what you send to the node; it knows them as missing only when absent")
+        rows = [[float("nan") if value == missing else value for value in row] for row in rows]
+        options["missing"] = missing
+    matrix = xgboost.DMatrix(_array(sample), feature_names=booster.feature_names if tables.column_names(sample) is None else None, **options)
+    margins, outputs = booster.predict(matrix, output_margin=True), booster.predict(matrix)
+    file = folder / f"{name}.xgb.json"
+    booster.save_model(str(file))
+    saved = Saved(file, names, rows, None, None)
+    saved.levels = codes
+    if outputs.shape != margins.shape:  # multi:softmax gives the class instead of probabilities
+        raise ExportError("the objective multi:softmax gives a class: train with multi:softprob to get probabilities")
+    return _choose(saved, margins, outputs, classes, label)
+
+
+def _xgboost_categories(booster: Any, sample: Any) -> Dict[str, Sequence[Any]]:
+    """The categories of each categorical column in the order of the model's codes."""
+    if not hasattr(sample, "columns") or "c" not in (booster.feature_types or []):
+        return {}
+    found = {str(n): list(sample[n].cat.categories) for n in sample.columns if hasattr(sample[n], "cat")}
+    try:
+        stored = booster.get_categories(export_to_arrow=True).to_arrow()
+    except (AttributeError, TypeError, ImportError):
+        return found  # before 3.1 the codes are those of the frame at hand
+    return {n: list(c.to_pylist() if hasattr(c, "to_pylist") else c) if c is not None else found[n] for n, c in stored if n in found}
+
+
+# LightGBM -----------------------------------------------------------------------------------------
+
+
+def _lightgbm(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Saved:
+    import lightgbm
+
+    classes = None
+    booster = clf
+    if not isinstance(clf, lightgbm.Booster):
+        booster, classes = clf.booster_, _attribute(clf, "classes_")
+    codes: Dict[str, Sequence[Any]] = {}
+    names = booster.feature_name()
+    given = tables.column_names(sample)
+    if given is not None:
+        if not all(n == f"Column_{i}" for i, n in enumerate(names)):
+            # LightGBM itself replaces blanks of names by underscores.
+            _check_names(names, sample.rename(columns=dict(zip(sample.columns, (g.replace(" ", "_") for g in given)))))
+        categorical = [str(c) for c in sample.columns if str(sample[c].dtype) == "category"]
+        codes = dict(zip(categorical, booster.pandas_categorical or []))
+    rows = tables.rows_of(sample, codes)
+    # validate_features=False: the names were compared above, and blanks replaced.
+    margins, outputs = booster.predict(_array(sample), raw_score=True), booster.predict(_array(sample))
+    file = folder / f"{name}.lgb.txt"
+    booster.save_model(str(file))  # up to the best iteration, as predict does
+    saved = Saved(file, names, rows, None, None)
+    if given is not None:
+        saved.columns = given
+        saved.levels = {n: codes[g] for n, g in zip(names, given) if g in codes}
+    return _choose(saved, margins, outputs, classes, label)
+
+
+# CatBoost -----------------------------------------------------------------------------------------
+
+
+def _catboost(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Saved:
+    names = clf.feature_names_
+    if tables.column_names(sample) is not None and not all(n == str(i) for i, n in enumerate(names)):
+        _check_names(names, sample)
+    if clf.get_cat_feature_indices():
+        raise ExportError("CatBoost with categorical features is not exported yet: one-hot encode them first, and train on numbers")
+    margins = clf.predict(sample, prediction_type="RawFormulaVal")
+    classes = _attribute(clf, "classes_")
+    has_classes = classes is not None and len(classes) > 0
+    outputs = clf.predict_proba(sample) if has_classes else clf.predict(sample)
+    if has_classes and getattr(margins, "ndim", 1) == 1:
+        outputs = outputs[:, 1]
+    file = folder / f"{name}.catboost.json"
+    clf.save_model(str(file), format="json")
+    # The file itself has the names of the features only where they were given.
+    saved = Saved(file, _catboost_names(file, names), tables.rows_of(sample), None, None)
+    return _choose(saved, margins, outputs, list(classes) if has_classes else None, label, named=True)
+
+
+def _catboost_names(file: Path, names: Sequence[str]) -> List[str]:
+    document = json.loads(file.read_text(encoding="utf-8"))
+    found = {f["flat_feature_index"]: f.get("feature_id") or f.get("feature_name") for f in document["features_info"].get("float_features", [])}
+    return [str(found.get(i) or name) for i, name in enumerate(names)]
+
+
+# scikit-learn -------------------------------------------------------------------------------------
+
+
+def _sklearn(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Saved:
+    try:
+        from skl2onnx import convert_sklearn
+        from skl2onnx.common.data_types import FloatTensorType
+    except ImportError:
+        raise ExportError("scikit-learn models go through ONNX: pip install skl2onnx onnxruntime") from None
+    import numpy
+
+    names = tables.column_names(sample)
+    trained = _attribute(clf, "feature_names_in_")
+    if names is not None and trained is not None:
+        _check_names([str(n) for n in trained], sample)
+    width = len(names) if names is not None else numpy.asarray(sample).shape[1]
+    classifier = hasattr(clf, "predict_proba")
+    options = {"zipmap": False} if classifier else {}
+    types = [("input", FloatTensorType([None, width]))] if names is None else [(n, FloatTensorType([None, 1])) for n in names]
+    whole = clf if names is None else _with_named_columns(clf, names, sample)
+    onnx = convert_sklearn(whole, name=name, initial_types=types, options={id(clf): options} if options else None)
+    if names is not None:
+        _rename_inputs(onnx, names)
+    file = folder / f"{name}.onnx"
+    file.write_bytes(onnx.SerializeToString())
+    rows = tables.rows_of(sample)
+    outputs, theirs = _run_onnx(onnx, rows, names, classifier), clf.predict_proba(sample) if classifier else clf.predict(sample)
+    _check_onnx(numpy, outputs, theirs)
+    classes = list(clf.classes_) if classifier else None
+    saved = Saved(file, names or [f"input_{i}" for i in range(width)], rows, None, None)
+    if classifier and outputs.shape[1] == 2:
+        outputs = outputs[:, 1]
+    saved = _choose(saved, outputs, outputs, classes, label, named=True)
+    # ONNX has no raw score of its own, and runtimes add in an order of theirs.
+    saved.margins, saved.tolerance = None, 1e-5
+    saved.golden = False
+    return saved
+
+
+def _with_named_columns(clf: Any, names: Sequence[str], sample: Any) -> Any:
+    """`clf` behind a step that joins single columns: so each input of the file has the name of its column,
+    which is the name of the feature."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(clf, (Pipeline, ColumnTransformer)):
+        return clf
+    join = ColumnTransformer([("columns", "passthrough", list(sample.columns))]).fit(sample)
+    return Pipeline([("columns", join), ("model", clf)])
+
+
+def _rename_inputs(onnx: Any, names: Sequence[str]) -> None:
+    """Gives the inputs the names of the columns; the converter made identifiers of them."""
+    new = {value.name: name for value, name in zip(onnx.graph.input, names)}
+    for value in onnx.graph.input:
+        value.name = new[value.name]
+    for node in onnx.graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = new.get(name, name)
+
+
+def _run_onnx(onnx: Any, rows: List[List[float]], names: Optional[Sequence[str]], classifier: bool) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ExportError("the ONNX file is proved with onnxruntime: pip install onnxruntime") from None
+    import numpy
+
+    session = onnxruntime.InferenceSession(onnx.SerializeToString(), providers=["CPUExecutionProvider"])
+    table = numpy.asarray(rows, dtype=numpy.float32)
+    feed = {"input": table} if names is None else {n: table[:, i : i + 1] for i, n in enumerate(names)}
+    return session.run(None, feed)[1 if classifier else 0]
+
+
+def _check_onnx(numpy: Any, ours: Any, theirs: Any) -> None:
+    """The ONNX file must say what scikit-learn says: its 32 bits may not turn a row into another leaf."""
+    difference = numpy.abs(ours.reshape(-1) - numpy.asarray(theirs).reshape(-1))
+    limit = 1e-4 * numpy.maximum(1, numpy.abs(numpy.asarray(theirs).reshape(-1)))
+    if (difference > limit).any():
+        row = int((difference > limit).argmax()) // max(1, difference.size // len(ours))
+        raise ExportError(
+            f"the ONNX file differs from scikit-learn by {difference.max():.3g} (row {row} of the example): ONNX computes in 32 bits; "
+            "train on float32 values (X.astype('float32')) so that thresholds and values are the same in both"
+        )
+
+
+def _array(sample: Any) -> Any:
+    """The sample as the libraries take it: lists become an array."""
+    if hasattr(sample, "columns") or hasattr(sample, "dtype"):
+        return sample
+    import numpy
+
+    return numpy.asarray(sample, dtype=float)
+
+
+def _attribute(clf: Any, name: str) -> Any:
+    """An attribute that objects of these libraries raise errors for when they do not have it."""
+    try:
+        return getattr(clf, name)
+    except Exception:  # each library has its own
+        return None
