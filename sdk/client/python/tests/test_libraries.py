@@ -1,11 +1,15 @@
 """The real libraries: what they train, compiled, gives what they give. `make test-python` installs them."""
 
 import json
+import os
+import subprocess
+import sys
 import unittest
+from pathlib import Path
 
 import arbiter as ab
 
-from .node import NodeTest
+from .node import REPOSITORY, NodeTest
 
 try:
     import catboost
@@ -172,6 +176,20 @@ class Libraries(NodeTest):
         document = json.loads(self.recipes.document(["tenure", "contract_Two year"]))
         self.assertEqual(document["features"][1], {"name": "contract_Two year", "oneHot": {"attribute": "contract", "level": "Two year"}})
         self.assertEqual(self.recipes.recipes.keys(), {"tenure", "monthlyCharges", "totalCharges"})
+
+
+class Notebook(NodeTest):
+    def test_ends_with_a_decision(self):
+        data = Path(os.environ.get("ARBITER_DATA", REPOSITORY.parent / "shared" / "data"))
+        table = data / "telco-ibm" / "Telco-Customer-Churn.csv"
+        if not table.exists():
+            self.skipTest("real data not found: telco-ibm/Telco-Customer-Churn.csv (ARBITER_DATA names its folder)")
+        env = {**os.environ, "ARBITER_ADDR": self.c.addr}
+        command = [sys.executable, str(REPOSITORY / "examples" / "python" / "churn_notebook.py"), str(table), "--version", "8.0.0"]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("7043 of 7043 customers imported", done.stdout)
+        self.assertIn("by churn 8.0.0", done.stdout)
 
 
 if __name__ == "__main__":
