@@ -1,0 +1,31 @@
+package lightgbm_test
+
+import (
+	"testing"
+
+	"github.com/arbiterhq/arbiter/plugins/compiler/internal/reference"
+	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
+	"github.com/arbiterhq/arbiter/plugins/compiler/lightgbm"
+)
+
+func read(t testing.TB, name string) *ir.Model {
+	t.Helper()
+	m, err := lightgbm.Read(reference.File(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// TestReferenceModels holds models that LightGBM 4.6 trained, with rows on and beside the thresholds,
+// against what the library gave for them.
+func TestReferenceModels(t *testing.T) {
+	for _, name := range [...]string{"lgb_binary", "lgb_binary_cat", "lgb_dart", "lgb_multiclass", "lgb_poisson", "lgb_rf", "lgb_zero_as_missing"} {
+		t.Run(name, func(t *testing.T) {
+			at := "model-reference/" + name
+			m := read(t, at+".txt")
+			reference.Check(t, reference.Interpreted(t, m), reference.Table(t, at+".rows.csv"),
+				reference.Table(t, at+".raw.csv"), reference.Table(t, at+".pred.csv"), 4, false)
+		})
+	}
+}
