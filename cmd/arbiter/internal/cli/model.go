@@ -25,7 +25,7 @@ func (a *app) modelCommand() *cobra.Command {
 		`  arbiter model compile model.xgb.json --features features.yaml -o churn.wasm
   arbiter model check churn.wasm --rows rows.csv --expected expected.csv
   arbiter model inspect churn.wasm`,
-		a.modelCompileCommand(), a.modelCheckCommand(), a.modelInspectCommand())
+		a.modelCompileCommand(), a.modelCheckCommand(), a.modelInspectCommand(), a.modelBenchCommand())
 }
 
 // compileFlags are the flags of arbiter model compile.
