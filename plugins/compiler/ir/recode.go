@@ -62,3 +62,34 @@ func (m *Model) Recode(lookups []*Lookup) Ref {
 	unchanged(len(lookups))
 	return m.Append(&Concat{Parts: parts})
 }
+
+// KeepUsed renumbers the columns that the trees read so that those they do not read can be left out,
+// and gives the columns that remain, by their new numbers.
+func (s *Trees) KeepUsed() []int {
+	used := map[int32]int32{}
+	each := func(visit func(column *int32)) {
+		for i := range s.Trees {
+			for j := range s.Trees[i].Nodes {
+				if n := &s.Trees[i].Nodes[j]; n.Compare != Leaf {
+					visit(&n.Feature)
+				}
+			}
+		}
+		for i := range s.LinearLeaves {
+			for j := range s.LinearLeaves[i].Features {
+				visit(&s.LinearLeaves[i].Features[j])
+			}
+		}
+	}
+	each(func(c *int32) { used[*c] = 0 })
+	kept := make([]int, 0, len(used))
+	for c := range used {
+		kept = append(kept, int(c))
+	}
+	slices.Sort(kept)
+	for i, c := range kept {
+		used[int32(c)] = int32(i)
+	}
+	each(func(c *int32) { *c = used[*c] })
+	return kept
+}

@@ -40,3 +40,16 @@ func TestRecode(t *testing.T) {
 		}
 	}
 }
+
+func TestKeepUsed(t *testing.T) {
+	s := &Trees{Trees: []Tree{{Nodes: []Node{
+		{Split: Split{Compare: LE, Feature: 9}, Left: 1, Right: 2}, {}, {Linear: 1},
+	}}, {Nodes: []Node{{Split: Split{Compare: LE, Feature: 4}, Left: 1, Right: 2}, {}, {}}}},
+		LinearLeaves: []LinearLeaf{{Features: []int32{9, 7}}}}
+	if kept := s.KeepUsed(); !slices.Equal(kept, []int{4, 7, 9}) {
+		t.Errorf("kept %v", kept)
+	}
+	if s.Trees[0].Nodes[0].Feature != 2 || s.Trees[1].Nodes[0].Feature != 0 || !slices.Equal(s.LinearLeaves[0].Features, []int32{2, 1}) {
+		t.Errorf("%+v", s)
+	}
+}

@@ -19,7 +19,7 @@ const (
 	MaxTreeNodes = 65_535
 	MaxTreeDepth = 256
 	MaxOutputs   = 1024    // of one step of trees
-	MaxCategory  = 1 << 20 // the greatest category of a set
+	MaxCategory  = 1 << 23 // the greatest category of a set
 	MaxSetBytes  = 8 << 20 // all sets together, as bits
 	MaxLevels    = 16      // of an oblivious tree
 )

@@ -2,7 +2,9 @@ package lightgbm
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,16 +39,38 @@ func (f *modelFile) model() (*ir.Model, error) {
 	}
 	m.Raw = m.Append(&f.trees)
 	m.Output = m.Raw
-	if _, average := f.header["average_output"]; average {
+	_, average := f.header["average_output"]
+	if average {
 		m.Output = m.Append(&ir.Arith{Op: ir.Div, A: m.Raw, B: m.Append(&ir.Const{Values: []float64{float64(rounds)}})})
 	}
+	mean := m.Output
 	if err := f.link(m, perRound); err != nil {
 		return nil, err
+	}
+	if average && version == "v2" && m.Output != mean {
+		if err := f.oldForest(m, mean); err != nil {
+			return nil, err
+		}
 	}
 	if f.categorical && version != "v4" {
 		m.Warnings = append(m.Warnings, "the file is of format "+version+": releases of LightGBM before 3.3 took a missing category for category 0 where training had seen none; the module follows the present release, where it is in no set")
 	}
 	return m, nil
+}
+
+// oldForest settles what the leaves of a random forest of format v2 hold: before release 2.2.3 they
+// were outputs, whose mean is the prediction, and since then they are raw scores. The file does not say
+// which. Probabilities are told by their range.
+func (f *modelFile) oldForest(m *ir.Model, mean ir.Ref) error {
+	if slices.ContainsFunc(f.trees.Leaves, func(v float64) bool { return v < 0 || v > 1 && m.Probability }) {
+		return nil
+	}
+	if !m.Probability {
+		return ir.Invalid("this is a random forest of format v2, and whether its leaves are predictions (before LightGBM 2.2.3) or raw scores cannot be told from the file; train it again with a later release")
+	}
+	m.Output = mean
+	m.Warnings = append(m.Warnings, "this is a random forest of LightGBM before 2.2.3, whose leaves are probabilities: their mean is the output, as it was then; later releases of LightGBM load the file but predict otherwise")
+	return nil
 }
 
 // perRound is the number of outputs: the trees of a round.
@@ -147,9 +171,12 @@ func (f *modelFile) link(m *ir.Model, outputs int) error {
 	return nil
 }
 
+// maxColumns bounds the columns of a file; those that no tree reads do not count as inputs.
+const maxColumns = 1 << 20
+
 // inputs sets the variables of the model and gives the vector that trees read.
 func (f *modelFile) inputs(m *ir.Model) (ir.Ref, error) {
-	last, err := f.headerNumber("max_feature_idx", 0, ir.MaxInputs-1)
+	last, err := f.headerNumber("max_feature_idx", 0, maxColumns-1)
 	if err != nil {
 		return 0, err
 	}
@@ -157,33 +184,60 @@ func (f *modelFile) inputs(m *ir.Model) (ir.Ref, error) {
 	if len(names) != last+1 {
 		return 0, ir.Invalid("the file names %d features but the model has %d; %s", len(names), last+1, remedy)
 	}
-	for _, name := range names {
-		m.Inputs = append(m.Inputs, ir.Variable{Name: name})
-	}
-	if len(f.categories) == 0 {
-		return ir.Input, nil
-	}
-	columns, err := f.categoricalColumns(len(names))
-	if err != nil {
-		return 0, err
-	}
 	recoded := make([]*ir.Lookup, len(names))
-	found := false
-	for i, c := range columns {
-		numbers, texts, err := categoriesOf(f.categories[i])
-		if err != nil {
+	texts := make([][]string, len(names))
+	if len(f.categories) > 0 {
+		if err := f.pandas(recoded, texts); err != nil {
 			return 0, err
 		}
-		m.Inputs[c].Categories = texts
-		if recoded[c], err = ir.Codes(numbers); err != nil {
-			return 0, ir.Invalid("feature %d: its pandas categories are there twice; %s", c, remedy)
-		}
-		found = found || recoded[c] != nil
 	}
-	if !found {
+	kept := f.keep(m, names)
+	for i, c := range kept {
+		if c >= len(names) {
+			return 0, ir.Invalid("a tree reads column %d, which the model does not have; %s", c, remedy)
+		}
+		m.Inputs = append(m.Inputs, ir.Variable{Name: names[c], Categories: texts[c]})
+		recoded[i] = recoded[c]
+	}
+	recoded = recoded[:len(kept)]
+	if !slices.ContainsFunc(recoded, func(l *ir.Lookup) bool { return l != nil }) {
 		return ir.Input, nil
 	}
 	return m.Recode(recoded), nil
+}
+
+// keep chooses the columns that become inputs: all, or of a model that has more than it may those that
+// the trees read.
+func (f *modelFile) keep(m *ir.Model, names []string) []int {
+	if len(names) > ir.MaxInputs {
+		kept := f.trees.KeepUsed()
+		m.Warnings = append(m.Warnings, fmt.Sprintf("the model was trained on %d columns and reads %d of them; the others are left out", len(names), len(kept)))
+		return kept
+	}
+	kept := make([]int, len(names))
+	for i := range kept {
+		kept[i] = i
+	}
+	return kept
+}
+
+// pandas sets what the categories of the data frame say of each column: numbers that become codes
+// here, or texts that become codes outside.
+func (f *modelFile) pandas(recoded []*ir.Lookup, texts [][]string) error {
+	columns, err := f.categoricalColumns(len(recoded))
+	if err != nil {
+		return err
+	}
+	for i, c := range columns {
+		var numbers []float64
+		if numbers, texts[c], err = categoriesOf(f.categories[i]); err != nil {
+			return err
+		}
+		if recoded[c], err = ir.Codes(numbers); err != nil {
+			return ir.Invalid("feature %d: its pandas categories are there twice; %s", c, remedy)
+		}
+	}
+	return nil
 }
 
 // categoricalColumns are the columns that pandas_categorical speaks of, in its order. The file does not

@@ -117,21 +117,17 @@ func ULPs(a, b float64, narrow bool) float64 {
 	case a != a || b != b:
 		return math.Inf(1)
 	}
-	order := func(x float64) float64 {
+	order := func(x float64) int64 {
+		bits, least := int64(math.Float64bits(x)), int64(math.MinInt64)
 		if narrow {
-			bits := int64(int32(math.Float32bits(float32(x))))
-			if bits < 0 {
-				bits = math.MinInt32 - bits
-			}
-			return float64(bits)
+			bits, least = int64(int32(math.Float32bits(float32(x)))), math.MinInt32
 		}
-		bits := int64(math.Float64bits(x))
 		if bits < 0 {
-			bits = math.MinInt64 - bits
+			bits = least - bits
 		}
-		return float64(bits)
+		return bits
 	}
-	return math.Abs(order(a) - order(b))
+	return math.Abs(float64(order(a) - order(b)))
 }
 
 // Check holds a scorer against raw scores, which must be the same to the bit, and predictions, which
