@@ -12,7 +12,7 @@ import (
 // builder turns a graph into a program.
 type builder struct {
 	f      *file
-	whole  bool
+	rows   batch
 	m      *ir.Model
 	values map[string]*value
 	lifted map[*value]ir.Ref // constants that stand in the program
@@ -28,8 +28,8 @@ const (
 	maxML    = 5
 )
 
-func newBuilder(f *file, whole bool) (*builder, error) {
-	b := &builder{f: f, whole: whole, m: &ir.Model{}, values: map[string]*value{}, lifted: map[*value]ir.Ref{}}
+func newBuilder(f *file, rows batch) (*builder, error) {
+	b := &builder{f: f, rows: rows, m: &ir.Model{}, values: map[string]*value{}, lifted: map[*value]ir.Ref{}}
 	if v, ok := f.opsets[""]; ok && (v < minOpset || v > maxOpset) {
 		return nil, ir.Invalid("the model uses version %d of the ONNX operators, not one between %d and %d; %s", v, minOpset, maxOpset, remedy)
 	}
@@ -230,11 +230,11 @@ func (b *builder) checkInput(v *info) error {
 	}
 	for i, d := range v.dims {
 		switch {
-		case d < 0 && i == 0:
+		case i == 0 && (d < 0 || b.rows == firstRow && len(v.dims) > 1):
 			v.dims[i] = 1
 		case d < 0:
 			return ir.Invalid("the input %q has a dimension of unknown size; give initial_types with the number of columns when exporting", clip(v.name))
-		case d > 1 && i == 0 && len(v.dims) > 1 && !b.whole:
+		case d > 1 && i == 0 && len(v.dims) > 1 && b.rows == oneRow:
 			return ir.Invalid("the input %q is fixed to %d rows; export the model with a first dimension of None", clip(v.name), d)
 		}
 	}

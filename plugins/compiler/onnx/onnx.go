@@ -46,11 +46,19 @@ func Detect(file []byte) bool {
 }
 
 // Read reads a model file. Errors are *nba.Error with CodeModelInvalid or CodeTooLarge.
-func Read(file []byte) (*ir.Model, error) { return read(file, false) }
+func Read(file []byte) (*ir.Model, error) { return read(file, oneRow) }
 
-// read is Read; with whole it takes all fixed dimensions as they are, the first too, and all outputs of
-// the first output, which need be no classifier.
-func read(file []byte, whole bool) (*ir.Model, error) {
+// batch is what to do with an input whose first dimension is fixed to several rows.
+type batch int
+
+const (
+	oneRow   batch = iota // refuse it
+	firstRow              // take it for one row
+	wholeSet              // all rows are one row of the model, and the first output need be no score
+)
+
+// read is Read for any batch.
+func read(file []byte, rows batch) (*ir.Model, error) {
 	if len(file) > maxModelBytes {
 		return nil, nba.Errorf(nba.CodeTooLarge, "the model file has more than %d bytes; train a smaller model", maxModelBytes)
 	}
@@ -58,7 +66,7 @@ func read(file []byte, whole bool) (*ir.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := newBuilder(f, whole)
+	b, err := newBuilder(f, rows)
 	if err != nil {
 		return nil, err
 	}
@@ -66,8 +74,10 @@ func read(file []byte, whole bool) (*ir.Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The sizes of the steps are checked first: simplify relies on them.
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
+	simplify(m)
 	return m, nil
 }

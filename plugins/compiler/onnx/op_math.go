@@ -66,6 +66,9 @@ func (v *value) bound(op ir.ArithOp, x, y *value) {
 			a, b, c, d := x.low/y.low, x.low/y.high, x.high/y.low, x.high/y.high
 			v.between(min(a, b, c, d), max(a, b, c, d))
 		}
+		if x.low >= 0 && y.low >= 0 && math.IsInf(v.low, -1) {
+			v.low = 0
+		}
 		if y.sumOf != nil && y.sumOf == x && x.low >= 0 {
 			v.between(0, 1)
 		}

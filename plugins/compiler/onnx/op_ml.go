@@ -193,8 +193,8 @@ func (b *builder) linear(v *value, weights [][]float64, bias []float64, e elem) 
 	return b.emit(&ir.Linear{In: b.ref(v), Weights: weights, Bias: bias, BiasLast: true, Width: e.width()})
 }
 
-// rows cuts a list of coefficients into rows, and checks that each has a weight for each column of v.
-func (b *builder) rows(v *value, coefficients, intercepts []float64, count int) ([][]float64, error) {
+// weightRows cuts a list of coefficients into rows, and checks that each has a weight for each column of v.
+func (b *builder) weightRows(v *value, coefficients, intercepts []float64, count int) ([][]float64, error) {
 	columns := v.last()
 	switch {
 	case v.size() != columns:
@@ -217,7 +217,7 @@ func linearRegressor(b *builder, n *node, in []*value) ([]*value, error) {
 	}
 	v := b.asFloat(in[0])
 	count := int(min(max(n.int("targets", 1), 0), maxClasses+1))
-	rows, err := b.rows(v, n.floats("coefficients"), n.floats("intercepts"), count)
+	rows, err := b.weightRows(v, n.floats("coefficients"), n.floats("intercepts"), count)
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +240,7 @@ func linearClassifier(b *builder, n *node, in []*value) ([]*value, error) {
 		return nil, b.errorf("it has %d coefficients for %d columns", len(coefficients), columns)
 	}
 	count := len(coefficients) / columns
-	rows, err := b.rows(v, coefficients, intercepts, count)
+	rows, err := b.weightRows(v, coefficients, intercepts, count)
 	if err != nil {
 		return nil, err
 	}

@@ -524,5 +524,26 @@ func (b *builder) joined(in []*value, total int, index, dims []int) *value {
 	} else {
 		all.ref = b.emit(step)
 	}
+	if raws := rawParts(in, dims); raws != nil {
+		all.raw = b.joined(raws, total, index, dims)
+		all.raw.dims = all.dims
+	}
 	return b.move(all, index, dims)
+}
+
+// rawParts are the parts before the link function, where all have one, or where the second of two
+// scores has one: the first is its complement.
+func rawParts(in []*value, dims []int) []*value {
+	raws := make([]*value, len(in))
+	missing := 0
+	for i, v := range in {
+		if raws[i] = v.raw; v.raw == nil || v.raw.size() != v.size() {
+			raws[i] = v
+			missing++
+		}
+	}
+	if n, _ := product(dims); missing == 0 || missing < len(in) && n == 2 {
+		return raws
+	}
+	return nil
 }

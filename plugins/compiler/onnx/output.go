@@ -18,7 +18,7 @@ func (b *builder) target(made map[string]*node) (string, error) {
 		case n != nil && n.op == "ZipMap" && len(n.inputs) == 1:
 			scores = append(scores, v.name)
 			likely = append(likely, v.name)
-		case b.whole && v.tensor, v.elem == elemFloat || v.elem == elemDouble:
+		case b.rows != oneRow && v.tensor, v.elem == elemFloat || v.elem == elemDouble:
 			scores = append(scores, v.name)
 			if strings.Contains(strings.ToLower(v.name), "prob") {
 				likely = append(likely, v.name)
@@ -26,7 +26,7 @@ func (b *builder) target(made map[string]*node) (string, error) {
 		}
 	}
 	switch {
-	case b.whole && len(scores) > 0:
+	case b.rows != oneRow && len(scores) > 0:
 		return scores[0], nil
 	case len(scores) == 1:
 		return scores[0], nil
@@ -96,7 +96,9 @@ func (b *builder) finish(v *value, made map[string]*node, name string) error {
 		}
 	}
 	b.m.Raw, b.m.Output = raw.ref, v.ref
-	if v.low >= -slack && v.high <= 1+slack {
+	// Where sums are divided by sums the bounds are not known; then the name of the output counts.
+	called := strings.Contains(strings.ToLower(name), "prob") || made[name] != nil && made[name].op == "ZipMap"
+	if v.low >= -slack && (v.high <= 1+slack || called && len(labels) > 0) {
 		b.m.Probability = true
 		b.clamp(v)
 	}
