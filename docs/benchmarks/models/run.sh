@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Measures compiled models against the libraries that trained them; see README.md. Installs the libraries
+# under .cache and trains the models there once.
+#   run.sh [--rounds N] [--milliseconds N] [--quick] [--no-tl2cgen] [NAME or MODEL FILE]...
+set -euo pipefail
+cd "$(dirname "$0")/../../.."
+cache=$PWD/.cache/bench-models
+command -v python3 >/dev/null || { echo "python3 is not installed" >&2; exit 1; }
+command -v gcc >/dev/null || { echo "gcc is not installed: it compiles the harness and what tl2cgen writes" >&2; exit 1; }
+mkdir -p "$cache"
+test -x "$cache/python/bin/python" || python3 -m venv "$cache/python"
+cmp -s docs/benchmarks/models/requirements.txt "$cache/installed" || {
+  "$cache/python/bin/pip" install --quiet --disable-pip-version-check -r docs/benchmarks/models/requirements.txt
+  cp docs/benchmarks/models/requirements.txt "$cache/installed"
+}
+gcc -O2 -Wall -o "$cache/libraries" docs/benchmarks/models/libraries.c -ldl
+exec "$cache/python/bin/python" docs/benchmarks/models/bench.py --cache "$cache" --arbiter "${ARBITER_BIN:-bin/arbiter}" "$@"
