@@ -164,7 +164,9 @@ func (f *modelFile) addTrees(m *ir.Model, in ir.Ref, base []float32) (ir.Ref, er
 			}
 			s.Trees[i].Output = ir.AllOutputs
 		} else if len(f.outputs) > 0 {
-			s.Trees[i].Output = f.outputs[i]
+			if s.Trees[i].Output = f.outputs[i]; f.outputs[i] < 0 || int(f.outputs[i]) >= len(base) {
+				return 0, ir.Invalid("tree %d adds to an output that the model does not have; %s", i, remedy)
+			}
 		}
 		first := int32(len(s.Leaves))
 		for _, v := range t.leaves {
