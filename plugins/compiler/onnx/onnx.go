@@ -54,10 +54,10 @@ type batch int
 const (
 	oneRow   batch = iota // refuse it
 	firstRow              // take it for one row
-	wholeSet              // all rows are one row of the model, and the first output need be no score
+	wholeSet              // all rows are one row of the model
 )
 
-// read is Read for any batch.
+// read is Read for any batch; but for oneRow an only output need be no score.
 func read(file []byte, rows batch) (*ir.Model, error) {
 	if len(file) > maxModelBytes {
 		return nil, nba.Errorf(nba.CodeTooLarge, "the model file has more than %d bytes; train a smaller model", maxModelBytes)

@@ -11,6 +11,9 @@ import (
 // target is the tensor that is the score: the one output of numbers; of several the one called after
 // probabilities; where there is only a label, the scores of the classifier that made it.
 func (b *builder) target(made map[string]*node) (string, error) {
+	if b.rows != oneRow && len(b.f.graph.outputs) == 1 {
+		return b.f.graph.outputs[0].name, nil
+	}
 	var scores, likely []string
 	for _, v := range b.f.graph.outputs {
 		n := made[v.name]
@@ -18,7 +21,7 @@ func (b *builder) target(made map[string]*node) (string, error) {
 		case n != nil && n.op == "ZipMap" && len(n.inputs) == 1:
 			scores = append(scores, v.name)
 			likely = append(likely, v.name)
-		case b.rows != oneRow && v.tensor, v.elem == elemFloat || v.elem == elemDouble:
+		case v.elem == elemFloat || v.elem == elemDouble:
 			scores = append(scores, v.name)
 			if strings.Contains(strings.ToLower(v.name), "prob") {
 				likely = append(likely, v.name)
@@ -26,8 +29,6 @@ func (b *builder) target(made map[string]*node) (string, error) {
 		}
 	}
 	switch {
-	case b.rows != oneRow && len(scores) > 0:
-		return scores[0], nil
 	case len(scores) == 1:
 		return scores[0], nil
 	case len(likely) == 1:
