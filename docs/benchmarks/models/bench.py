@@ -17,6 +17,7 @@ ROWS, BATCH, OFFERS, CHECKED = 4096, 256, 50, 256
 GOALS = {
     "lightgbm": {"one": 0.30, "batch": 0.27, "offers": 0.25},
     "xgboost": {"one": 0.08, "batch": 0.40},
+    "xgboost-1.7": {"one": 0.08, "batch": 0.40},
     "onnxruntime": {"one": 0.50, "batch": 0.55},
     "tl2cgen": {"one": 0.70},
 }
@@ -67,9 +68,11 @@ def compile_modules(arbiter, file, names, folder):
 
 
 def engines_of(file, library, width, options):
-    """KIND LIBRARY MODEL of everything that can score this model."""
+    """Name, shared library and model file of everything that can score this model."""
     own = {"lightgbm": ("lightgbm", "lib/lib_lightgbm.so"), "xgboost": ("xgboost", "lib/libxgboost.so")}[library]
     engines = [[library, library_file(*own), file]]
+    if library == "xgboost":
+        engines.append(["xgboost-1.7", options.cache / "xgboost-1.7/unpacked/xgboost/lib/libxgboost.so", models.for_xgboost_1(file, options.cache)])
     try:
         engines.append(["onnxruntime", library_file("onnxruntime", "capi/libonnxruntime.so*"), models.to_onnx(file, library, width)])
     except (FileNotFoundError, ImportError) as err:
@@ -82,21 +85,20 @@ def engines_of(file, library, width, options):
     return engines
 
 
-def check_scores(arbiter, module, harness, engines, names, data, folder):
+def check_scores(arbiter, module, harnesses, names, data, folder):
     """All engines must give the same: ours as `model check` compares, the others within what 32 bits do."""
-    scores = np.array(harness.ask("scores")).reshape(len(engines), -1)
-    rows, expected = folder / "rows.csv", folder / "expected.csv"
-    write_rows(folder / "checked.csv", names, data[:CHECKED])
-    expected.write_text("prob\n" + "".join(f"{p!r}\n" for p in scores[0].tolist()))
-    done = subprocess.run([arbiter, "model", "check", module, "--rows", folder / "checked.csv", "--expected", expected], capture_output=True, text=True)
+    scores = {name: np.array(harness.ask("scores")) for name, harness in harnesses.items()}
+    own, *others = scores
+    rows, expected = folder / "checked.csv", folder / "expected.csv"
+    write_rows(rows, names, data[:CHECKED])
+    expected.write_text("prob\n" + "".join(f"{p!r}\n" for p in scores[own].tolist()))
+    done = subprocess.run([arbiter, "model", "check", module, "--rows", rows, "--expected", expected], capture_output=True, text=True)
     if done.returncode:
         raise ValueError("the compiled model scores otherwise: " + done.stderr.strip())
-    for engine, theirs in zip(engines[1:], scores[1:]):
-        worst = float(np.abs(theirs - scores[0]).max())
-        if worst > 1e-5:
-            wrong = int((np.abs(theirs - scores[0]) > 1e-5).sum())
-            print(f"NOTE {engine[0]} differs from {engines[0][0]} by up to {worst:.2g} in {wrong} of {CHECKED} rows", file=sys.stderr)
-    return rows
+    for name in others:
+        difference = np.abs(scores[name] - scores[own])
+        if (difference > 1e-5).any():
+            print(f"NOTE {name} differs from {own} by up to {difference.max():.2g} in {(difference > 1e-5).sum()} of {CHECKED} rows", file=sys.stderr)
 
 
 def write_rows(file, names, data):
@@ -112,32 +114,34 @@ def measure(file, library, options, folder):
     write_rows(folder / "rows.csv", names, data)
     modules = compile_modules(options.arbiter, file, names, folder)
     engines = engines_of(file, library, len(names), options)
-    size = [ROWS, len(names)]
     tail = [options.milliseconds, folder / "rows.f64"]
-    all_engines = [part for engine in engines for part in engine]
-    harness = Turns([options.cache / "libraries", *size, BATCH, *tail, *all_engines])
-    offers = Turns([options.cache / "libraries", *size, OFFERS, *tail, *engines[0]])
+    # A process for each: two versions of one library do not always bear each other.
+    harnesses = {
+        name: Turns([options.cache / "libraries", ROWS, len(names), BATCH, *tail, name.partition("-")[0], *rest]) for name, *rest in engines
+    }
+    offers = Turns([options.cache / "libraries", ROWS, len(names), OFFERS, *tail, *engines[0]])
     ours = {
         shape: Turns([options.arbiter, "model", "bench", module, "--rows", folder / "rows.csv", "--turns", "--batch",
                       OFFERS if shape == "offers" else BATCH, "--duration", f"{options.milliseconds}ms"])
         for shape, module in modules.items()
     }  # fmt: skip
-    turns = [harness, offers, *ours.values()]
+    turns = [*harnesses.values(), offers, *ours.values()]
     try:
-        check_scores(options.arbiter, modules["one"], harness, engines, names, data, folder)
+        check_scores(options.arbiter, modules["one"], harnesses, names, data, folder)
         for process in turns:
             process.ask()  # a round to warm up
-        rounds = []
-        for _ in range(options.rounds):
-            theirs, of_50 = harness.ask(), offers.ask()
-            result = {engine[0]: {"one": theirs[2 * k], "batch": theirs[2 * k + 1]} for k, engine in enumerate(engines)}
-            result[library]["offers"] = of_50[1]
-            result["arbiter"] = {"one": ours["one"].ask()[0], "batch": ours["batch"].ask()[1], "offers": ours["offers"].ask()[1]}
-            rounds.append(result)
-        return rounds
+        return [one_round(library, harnesses, offers, ours) for _ in range(options.rounds)]
     finally:
         for process in turns:
             process.close()
+
+
+def one_round(library, harnesses, offers, ours):
+    """Everybody once, in turn: {engine: {shape: nanoseconds a row}}."""
+    result = {name: dict(zip(("one", "batch"), harness.ask())) for name, harness in harnesses.items()}
+    result[library]["offers"] = offers.ask()[1]
+    result["arbiter"] = {shape: process.ask()[0 if shape == "one" else 1] for shape, process in ours.items()}
+    return result
 
 
 def report(name, library, rounds):

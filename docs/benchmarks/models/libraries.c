@@ -184,7 +184,7 @@ static double tl_score(engine *e, int i) {
 			double x = data[(size_t)i * width + f];
 			if (isnan(x)) row[f].missing = -1; else row[f].value = x;
 		}
-		double result;
+		double result = 0; // what it writes adds to it
 		e->tl_predict(row, 0, &result);
 		return result;
 	}
@@ -193,7 +193,7 @@ static double tl_score(engine *e, int i) {
 		float x = data32[(size_t)i * width + f];
 		if (isnan(x)) row[f].missing = -1; else row[f].value = x;
 	}
-	float result;
+	float result = 0;
 	e->tl_predict(row, 0, &result);
 	return result;
 }

@@ -101,6 +101,17 @@ def feature_names(file, library):
     return learner.get("feature_names") or [f"f{i}" for i in range(int(learner["learner_model_param"]["num_feature"]))]
 
 
+def for_xgboost_1(file, folder):
+    """The same model as XGBoost 1 reads it: one base_score instead of a vector."""
+    document = json.loads(file.read_text())
+    parameters = document["learner"]["learner_model_param"]
+    parameters["base_score"] = parameters["base_score"].strip("[]")
+    document["version"] = [1, 7, 6]
+    out = folder / (file.name + ".1.json")
+    out.write_text(json.dumps(document))
+    return out
+
+
 # The same trees as ONNX, for onnxruntime ------------------------------------------------------------
 
 

@@ -13,5 +13,17 @@ cmp -s docs/benchmarks/models/requirements.txt "$cache/installed" || {
   "$cache/python/bin/pip" install --quiet --disable-pip-version-check -r docs/benchmarks/models/requirements.txt
   cp docs/benchmarks/models/requirements.txt "$cache/installed"
 }
+old=$cache/xgboost-1.7/unpacked/xgboost/lib/libxgboost.so # two versions do not fit one Python; of this one only the C API is used
+test -f "$old" || {
+  "$cache/python/bin/pip" download --quiet --disable-pip-version-check --no-deps --dest "$cache/xgboost-1.7" xgboost==1.7.6
+  "$cache/python/bin/python" - "$cache/xgboost-1.7" <<'END'
+import glob, sys, zipfile
+folder = sys.argv[1]
+with zipfile.ZipFile(glob.glob(folder + "/*.whl")[0]) as wheel:
+    for name in wheel.namelist():
+        if ".so" in name:
+            wheel.extract(name, folder + "/unpacked")
+END
+}
 gcc -O2 -Wall -o "$cache/libraries" docs/benchmarks/models/libraries.c -ldl
 exec "$cache/python/bin/python" docs/benchmarks/models/bench.py --cache "$cache" --arbiter "${ARBITER_BIN:-bin/arbiter}" "$@"
