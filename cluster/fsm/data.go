@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,6 +27,10 @@ type Data struct {
 	machine
 	subjects atomic.Int64 // as of the last batch
 
+	// newest is the greatest decision id that was ever stored here, or nothing. Ids begin with their
+	// time, so nearly every new one is above it and needs no look into the store.
+	newest []byte
+
 	// Used within one batch.
 	count int64
 	arena arena
@@ -40,7 +45,7 @@ var keySubjects = []byte("subjects")
 // NewData is the data state machine over s.
 func NewData(s *store.Store) (*Data, error) {
 	d := &Data{}
-	d.machine = machine{store: s, apply: d.applyOp, reload: d.reloadCount, begin: d.beginBatch, finish: d.finishBatch, commit: d.commitBatch}
+	d.machine = machine{store: s, apply: d.applyOp, reload: d.reloadState, begin: d.beginBatch, finish: d.finishBatch, commit: d.commitBatch}
 	if err := d.open(); err != nil {
 		return nil, fmt.Errorf("opening the data state: %w", err)
 	}
@@ -50,12 +55,17 @@ func NewData(s *store.Store) (*Data, error) {
 // Subjects is the number of subjects.
 func (d *Data) Subjects() int64 { return d.subjects.Load() }
 
-func (d *Data) reloadCount() error {
+func (d *Data) reloadState() error {
 	r, err := d.store.Acquire()
 	if err != nil {
 		return err
 	}
 	defer r.Release()
+	d.newest = d.newest[:0]
+	r.ScanBack(store.Decisions, nil, nil, func(key, _ []byte) bool {
+		d.newest = append(d.newest, key...)
+		return false
+	})
 	if v := r.Get(store.Meta, keySubjects); len(v) == 8 {
 		d.subjects.Store(int64(binary.LittleEndian.Uint64(v)))
 	} else {
@@ -245,7 +255,7 @@ func (d *Data) recordDecision(tx *store.Tx, body []byte) (Result, error) {
 	if tx.Get(store.Subjects, p.Key) == nil {
 		return refuse(unknownSubject())
 	}
-	if stored := tx.Get(store.Decisions, p.ID[:]); stored != nil {
+	if stored := d.decision(tx, p.ID[:]); stored != nil {
 		if e, err := OpenDecisionEntry(stored); err != nil {
 			return Result{}, err
 		} else if string(e.Key) != string(p.Key) {
@@ -259,6 +269,15 @@ func (d *Data) recordDecision(tx *store.Tx, body []byte) (Result, error) {
 	}
 	d.key = AppendHistoryKey(d.key[:0], p.Key, HistoryKey{TimeMS: p.TimeMS, Decision: p.ID, Kind: HistoryDecision})
 	return Result{}, tx.Put(store.History, d.key, nil)
+}
+
+// decision is the stored decision of an id, or nil.
+func (d *Data) decision(tx *store.Tx, id []byte) []byte {
+	if bytes.Compare(id, d.newest) > 0 {
+		d.newest = append(d.newest[:0], id...)
+		return nil
+	}
+	return tx.Get(store.Decisions, id)
 }
 
 func (d *Data) recordResponse(tx *store.Tx, body []byte) (Result, error) {

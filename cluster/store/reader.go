@@ -1,17 +1,17 @@
 package store
 
 import (
-	"bytes"
 	"fmt"
 	"sync"
 
 	"go.etcd.io/bbolt"
 )
 
-// Reader sees the store as of one commit. It is used by one goroutine, until Release. What it
+// Reader sees the store as of one Update. It is used by one goroutine, until Release. What it
 // returns is valid until then and must not be changed.
 type Reader struct {
 	store   *Store
+	pending *pending
 	tx      *bbolt.Tx
 	seq     uint64
 	cursors [bucketEnd]*bbolt.Cursor
@@ -22,71 +22,59 @@ type Reader struct {
 // Acquire hands out a reader that sees every Update that returned before the call. The caller must
 // release it soon: while a reader is open, the pages it sees cannot be reused.
 func (s *Store) Acquire() (*Reader, error) {
-	r, seq, err := s.pool.take()
+	r, err := s.pool.take()
 	if err != nil {
 		return nil, err
 	}
 	if r == nil {
 		r = &Reader{store: s}
 	}
-	if r.tx == nil {
-		r.seq = seq
-		if r.tx, err = s.db.Begin(false); err != nil {
-			s.pool.give(r, s.options.MaxIdleReaders)
-			return nil, fmt.Errorf("beginning a read: %w", err)
+	for {
+		p := s.pending.Load()
+		if r.tx == nil || r.seq != p.seq {
+			r.end()
+			r.seq = p.seq
+			if r.tx, err = s.db.Begin(false); err != nil {
+				s.pool.give(r, s.options.MaxIdleReaders)
+				return nil, fmt.Errorf("beginning a read: %w", err)
+			}
+			// If a flush was published meanwhile, the transaction may be newer than p: look again.
+			if s.pending.Load().seq != p.seq {
+				continue
+			}
 		}
+		r.pending = p
+		return r, nil
 	}
-	return r, nil
 }
 
 // Release gives the reader back. It must not be used afterwards.
-func (r *Reader) Release() { r.store.pool.give(r, r.store.options.MaxIdleReaders) }
+func (r *Reader) Release() {
+	r.pending = nil
+	r.store.pool.give(r, r.store.options.MaxIdleReaders)
+}
 
 // Get returns the value of key, or nil.
 func (r *Reader) Get(b Bucket, key []byte) []byte {
-	if k, v := r.cursor(b).Seek(key); k != nil && bytes.Equal(k, key) {
-		return v
-	}
-	return nil
+	s := r.sight()
+	return s.get(b, key)
 }
 
 // Scan calls fn for every key with the prefix, ascending, until fn returns false.
 func (r *Reader) Scan(b Bucket, prefix []byte, fn func(key, value []byte) bool) {
-	scan(r.cursor(b), prefix, fn)
+	s := r.sight()
+	s.scan(b, prefix, fn)
 }
 
 // ScanBack calls fn for every key with the prefix that is not above from, descending, until fn
 // returns false. An empty from begins at the last key with the prefix.
 func (r *Reader) ScanBack(b Bucket, prefix, from []byte, fn func(key, value []byte) bool) {
-	c := r.cursor(b)
-	var k, v []byte
-	if len(from) == 0 {
-		from = afterPrefix(prefix)
-	}
-	if from == nil {
-		k, v = c.Last()
-	} else if k, v = c.Seek(from); k == nil {
-		k, v = c.Last()
-	} else if bytes.Compare(k, from) > 0 || !bytes.HasPrefix(k, prefix) {
-		k, v = c.Prev()
-	}
-	for ; k != nil && bytes.HasPrefix(k, prefix) && fn(k, v); k, v = c.Prev() {
-	}
+	s := r.sight()
+	s.scanBack(b, prefix, from, fn)
 }
 
-// afterPrefix is the least key above all keys with the prefix, or nil if there is none.
-func afterPrefix(prefix []byte) []byte {
-	for i := len(prefix) - 1; i >= 0; i-- {
-		if prefix[i] != 0xff {
-			return append(bytes.Clone(prefix[:i]), prefix[i]+1)
-		}
-	}
-	return nil
-}
-
-func scan(c *bbolt.Cursor, prefix []byte, fn func(key, value []byte) bool) {
-	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix) && fn(k, v); k, v = c.Next() {
-	}
+func (r *Reader) sight() sight {
+	return sight{newest: &r.pending.active, older: &r.pending.flushing, cursors: r.cursor}
 }
 
 func (r *Reader) cursor(b Bucket) *bbolt.Cursor {
@@ -119,20 +107,20 @@ type pool struct {
 
 func (p *pool) init() { p.returned.L, p.keeping = &p.mu, true }
 
-func (p *pool) take() (r *Reader, seq uint64, err error) {
+func (p *pool) take() (r *Reader, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.paused && !p.closed {
 		p.returned.Wait()
 	}
 	if p.closed {
-		return nil, 0, ErrClosed
+		return nil, ErrClosed
 	}
 	if n := len(p.idle); n > 0 {
 		r, p.idle = p.idle[n-1], p.idle[:n-1]
 	}
 	p.out++
-	return r, p.seq, nil
+	return r, nil
 }
 
 func (p *pool) give(r *Reader, maxIdle int) {
@@ -156,12 +144,14 @@ func (p *pool) give(r *Reader, maxIdle int) {
 	}
 }
 
-// advance is called after a commit.
-func (p *pool) advance() {
+// advance is called after a commit of the file; it returns the number of commits.
+func (p *pool) advance() (seq uint64) {
 	p.mu.Lock()
 	p.seq++
+	seq = p.seq
 	p.mu.Unlock()
 	p.closeIdle()
+	return seq
 }
 
 func (p *pool) closeIdle() {
@@ -205,12 +195,14 @@ func (p *pool) pause() {
 	p.closeIdle()
 }
 
-func (p *pool) resume() {
+// resume lets readers in; it returns the number of commits, of which the new file counts as one.
+func (p *pool) resume() (seq uint64) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.paused = false
 	p.seq++
 	p.returned.Broadcast()
-	p.mu.Unlock()
+	return p.seq
 }
 
 // close refuses new readers and waits for those that are out. It is false if p was closed before.

@@ -35,9 +35,13 @@ type Snapshot struct {
 	store *Store
 }
 
-// Snapshot begins a snapshot of the present state.
+// Snapshot begins a snapshot of the present state, which is then also in the file: a log may be
+// truncated up to a snapshot only if the file does not need what is cut off. Update must not run.
 func (s *Store) Snapshot() (*Snapshot, error) {
-	r, _, err := s.pool.take()
+	if err := s.Flush(); err != nil {
+		return nil, fmt.Errorf("flushing before a snapshot: %w", err)
+	}
+	r, err := s.pool.take()
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +118,10 @@ func (s *Store) Restore(from io.Reader) error {
 	if err := buildFile(path, s.options, from); err != nil {
 		return errors.Join(err, os.RemoveAll(path))
 	}
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
 	s.pool.pause()
-	defer s.pool.resume()
+	defer s.replaced()
 	if s.db == nil {
 		return ErrClosed
 	}
@@ -129,6 +135,15 @@ func (s *Store) Restore(from io.Reader) error {
 		return errors.Join(err, s.open())
 	}
 	return s.open()
+}
+
+// replaced forgets what was pending over the old file and lets readers in again.
+func (s *Store) replaced() {
+	s.write.Lock()
+	defer s.write.Unlock()
+	s.writing = layer{}
+	s.pending.Store(&pending{seq: s.pool.resume()})
+	s.room.Broadcast()
 }
 
 func buildFile(path string, options Options, from io.Reader) error {

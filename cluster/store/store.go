@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -42,6 +44,11 @@ type Options struct {
 	InitialMmapBytes int
 	// MaxIdleReaders bounds the readers kept for reuse.
 	MaxIdleReaders int
+	// A store that does not sync keeps what was applied in memory and writes it into the file in
+	// sorted batches, when FlushWrites writes or FlushBytes bytes have gathered or FlushInterval has
+	// passed. Twice as much makes Update wait.
+	FlushWrites, FlushBytes int
+	FlushInterval           time.Duration
 	// FileMode is that of new files.
 	FileMode os.FileMode
 }
@@ -53,6 +60,15 @@ func (o Options) Default() Options {
 	}
 	if o.MaxIdleReaders == 0 {
 		o.MaxIdleReaders = 16 * runtime.GOMAXPROCS(0)
+	}
+	if o.FlushWrites == 0 {
+		o.FlushWrites = 4 << 10
+	}
+	if o.FlushBytes == 0 {
+		o.FlushBytes = 16 << 20
+	}
+	if o.FlushInterval == 0 {
+		o.FlushInterval = time.Second
 	}
 	if o.FileMode == 0 {
 		o.FileMode = 0o600
@@ -69,6 +85,9 @@ func (o Options) Validate() error {
 	if o.MaxIdleReaders < 1 {
 		problems = append(problems, fmt.Errorf("%d idle readers: at least 1", o.MaxIdleReaders))
 	}
+	if o.FlushWrites < 1 || o.FlushBytes < 1 || o.FlushInterval <= 0 {
+		problems = append(problems, errors.New("FlushWrites, FlushBytes and FlushInterval must be positive"))
+	}
 	return errors.Join(problems...)
 }
 
@@ -80,6 +99,20 @@ type Store struct {
 	db      *bbolt.DB // replaced by Restore, which waits for all readers first
 	mapped  int64     // address space reserved for db
 	pool    pool
+
+	// flushing is held while the file is written or replaced; write may be taken while it is held.
+	// write is held while anything below changes, and for the length of an Update.
+	flushing sync.Mutex
+	write    sync.Mutex
+	pending  atomic.Pointer[pending]
+	writing  layer     // what Update works on; pending.active is its last snapshot
+	work     sync.Cond // there may be something to flush
+	room     sync.Cond // a flush ended
+	due      bool      // a flush is due by time
+	closing  bool
+	flushErr error // of the last flush
+	quit     chan struct{}
+	loops    sync.WaitGroup
 }
 
 const openTimeout = time.Second
@@ -90,7 +123,9 @@ func Open(path string, options Options) (*Store, error) {
 	if err := options.Validate(); err != nil {
 		return nil, fmt.Errorf("store options: %w", err)
 	}
-	s := &Store{path: path, options: options}
+	s := &Store{path: path, options: options, quit: make(chan struct{})}
+	s.work.L, s.room.L = &s.write, &s.write
+	s.pending.Store(&pending{})
 	s.pool.init()
 	// What a restore that was cut short left behind is of no use.
 	if err := os.Remove(s.restoringPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -98,6 +133,11 @@ func Open(path string, options Options) (*Store, error) {
 	}
 	if err := s.open(); err != nil {
 		return nil, err
+	}
+	if !options.Sync {
+		s.loops.Add(2)
+		go s.flushLoop()
+		go s.tickLoop()
 	}
 	return s, nil
 }
@@ -151,109 +191,45 @@ func (s *Store) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-// Update runs fn in the write transaction and commits it, unless fn returns an error. Readers
-// acquired after Update returned see its writes. Values handed to Tx.Put must not change before
-// Update returns.
+// Update runs fn and makes its writes visible together, unless fn returns an error. Readers acquired
+// after Update returned see them. With Options.Sync they are then durable; without, they are in
+// memory and come into the file later, and whoever must not lose them keeps a log. Values handed to
+// Tx.Put must not change before Update returns.
 func (s *Store) Update(fn func(*Tx) error) error {
+	if !s.options.Sync {
+		return s.applyPending(fn)
+	}
 	if s.db == nil {
 		return ErrClosed
 	}
-	raw, err := s.db.Begin(true)
-	if err != nil {
-		return fmt.Errorf("beginning a write: %w", err)
+	if err := s.applyDirect(fn); err != nil {
+		return err
 	}
-	tx := Tx{raw: raw}
-	if err := fn(&tx); err != nil {
-		return errors.Join(err, raw.Rollback())
-	}
-	// If the file outgrows the map, bbolt waits for every open read transaction before it maps more.
-	// Those of idle readers would never end.
-	if raw.Size()+tx.mayAdd() > s.mapped {
-		s.pool.keepNone()
-		defer s.pool.keepAgain()
-	}
-	if err := raw.Commit(); err != nil {
-		return fmt.Errorf("committing: %w", err)
-	}
-	s.pool.advance()
+	s.write.Lock()
+	defer s.write.Unlock()
+	s.committed()
 	return nil
 }
 
-// Sync makes everything committed so far durable.
-func (s *Store) Sync() error {
-	if s.db == nil {
-		return ErrClosed
-	}
-	if err := s.db.Sync(); err != nil {
-		return fmt.Errorf("syncing the store: %w", err)
-	}
-	return nil
-}
-
-// Close waits for all readers, makes the file durable and closes it. Update must not run.
+// Close waits for all readers, writes what is pending into the file, makes it durable and closes it.
+// Update must not run.
 func (s *Store) Close() error {
-	if !s.pool.close() {
+	s.write.Lock()
+	again := s.closing
+	s.closing = true
+	s.work.Broadcast()
+	s.room.Broadcast()
+	s.write.Unlock()
+	if again {
 		return nil
 	}
-	syncErr := s.Sync()
-	err := s.db.Close()
+	close(s.quit)
+	s.loops.Wait()
+	flushErr := s.Flush()
+	s.pool.close()
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
+	err := errors.Join(flushErr, s.db.Sync(), s.db.Close())
 	s.db = nil
-	return errors.Join(syncErr, err)
-}
-
-// Tx is the write transaction. It is valid within the function Update was given.
-type Tx struct {
-	raw     *bbolt.Tx
-	buckets [bucketEnd]*bbolt.Bucket
-	writes  int64
-	bytes   int64
-}
-
-// maxPagesPerWrite is more than the pages one write can copy: a path through the tree, the
-// neighbours of the value, and its part of the free list.
-const maxPagesPerWrite = 64
-
-// mayAdd is more than the file can grow by the transaction.
-func (t *Tx) mayAdd() int64 {
-	return 4*t.bytes + (t.writes+1)*maxPagesPerWrite*int64(t.raw.DB().Info().PageSize)
-}
-
-// Sequential keys, such as decision ids, fill pages from the left: leave little room in them.
-const sequentialFill = 0.9
-
-func (t *Tx) bucket(b Bucket) *bbolt.Bucket {
-	if t.buckets[b] == nil {
-		t.buckets[b] = t.raw.Bucket(bucketNames[b])
-		if b == Decisions {
-			t.buckets[b].FillPercent = sequentialFill
-		}
-	}
-	return t.buckets[b]
-}
-
-// Get returns the value of key, or nil. The value stays valid until the transaction ends.
-func (t *Tx) Get(b Bucket, key []byte) []byte { return t.bucket(b).Get(key) }
-
-// Put sets the value of key. The key may be reused at once, the value only after the transaction.
-func (t *Tx) Put(b Bucket, key, value []byte) error {
-	t.writes++
-	t.bytes += int64(len(key) + len(value))
-	if err := t.bucket(b).Put(key, value); err != nil {
-		return fmt.Errorf("writing a key: %w", err)
-	}
-	return nil
-}
-
-// Delete removes key; it is no error if there is none.
-func (t *Tx) Delete(b Bucket, key []byte) error {
-	t.writes++
-	if err := t.bucket(b).Delete(key); err != nil {
-		return fmt.Errorf("deleting a key: %w", err)
-	}
-	return nil
-}
-
-// Scan calls fn for every key with the prefix, ascending, until fn returns false. fn must not write.
-func (t *Tx) Scan(b Bucket, prefix []byte, fn func(key, value []byte) bool) {
-	scan(t.bucket(b).Cursor(), prefix, fn)
+	return err
 }

@@ -182,6 +182,9 @@ func TestGrowthBeyondTheMap(t *testing.T) {
 	}
 	close(stop)
 	readers.Wait()
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	if size, err := s.Size(); err != nil || size < 16<<20 {
 		t.Errorf("the file has %d bytes, %v", size, err)
 	}
