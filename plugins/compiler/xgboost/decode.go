@@ -71,8 +71,19 @@ func (p *position) enter() bool {
 
 func (p *position) leave() { p.depth-- }
 
-// integers reads an array of whole numbers of 32 bits into dst, which it reuses. A JSON file may be
-// longer than what it holds, never the other way round, so memory stays bounded by the file.
+// maxArray bounds the numbers of one array.
+const maxArray = 1 << 23
+
+// grown tells whether an array of n numbers may have one more, and fails when not.
+func grown(d decoder, n int) bool {
+	if n >= maxArray {
+		d.stop(ir.Invalid("the model file has a list of more than %d numbers; train fewer or shallower trees", maxArray))
+		return false
+	}
+	return true
+}
+
+// integers reads an array of whole numbers of 32 bits into dst, which it reuses.
 func integers(d decoder, dst []int32) []int32 {
 	dst = dst[:0]
 	d.array(func() {
@@ -81,7 +92,9 @@ func integers(d decoder, dst []int32) []int32 {
 			d.stop(ir.Invalid("the model file has a whole number of more than 32 bits where none belongs; %s", remedy))
 			return
 		}
-		dst = append(dst, int32(i))
+		if grown(d, len(dst)) {
+			dst = append(dst, int32(i))
+		}
 	})
 	return dst
 }
@@ -89,7 +102,11 @@ func integers(d decoder, dst []int32) []int32 {
 // floats reads an array of numbers into dst, which it reuses.
 func floats(d decoder, dst []float32) []float32 {
 	dst = dst[:0]
-	d.array(func() { dst = append(dst, d.float()) })
+	d.array(func() {
+		if f := d.float(); grown(d, len(dst)) {
+			dst = append(dst, f)
+		}
+	})
 	return dst
 }
 

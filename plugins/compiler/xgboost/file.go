@@ -151,7 +151,11 @@ func (f *modelFile) column() {
 			text = true
 			offsets = integers(d, nil)
 		case "values":
-			d.array(func() { values = append(values, d.integer()) })
+			d.array(func() {
+				if v := d.integer(); grown(d, len(values)) {
+					values = append(values, v)
+				}
+			})
 		default:
 			d.skip()
 		}
