@@ -61,8 +61,6 @@ const (
 	miscTableGrow  = 15
 	miscTableSize  = 16
 	miscTableFill  = 17
-
-	vectorLast = 255 // f64x2.convert_low_i32x4_u is 254; relaxed SIMD begins at 256
 )
 
 // instruction is one decoded instruction: bytes [start, end) of the code.

@@ -103,6 +103,3 @@ func (r *reader) name() string {
 	}
 	return string(b)
 }
-
-// sub reads a length and returns a reader of that many bytes.
-func (r *reader) sub() *reader { return &reader{bytes: r.take(r.count(1))} }

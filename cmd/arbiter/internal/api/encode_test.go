@@ -97,7 +97,7 @@ func TestAppendDecisionRefusesWhatJSONCannotHold(t *testing.T) {
 // FuzzAppendDecision compares the two encoders on decisions that the fuzzer fills.
 func FuzzAppendDecision(f *testing.F) {
 	f.Add("text", "\xff\u2028<", 0.5, 1e-9, int64(7), uint8(3))
-	f.Add("", "\"\\\x00", -0.0, 1e21, int64(-1), uint8(255))
+	f.Add("", "\"\\\x00", math.Copysign(0, -1), 1e21, int64(-1), uint8(255))
 	f.Fuzz(func(t *testing.T, a, b string, x, y float64, n int64, shape uint8) {
 		d := nba.Decision{DecisionID: a, CatalogVersion: uint64(n), DecidedAt: time.UnixMilli(n % 1e14).UTC(), Degraded: shape&1 != 0, DegradedReason: b}
 		item := nba.Proposition{Rank: int(n), Action: a, Label: b, Propensity: x, Priority: y, Value: x * 3, Lever: y / 3, Reason: nba.Reason{Code: a, Label: b}}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -24,8 +23,7 @@ type request struct {
 	header func(name string) string
 	media  string            // media type, lower case, without parameters
 	params map[string]string // parameters of the media type
-	body   []byte            // nil when stream is set
-	stream io.Reader         // the body of an import on the admin listener
+	body   []byte
 }
 
 // reply is what a handler answers.
@@ -135,9 +133,4 @@ func methodNotAllowed(allow string) error {
 
 func bodyTooLarge(limit int) error {
 	return nba.Errorf(nba.CodeTooLarge, "the request body is larger than %d bytes", limit)
-}
-
-// statusText is for a status line that carries no body.
-func statusText(status int) reply {
-	return reply{status: status, contentType: contentTypeText, body: []byte(http.StatusText(status) + "\n")}
 }
