@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"mime"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -62,7 +61,6 @@ const (
 	contentTypeNDJSON     = "application/x-ndjson"
 	contentTypeCSV        = "text/csv"
 	contentTypeMultipart  = "multipart/form-data"
-	contentTypeText       = "text/plain; charset=utf-8"
 )
 
 // checkMedia fills in.media and in.params and refuses a body of another type than the operation
