@@ -1,6 +1,7 @@
 package lightgbm_test
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/arbiterhq/arbiter/plugins/compiler/internal/reference"
@@ -27,5 +28,18 @@ func TestReferenceModels(t *testing.T) {
 			reference.Check(t, reference.Interpreted(t, m), reference.Table(t, at+".rows.csv"),
 				reference.Table(t, at+".raw.csv"), reference.Table(t, at+".pred.csv"), 4, false)
 		})
+	}
+}
+
+// TestTrainedModels holds models that the installed library trained (see internal/reference/train.py)
+// against what it gave for them.
+func TestTrainedModels(t *testing.T) {
+	for _, ext := range [...]string{".model"} {
+		for _, at := range reference.Trained(t, "lgb_", ext) {
+			t.Run(filepath.Base(at)+ext, func(t *testing.T) {
+				reference.Check(t, reference.Interpreted(t, read(t, at+ext)), reference.Table(t, at+".rows.csv"),
+					reference.Table(t, at+".raw.csv"), reference.Table(t, at+".pred.csv"), 4, false)
+			})
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package xgboost_test
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/arbiterhq/arbiter/plugins/compiler/internal/reference"
@@ -29,6 +30,19 @@ func TestReferenceModels(t *testing.T) {
 				m := read(t, at+ext)
 				reference.Check(t, reference.Interpreted(t, m), reference.Table(t, at+".rows.csv"),
 					reference.Table(t, at+".margin.csv"), reference.Table(t, at+".pred.csv"), 2, true)
+			})
+		}
+	}
+}
+
+// TestTrainedModels holds models that the installed library trained (see internal/reference/train.py)
+// against what it gave for them.
+func TestTrainedModels(t *testing.T) {
+	for _, ext := range [...]string{".json", ".ubj"} {
+		for _, at := range reference.Trained(t, "xgb_", ext) {
+			t.Run(filepath.Base(at)+ext, func(t *testing.T) {
+				reference.Check(t, reference.Interpreted(t, read(t, at+ext)), reference.Table(t, at+".rows.csv"),
+					reference.Table(t, at+".raw.csv"), reference.Table(t, at+".pred.csv"), 2, true)
 			})
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"math"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,10 +15,14 @@ import (
 	"github.com/arbiterhq/arbiter/sdk/realdata"
 )
 
-// File is the content of a data file; the test is skipped where it is absent.
+// File is the content of a data file, or of one with an absolute path; the test is skipped where a data
+// file is absent.
 func File(tb testing.TB, name string) []byte {
 	tb.Helper()
-	b, err := os.ReadFile(realdata.Path(tb, name))
+	if !filepath.IsAbs(name) {
+		name = realdata.Path(tb, name)
+	}
+	b, err := os.ReadFile(name)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -173,4 +178,23 @@ func Check(tb testing.TB, score Scorer, rows, raw, predictions [][]float64, ulps
 		tb.Errorf("%d of %d rows differ", wrong, len(rows))
 	}
 	tb.Logf("%d rows, greatest distance of a prediction %v units in the last place", len(rows), greatest)
+}
+
+// Trained are the models that train.py wrote to the folder that ARBITER_TRAINED_MODELS names: the
+// paths without their endings, of those whose name starts with prefix. The test is skipped where the
+// variable is not set.
+func Trained(tb testing.TB, prefix, ext string) []string {
+	tb.Helper()
+	folder := os.Getenv("ARBITER_TRAINED_MODELS")
+	if folder == "" {
+		tb.Skip("NO TRAINED MODELS: run plugins/compiler/internal/reference/train.py FOLDER and set ARBITER_TRAINED_MODELS to the folder")
+	}
+	paths, err := filepath.Glob(filepath.Join(folder, prefix+"*"+ext))
+	if err != nil || len(paths) == 0 {
+		tb.Fatalf("no %s*%s in %s: %v", prefix, ext, folder, err)
+	}
+	for i := range paths {
+		paths[i] = strings.TrimSuffix(paths[i], ext)
+	}
+	return paths
 }
