@@ -139,7 +139,7 @@ def export(
 def _export(clf: Any, name: str, version: str, example: Any, features: Any, folder: Path, label: Any, purpose: Optional[str],
             rows: int, program: str) -> Model:  # fmt: skip
     sample = tables.take(example, rows)
-    saved = libraries.save(clf, folder, name, sample, label)
+    saved = libraries.save(clf, folder, name, sample, label, example)
     files = {"source": saved.file, "rows": folder / f"{name}.rows.csv", "expected": folder / f"{name}.expected.csv",
              "features": folder / f"{name}.features.yaml", "wasm": folder / f"{name}.wasm"}  # fmt: skip
     _write_golden(files, saved)

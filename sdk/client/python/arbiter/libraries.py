@@ -27,12 +27,13 @@ class Saved:
         self.tolerance: Optional[float] = None  # of the comparison of outputs, None for the program's own
 
 
-def save(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Saved:
-    """Saves `clf` into `folder` in the form that the compiler reads, and scores `sample` with it."""
+def save(clf: Any, folder: Path, name: str, sample: Any, label: Any, example: Any = None) -> Saved:
+    """Saves `clf` into `folder` in the form that the compiler reads, and scores `sample`, some rows of
+    `example`, with it."""
     modules = {base.__module__.partition(".")[0] for base in type(clf).__mro__}
     for module, function in (("xgboost", _xgboost), ("lightgbm", _lightgbm), ("catboost", _catboost), ("sklearn", _sklearn)):
         if module in modules:
-            saved = function(clf, folder, name, sample, label)
+            saved = function(clf, folder, name, sample, label, sample if example is None else example)
             _complete(saved)
             return saved
     raise ExportError(
@@ -55,6 +56,14 @@ def _check_names(model: Sequence[str], example: Any) -> None:
         missing = [n for n in model if n not in given]
         what = f"misses {', '.join(missing[:5])}" if missing else "has other columns or another order"
         raise ExportError(f"the example {what}: give it the columns that the model was trained on, in their order")
+
+
+def _codes(column: str, levels: Sequence[Any]) -> Optional[Sequence[Any]]:
+    """The texts that the codes of a column stand for. None when its categories are numbers: such a feature
+    is the number, and the compiler numbers it."""
+    if any(isinstance(level, bool) or type(level).__name__ in ("bool", "bool_") for level in levels):
+        raise ExportError(f"the categories of {column} are truth values: train on 0 and 1, or on texts")
+    return list(levels) if any(isinstance(level, str) for level in levels) else None
 
 
 def _class_index(classes: Sequence[Any], label: Any) -> int:
@@ -84,7 +93,7 @@ def _choose(saved: Saved, margins: Any, outputs: Any, classes: Optional[Sequence
 # XGBoost ------------------------------------------------------------------------------------------
 
 
-def _xgboost(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Saved:
+def _xgboost(clf: Any, folder: Path, name: str, sample: Any, label: Any, example: Any) -> Saved:
     import xgboost
 
     classes, missing, categorical = None, None, False
@@ -97,11 +106,12 @@ def _xgboost(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Save
         best = _attribute(clf, "best_iteration")
         if best is not None and best + 1 < booster.num_boosted_rounds():
             booster = booster[: best + 1]  # what clf.predict uses; the file would hold all rounds
-    codes = _xgboost_categories(booster, sample)
+    levels = _xgboost_categories(booster, sample)
+    codes = {n: c for n, c in ((n, _codes(n, found)) for n, found in levels.items()) if c is not None}
     names = booster.feature_names or tables.column_names(sample) or [f"f{i}" for i in range(booster.num_features())]
     if booster.feature_names:
         _check_names(booster.feature_names, sample)
-    options = {"enable_categorical": categorical or bool(codes)}
+    options = {"enable_categorical": categorical or bool(levels)}
     rows = tables.rows_of(sample, codes)
     if missing is not None and missing == missing:  # a marker such as -999 instead of NaN
         warnings.warn(f"missing={missing!r}: leave such values out of what you send to the node; it knows them as missing only when absent")
@@ -133,7 +143,7 @@ def _xgboost_categories(booster: Any, sample: Any) -> Dict[str, Sequence[Any]]:
 # LightGBM -----------------------------------------------------------------------------------------
 
 
-def _lightgbm(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Saved:
+def _lightgbm(clf: Any, folder: Path, name: str, sample: Any, label: Any, example: Any) -> Saved:
     import lightgbm
 
     classes = None
@@ -148,7 +158,7 @@ def _lightgbm(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Sav
             # LightGBM itself replaces blanks of names by underscores.
             _check_names(names, sample.rename(columns=dict(zip(sample.columns, (g.replace(" ", "_") for g in given)))))
         categorical = [str(c) for c in sample.columns if str(sample[c].dtype) == "category"]
-        codes = dict(zip(categorical, booster.pandas_categorical or []))
+        codes = {n: c for n, c in ((n, _codes(n, f)) for n, f in zip(categorical, booster.pandas_categorical or [])) if c is not None}
     rows = tables.rows_of(sample, codes)
     # validate_features=False: the names were compared above, and blanks replaced.
     margins, outputs = booster.predict(_array(sample), raw_score=True), booster.predict(_array(sample))
@@ -164,12 +174,12 @@ def _lightgbm(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Sav
 # CatBoost -----------------------------------------------------------------------------------------
 
 
-def _catboost(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Saved:
-    names = clf.feature_names_
+def _catboost(clf: Any, folder: Path, name: str, sample: Any, label: Any, example: Any) -> Saved:
+    import catboost
+
+    names, categorical = clf.feature_names_, clf.get_cat_feature_indices()
     if tables.column_names(sample) is not None and not all(n == str(i) for i, n in enumerate(names)):
         _check_names(names, sample)
-    if clf.get_cat_feature_indices():
-        raise ExportError("CatBoost with categorical features is not exported yet: one-hot encode them first, and train on numbers")
     margins = clf.predict(sample, prediction_type="RawFormulaVal")
     classes = _attribute(clf, "classes_")
     has_classes = classes is not None and len(classes) > 0
@@ -177,22 +187,43 @@ def _catboost(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Sav
     if has_classes and getattr(margins, "ndim", 1) == 1:
         outputs = outputs[:, 1]
     file = folder / f"{name}.catboost.json"
-    clf.save_model(str(file), format="json")
-    # The file itself has the names of the features only where they were given.
-    saved = Saved(file, _catboost_names(file, names), tables.rows_of(sample), None, None)
+    # The file knows categories by their hashes; with the pool it also tells the texts.
+    pool = catboost.Pool(example, cat_features=categorical) if categorical else None
+    clf.save_model(str(file), format="json", pool=pool)
+    info = json.loads(file.read_text(encoding="utf-8"))["features_info"]
+    names = _catboost_names(info, names)
+    codes = _catboost_categories(info, names)
+    if codes and tables.column_names(sample) != names:
+        raise ExportError("CatBoost with categorical features needs a DataFrame with the columns that it was trained on")
+    saved = Saved(file, names, tables.rows_of(sample, codes), None, None)
+    saved.levels = codes
     return _choose(saved, margins, outputs, list(classes) if has_classes else None, label, named=True)
 
 
-def _catboost_names(file: Path, names: Sequence[str]) -> List[str]:
-    document = json.loads(file.read_text(encoding="utf-8"))
-    found = {f["flat_feature_index"]: f.get("feature_id") or f.get("feature_name") for f in document["features_info"].get("float_features", [])}
+def _catboost_names(info: Any, names: Sequence[str]) -> List[str]:
+    """The names of the features as the file has them; it need not have any."""
+    listed = info.get("float_features", []) + info.get("categorical_features", [])
+    found = {f["flat_feature_index"]: f.get("feature_name") or f.get("feature_id") for f in listed}
     return [str(found.get(i) or name) for i, name in enumerate(names)]
+
+
+def _catboost_categories(info: Any, names: Sequence[str]) -> Dict[str, Sequence[Any]]:
+    """The texts of each categorical column in the order of its hashes, which are its codes."""
+    texts = {h["hash"] & 0xFFFFFFFF: h["value"] for h in info.get("cat_features_hash") or []}
+    found: Dict[str, Sequence[Any]] = {}
+    for feature in info.get("categorical_features", []):
+        column = names[feature["flat_feature_index"]]
+        values = feature.get("values") or []
+        if any(hash & 0xFFFFFFFF not in texts for hash in values):
+            raise ExportError(f"the example does not have all categories of {column}: give one that does, such as the training table")
+        found[column] = [texts[hash & 0xFFFFFFFF] for hash in values]
+    return found
 
 
 # scikit-learn -------------------------------------------------------------------------------------
 
 
-def _sklearn(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Saved:
+def _sklearn(clf: Any, folder: Path, name: str, sample: Any, label: Any, example: Any) -> Saved:
     try:
         from skl2onnx import convert_sklearn
         from skl2onnx.common.data_types import FloatTensorType
@@ -210,15 +241,17 @@ def _sklearn(clf: Any, folder: Path, name: str, sample: Any, label: Any) -> Save
     types = [("input", FloatTensorType([None, width]))] if names is None else [(n, FloatTensorType([None, 1])) for n in names]
     whole = clf if names is None else _with_named_columns(clf, names, sample)
     onnx = convert_sklearn(whole, name=name, initial_types=types, options={id(clf): options} if options else None)
+    used = list(range(width))
     if names is not None:
-        _rename_inputs(onnx, names)
+        used = _tidy_inputs(onnx, names, classifier)
+        names = [names[i] for i in used]
     file = folder / f"{name}.onnx"
     file.write_bytes(onnx.SerializeToString())
-    rows = tables.rows_of(sample)
+    rows = [[row[i] for i in used] for row in tables.rows_of(sample)]
     outputs, theirs = _run_onnx(onnx, rows, names, classifier), clf.predict_proba(sample) if classifier else clf.predict(sample)
     _check_onnx(numpy, outputs, theirs)
     classes = list(clf.classes_) if classifier else None
-    saved = Saved(file, names or [f"input_{i}" for i in range(width)], rows, None, None)
+    saved = Saved(file, names or [f"f{i}" for i in range(width)], rows, None, None)
     if classifier and outputs.shape[1] == 2:
         outputs = outputs[:, 1]
     saved = _choose(saved, outputs, outputs, classes, label, named=True)
@@ -240,14 +273,25 @@ def _with_named_columns(clf: Any, names: Sequence[str], sample: Any) -> Any:
     return Pipeline([("columns", join), ("model", clf)])
 
 
-def _rename_inputs(onnx: Any, names: Sequence[str]) -> None:
-    """Gives the inputs the names of the columns; the converter made identifiers of them."""
-    new = {value.name: name for value, name in zip(onnx.graph.input, names)}
-    for value in onnx.graph.input:
+def _tidy_inputs(onnx: Any, names: Sequence[str], classifier: bool) -> List[int]:
+    """Gives the inputs the names of their columns, of which the converter made identifiers, and leaves out
+    inputs that the score does not need. Returns the positions of those that stay."""
+    graph = onnx.graph
+    needed = {graph.output[1 if classifier else 0].name}
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+    used = [i for i, value in enumerate(graph.input) if value.name in needed]
+    new = {value.name: name for value, name in zip(graph.input, names)}
+    for value in graph.input:
         value.name = new[value.name]
-    for node in onnx.graph.node:
+    for node in graph.node:
         for i, name in enumerate(node.input):
             node.input[i] = new.get(name, name)
+    for i in reversed(range(len(names))):
+        if i not in used:
+            del graph.input[i]
+    return used
 
 
 def _run_onnx(onnx: Any, rows: List[List[float]], names: Optional[Sequence[str]], classifier: bool) -> Any:

@@ -44,7 +44,8 @@ def _column(name: str, values: Any, levels: Optional[Sequence[Any]]) -> List[flo
             return [float(value) for value in values.to_numpy().tolist()]
         return [_number(value, name) for value in values.tolist()]
     at = {level: float(i) for i, level in enumerate(levels)}
-    return [math.nan if _missing(value) else at.get(value, -1.0) for value in values.tolist()]
+    # A value that the model has never seen is as good as none; CatBoost takes whole numbers for their texts.
+    return [math.nan if _missing(value) else at.get(value, at.get(str(value), math.nan)) for value in values.tolist()]
 
 
 def _missing(value: Any) -> bool:

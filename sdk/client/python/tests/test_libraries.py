@@ -123,7 +123,21 @@ class Libraries(NodeTest):
         table = self.raw.assign(contract=self.raw.contract.astype("category"))
         self.proved(lightgbm.LGBMClassifier(n_estimators=20, verbose=-1).fit(table, self.y), table)
 
+    def test_categories_that_are_numbers(self):
+        table = self.raw.drop(columns="contract").assign(bill=(self.raw.monthlyCharges // 20 + 3).astype(int).astype("category"))
+        self.proved(lightgbm.LGBMClassifier(n_estimators=20, verbose=-1).fit(table, self.y), table)
+        self.proved(xgboost.XGBClassifier(n_estimators=20, enable_categorical=True).fit(table, self.y), table)
+        table["bill"] = (table.tenure > 20).astype("category")
+        with self.assertRaisesRegex(ab.ExportError, "truth values"):
+            self.proved(lightgbm.LGBMClassifier(n_estimators=2, verbose=-1).fit(table, self.y), table)
+
     # CatBoost
+
+    def test_catboost_wants_all_categories(self):
+        options = {"iterations": 5, "verbose": 0, "allow_writing_files": False}
+        clf = catboost.CatBoostClassifier(one_hot_max_size=9, cat_features=["contract"], **options).fit(self.raw, self.y)
+        with self.assertRaisesRegex(ab.ExportError, "all categories of contract"):
+            self.proved(clf, self.raw[self.raw.contract != "Two year"])
 
     def test_catboost_kinds(self):
         options = {"iterations": 20, "verbose": 0, "allow_writing_files": False}
@@ -131,6 +145,8 @@ class Libraries(NodeTest):
             ("classifier", catboost.CatBoostClassifier(**options).fit(self.X, self.y), {"features": self.recipes}),
             ("regressor", catboost.CatBoostRegressor(**options).fit(self.X, self.raw.monthlyCharges), {}),
             ("multi-class", catboost.CatBoostClassifier(**options).fit(self.X, self.classes), {"label": "mid"}),
+            ("array", catboost.CatBoostClassifier(**options).fit(self.X.to_numpy(float), self.y), {"example": self.X.to_numpy(float)}),
+            ("categories", catboost.CatBoostClassifier(one_hot_max_size=9, cat_features=["contract"], **options).fit(self.raw, self.y), {"example": self.raw}),
         ):
             with self.subTest(name):
                 self.proved(clf, **kwargs)
