@@ -18,6 +18,7 @@ type builder struct {
 	lifted map[*value]ir.Ref // constants that stand in the program
 	codes  []map[string]int  // of the texts of each input
 	texts  int
+	moved  int   // elements that were moved or multiplied so far
 	node   *node // what is being read, for messages
 }
 
@@ -348,6 +349,9 @@ func (b *builder) apply(n *node) error {
 	if err != nil {
 		return err
 	}
+	if b.moved > maxMoved {
+		return b.errorf("the model moves more than %d numbers about; simplify the pipeline", maxMoved)
+	}
 	if len(b.m.Steps) > ir.MaxSteps {
 		return b.errorf("the model has more than %d steps; simplify the pipeline", ir.MaxSteps)
 	}
@@ -369,6 +373,7 @@ func (b *builder) fold(op operation, n *node, in []*value) ([]*value, error) {
 	aside.m = &ir.Model{Inputs: []ir.Variable{{Name: "x"}}}
 	aside.lifted = map[*value]ir.Ref{}
 	out, err := op(&aside, n, in)
+	b.moved = aside.moved
 	if err != nil || len(aside.m.Steps) == 0 {
 		return out, err
 	}

@@ -31,7 +31,8 @@ const (
 	maxTensorValues = 4_000_000
 	maxCategories   = 65_536 // of all columns of text
 	maxClasses      = ir.MaxOutputs
-	maxGroups       = 1024 // rows of one tensor that are reduced one by one
+	maxGroups       = 1024       // rows of one tensor that are reduced one by one
+	maxMoved        = 32_000_000 // elements that are moved while reading
 )
 
 // remedy is what to do about most models that cannot be read.

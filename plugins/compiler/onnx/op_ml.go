@@ -337,6 +337,9 @@ func (b *builder) product(x, y *value, bias []float64) (*value, error) {
 	if len(x.dims) == 0 || len(x.dims) > 2 || len(y.dims) == 0 || len(y.dims) > 2 || x.last() != y.dims[0] || x.size() == 0 || y.size() == 0 {
 		return nil, b.errorf("its inputs have dimensions that do not go together")
 	}
+	if b.moved += y.size(); b.moved > maxMoved {
+		return nil, b.errorf("the model has too many weights; train a smaller one")
+	}
 	columns := y.size() / y.dims[0]
 	weights := make([][]float64, columns)
 	for j := range weights {

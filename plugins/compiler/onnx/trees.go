@@ -297,10 +297,10 @@ func (b *builder) indexedForest(n *node) (*forest, error) {
 	}
 	members := n.tensor("membership_values")
 	for i := range count {
-		mode := int(kinds[i])
-		if kinds[i] < 0 || mode >= len(modes()) {
+		if !(kinds[i] >= 0 && kinds[i] < float64(len(modes()))) {
 			return nil, b.errorf("node %d has an unknown mode", i)
 		}
+		mode := int(kinds[i])
 		t := treeNode{compare: compareOf(mode), feature: features[i], value: splits[i], missingTrue: len(missing) > 0 && missing[i] != 0}
 		if t.compare == ir.In {
 			end := slices.IndexFunc(members, math.IsNaN)
@@ -351,8 +351,11 @@ func (b *builder) sum(f *forest, v *value, e elem) (*value, error) {
 			return nil, err
 		}
 	}
-	if len(s.Trees) == 0 {
+	switch {
+	case len(s.Trees) == 0:
 		return nil, b.errorf("it has no trees; train at least one")
+	case slices.Contains(t.seen, false):
+		return nil, b.errorf("a node cannot be reached from the root of its tree")
 	}
 	if slices.ContainsFunc(append(slices.Clone(s.Leaves), f.base...), func(w float64) bool { return float64(float32(w)) != w }) {
 		s.Acc = ir.F64

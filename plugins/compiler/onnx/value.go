@@ -84,6 +84,7 @@ func computed(e elem, dims []int, ref ir.Ref) *value {
 
 // move picks elements of v by index into a tensor of shape dims.
 func (b *builder) move(v *value, index, dims []int) *value {
+	b.moved += len(index)
 	out := &value{elem: v.elem, dims: dims, low: v.low, high: v.high, labels: v.labels}
 	if v.constant() {
 		l := &literal{elem: v.elem, dims: dims}
