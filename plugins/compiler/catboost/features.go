@@ -1,6 +1,7 @@
 package catboost
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
@@ -21,6 +22,11 @@ func (r *reader) features() error {
 		inputs = append(inputs, input{flat: info.Floats[i].Flat, float: &info.Floats[i]})
 	}
 	for i := range info.Categories {
+		if len(info.Categories[i].Values) == 0 {
+			// No tree asks for it, so it has no codes and no row could hold it.
+			r.model.Warnings = append(r.model.Warnings, fmt.Sprintf("the model does not use the categorical feature %q; it is left out", shorten(info.Categories[i].name())))
+			continue
+		}
 		inputs = append(inputs, input{flat: info.Categories[i].Flat, cat: &info.Categories[i]})
 	}
 	slices.SortStableFunc(inputs, func(a, b input) int { return a.flat - b.flat })

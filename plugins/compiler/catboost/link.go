@@ -2,6 +2,7 @@ package catboost
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
 )
@@ -62,6 +63,9 @@ func (r *reader) plain(loss string) error {
 		m.Warnings = append(m.Warnings, "the loss function is not known; the score is the raw value, as predict gives it")
 	}
 	if r.width > 1 {
+		if !strings.HasPrefix(loss, "Multi") {
+			return r.wrongWidth(1)
+		}
 		for i := range r.width {
 			m.Classes = append(m.Classes, strconv.Itoa(i))
 		}
