@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from . import tables
 from .errors import ExportError
@@ -226,7 +226,7 @@ def _catboost_categories(info: Any, names: Sequence[str]) -> Dict[str, Sequence[
 def _sklearn(clf: Any, folder: Path, name: str, sample: Any, label: Any, example: Any) -> Saved:
     try:
         from skl2onnx import convert_sklearn
-        from skl2onnx.common.data_types import FloatTensorType
+        from skl2onnx.common.data_types import FloatTensorType, StringTensorType
     except ImportError:
         raise ExportError("scikit-learn models go through ONNX: pip install skl2onnx onnxruntime") from None
     import numpy
@@ -235,30 +235,48 @@ def _sklearn(clf: Any, folder: Path, name: str, sample: Any, label: Any, example
     trained = _attribute(clf, "feature_names_in_")
     if names is not None and trained is not None:
         _check_names([str(n) for n in trained], sample)
-    width = len(names) if names is not None else numpy.asarray(sample).shape[1]
     classifier = hasattr(clf, "predict_proba")
-    options = {"zipmap": False} if classifier else {}
-    types = [("input", FloatTensorType([None, width]))] if names is None else [(n, FloatTensorType([None, 1])) for n in names]
-    whole = clf if names is None else _with_named_columns(clf, names, sample)
-    onnx = convert_sklearn(whole, name=name, initial_types=types, options={id(clf): options} if options else None)
-    used = list(range(width))
+    width = len(names) if names is not None else numpy.asarray(sample).shape[1]
+    texts = [n for n in names or [] if tables.is_text(sample[n])]
+    whole, types = clf, [("input", FloatTensorType([None, width]))]
     if names is not None:
-        used = _tidy_inputs(onnx, names, classifier)
-        names = [names[i] for i in used]
+        whole = _with_named_columns(clf, names, sample)
+        types = [(n, StringTensorType([None, 1]) if n in texts else FloatTensorType([None, 1])) for n in names]
+    onnx = convert_sklearn(whole, name=name, initial_types=types, options={id(clf): {"zipmap": False}} if classifier else None)
+    used = _tidy_inputs(onnx, names, classifier) if names is not None else list(range(width))
     file = folder / f"{name}.onnx"
     file.write_bytes(onnx.SerializeToString())
-    rows = [[row[i] for i in used] for row in tables.rows_of(sample)]
-    outputs, theirs = _run_onnx(onnx, rows, names, classifier), clf.predict_proba(sample) if classifier else clf.predict(sample)
-    _check_onnx(numpy, outputs, theirs)
-    classes = list(clf.classes_) if classifier else None
-    saved = Saved(file, names or [f"f{i}" for i in range(width)], rows, None, None)
+
+    codes = _onnx_categories(onnx, texts)
+    rows = [[row[i] for i in used] for row in tables.rows_of(sample, codes)]
+    used_names = [f"f{i}" for i in used] if names is None else [names[i] for i in used]
+    outputs = _run_onnx(onnx, rows, None if names is None else {n: sample[n] if n in texts else None for n in used_names}, classifier)
+    _check_onnx(numpy, outputs, clf.predict_proba(sample) if classifier else clf.predict(sample))
     if classifier and outputs.shape[1] == 2:
         outputs = outputs[:, 1]
-    saved = _choose(saved, outputs, outputs, classes, label, named=True)
+    saved = _choose(Saved(file, used_names, rows, None, None), outputs, outputs, list(clf.classes_) if classifier else None, label, named=True)
+    saved.levels = {n: codes[n] for n in used_names if n in codes}
     # ONNX has no raw score of its own, and runtimes add in an order of theirs.
-    saved.margins, saved.tolerance = None, 1e-5
-    saved.golden = False
+    saved.margins, saved.tolerance, saved.golden = None, 1e-5, False
     return saved
+
+
+def _onnx_categories(onnx: Any, texts: Sequence[str]) -> Dict[str, Sequence[Any]]:
+    """The texts of each text column in the order of the codes that the compiler gives them, which is that
+    of the encoder that reads the column."""
+    found: Dict[str, Sequence[Any]] = {}
+    for column in texts:
+        readers, same = [], {column}
+        for node in onnx.graph.node:
+            if node.op_type in ("Gather", "Identity") and node.input[0] in same:
+                same.update(node.output)  # picks the only column of one
+            elif same.intersection(node.input):
+                readers.append(node)
+        lists = [[t.decode() for t in a.strings] for node in readers for a in node.attribute if a.name == "cats_strings"]
+        if any(node.op_type != "OneHotEncoder" for node in readers) or any(levels != lists[0] for levels in lists):
+            raise ExportError(f"the text column {column} is exported only where a OneHotEncoder reads it; encode it so, or before the pipeline")
+        found[column] = lists[0] if lists else []
+    return found
 
 
 def _with_named_columns(clf: Any, names: Sequence[str], sample: Any) -> Any:
@@ -294,7 +312,9 @@ def _tidy_inputs(onnx: Any, names: Sequence[str], classifier: bool) -> List[int]
     return used
 
 
-def _run_onnx(onnx: Any, rows: List[List[float]], names: Optional[Sequence[str]], classifier: bool) -> Any:
+def _run_onnx(onnx: Any, rows: List[List[float]], columns: Optional[Mapping[str, Any]], classifier: bool) -> Any:
+    """What onnxruntime makes of the rows. `columns` are None for one input of all features, else the names
+    of the inputs, with the texts of those that are text."""
     try:
         import onnxruntime
     except ImportError:
@@ -303,7 +323,11 @@ def _run_onnx(onnx: Any, rows: List[List[float]], names: Optional[Sequence[str]]
 
     session = onnxruntime.InferenceSession(onnx.SerializeToString(), providers=["CPUExecutionProvider"])
     table = numpy.asarray(rows, dtype=numpy.float32)
-    feed = {"input": table} if names is None else {n: table[:, i : i + 1] for i, n in enumerate(names)}
+    feed = {"input": table}
+    if columns is not None:
+        feed = {}
+        for i, (name, texts) in enumerate(columns.items()):
+            feed[name] = table[:, i : i + 1] if texts is None else numpy.array([[str(t)] for t in texts.tolist()], dtype=object)
     return session.run(None, feed)[1 if classifier else 0]
 
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import difflib
 import json
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Union
 
 from .errors import ExportError
+from .tables import is_text
 
 Recipe = Union[str, Mapping[str, Any]]
 
@@ -115,16 +116,9 @@ def one_hot_prefixes(raw: Any, attributes: Optional[Mapping[str, str]] = None, *
     prefixes: Dict[str, str] = {}
     for column, key in zip(columns, raw.columns if hasattr(raw, "columns") else raw):
         attribute = attributes.get(column, column)
-        if _is_text(raw[key]):
+        if is_text(raw[key]):
             prefixes[column + sep] = attribute
         else:
             recipes[column] = {"attribute": attribute}
     return Features(recipes, prefixes, purpose=purpose, strict=False)
 
-
-def _is_text(column: Any) -> bool:
-    kind = getattr(getattr(column, "dtype", None), "kind", None)
-    if kind is not None and not hasattr(column, "cat"):
-        return kind not in "biufcmM"
-    values: List[Any] = list(column)
-    return hasattr(column, "cat") or any(isinstance(value, str) for value in values)

@@ -14,6 +14,14 @@ def column_names(table: Any) -> Optional[List[str]]:
     return [str(c) for c in table.columns] if hasattr(table, "columns") else None
 
 
+def is_text(column: Any) -> bool:
+    """Whether a column of a table holds texts or categories instead of numbers."""
+    kind = getattr(getattr(column, "dtype", None), "kind", None)
+    if kind is not None and not hasattr(column, "cat"):
+        return kind not in "biufcmM"
+    return hasattr(column, "cat") or any(isinstance(value, str) for value in column)
+
+
 def take(table: Any, limit: int) -> Any:
     """At most `limit` rows, evenly spaced, of the kind that the table is."""
     n = len(table)

@@ -23,7 +23,7 @@ try:
     from sklearn.linear_model import LinearRegression, LogisticRegression
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
 except ImportError as err:
     raise unittest.SkipTest(f"the libraries are not installed (make test-python installs them): {err}") from None
 
@@ -153,6 +153,13 @@ class Libraries(NodeTest):
 
     # scikit-learn
 
+    def text_pipeline(self):
+        columns = ColumnTransformer([
+            ("numbers", StandardScaler(), ["tenure", "monthlyCharges"]),
+            ("texts", OneHotEncoder(handle_unknown="ignore"), ["contract"]),
+        ])  # fmt: skip
+        return make_pipeline(columns, LogisticRegression()).fit(self.raw.fillna(0), self.y)
+
     def test_sklearn_kinds(self):
         X = self.X.astype("float32")
         full = X.fillna(0)
@@ -163,6 +170,7 @@ class Libraries(NodeTest):
             ("network", make_pipeline(StandardScaler(), MLPClassifier((8,), max_iter=30, random_state=1)).fit(full, self.y), full, {}),
             ("regression", LinearRegression().fit(full, self.raw.monthlyCharges), full, {}),
             ("columns", make_pipeline(ColumnTransformer([("n", StandardScaler(), ["tenure", "monthlyCharges"])]), LogisticRegression()).fit(full, self.y), full, {}),
+            ("texts", self.text_pipeline(), self.raw.fillna(0), {}),
             ("multi-class", LogisticRegression(max_iter=1000).fit(full / 1000, self.classes), full / 1000, {"label": "mid"}),
             ("array", LogisticRegression().fit((full / 1000).to_numpy(), self.y), (full / 1000).to_numpy(), {}),
         ):
