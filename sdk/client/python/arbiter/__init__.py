@@ -14,6 +14,7 @@ Pure Python from 3.9 on, nothing but the standard library. `ab.export` needs the
 model, and the arbiter program.
 """
 
+from . import errors
 from .client import Catalog, Client, Models, Subjects, connect
 from .errors import (
     ActionUnknown,
@@ -52,4 +53,4 @@ from .records import CatalogDocument, Decision, ImportResult, Page, Record
 
 __version__ = "0.1.0"
 
-__all__ = [name for name in dir() if not name.startswith("_") and name not in ("client", "errors", "export_", "program", "tables")]
+__all__ = [name for name, value in list(globals().items()) if not name.startswith("_") and not isinstance(value, type(errors))]

@@ -106,7 +106,9 @@ def _xgboost(clf: Any, folder: Path, name: str, sample: Any, label: Any, example
         best = _attribute(clf, "best_iteration")
         if best is not None and best + 1 < booster.num_boosted_rounds():
             booster = booster[: best + 1]  # what clf.predict uses; the file would hold all rounds
-    levels = _xgboost_categories(booster, sample)
+    file = folder / f"{name}.xgb.json"
+    booster.save_model(str(file))
+    levels = _xgboost_categories(booster, file, sample)
     codes = {n: c for n, c in ((n, _codes(n, found)) for n, found in levels.items()) if c is not None}
     names = booster.feature_names or tables.column_names(sample) or [f"f{i}" for i in range(booster.num_features())]
     if booster.feature_names:
@@ -119,8 +121,6 @@ def _xgboost(clf: Any, folder: Path, name: str, sample: Any, label: Any, example
         options["missing"] = missing
     matrix = xgboost.DMatrix(_array(sample), feature_names=booster.feature_names if tables.column_names(sample) is None else None, **options)
     margins, outputs = booster.predict(matrix, output_margin=True), booster.predict(matrix)
-    file = folder / f"{name}.xgb.json"
-    booster.save_model(str(file))
     saved = Saved(file, names, rows, None, None)
     saved.levels = codes
     if outputs.shape != margins.shape:  # multi:softmax gives the class instead of probabilities
@@ -128,16 +128,22 @@ def _xgboost(clf: Any, folder: Path, name: str, sample: Any, label: Any, example
     return _choose(saved, margins, outputs, classes, label)
 
 
-def _xgboost_categories(booster: Any, sample: Any) -> Dict[str, Sequence[Any]]:
-    """The categories of each categorical column in the order of the model's codes."""
+def _xgboost_categories(booster: Any, file: Path, sample: Any) -> Dict[str, Sequence[Any]]:
+    """The categories of each categorical column in the order of the model's codes: the file tells them
+    from 3.1 on, before that they are those of the frame at hand."""
     if not hasattr(sample, "columns") or "c" not in (booster.feature_types or []):
         return {}
     found = {str(n): list(sample[n].cat.categories) for n in sample.columns if hasattr(sample[n], "cat")}
-    try:
-        stored = booster.get_categories(export_to_arrow=True).to_arrow()
-    except (AttributeError, TypeError, ImportError):
-        return found  # before 3.1 the codes are those of the frame at hand
-    return {n: list(c.to_pylist() if hasattr(c, "to_pylist") else c) if c is not None else found[n] for n, c in stored if n in found}
+    trees = json.loads(file.read_bytes())["learner"]["gradient_booster"]
+    encodings = trees.get("gbtree", trees).get("model", {}).get("cats", {}).get("enc") or []
+    for name, encoding in zip(booster.feature_names or [], encodings):
+        values, offsets = encoding.get("values") or [], encoding.get("offsets")
+        if name in found and offsets:
+            texts = bytes(value & 0xFF for value in values)
+            found[name] = [texts[start:end].decode() for start, end in zip(offsets, offsets[1:])]
+        elif name in found and values:
+            found[name] = values
+    return found
 
 
 # LightGBM -----------------------------------------------------------------------------------------

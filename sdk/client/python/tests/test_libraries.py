@@ -102,6 +102,8 @@ class Libraries(NodeTest):
         table = self.raw.assign(contract=self.raw.contract.astype("category"))
         clf = xgboost.XGBClassifier(n_estimators=20, enable_categorical=True, max_cat_to_onehot=1).fit(table, self.y)
         self.proved(clf, table)
+        turned = table.assign(contract=table.contract.cat.reorder_categories(["Two year", "Month-to-month", "One year"]))
+        self.proved(clf, turned)  # the codes are the model's, not the frame's
 
     # LightGBM
 
