@@ -87,8 +87,10 @@ func TestGenerated(t *testing.T) {
 			}
 			ref := rows[name]
 			worst := int64(0)
+			var inputs [][]float64
 			for i, row := range ref.Rows {
-				raw, out := in.Run(input(t, m, row))
+				inputs = append(inputs, input(t, m, row))
+				raw, out := in.Run(inputs[i])
 				want := ref.Raw[i]
 				if name == "uncertainty" {
 					want = want[:1]
@@ -109,6 +111,7 @@ func TestGenerated(t *testing.T) {
 					}
 				}
 			}
+			agree(t, m, inputs)
 			t.Logf("%s: %d rows, predictions at most %d ulp apart", m.Source.Library, len(ref.Rows), worst)
 		})
 	}

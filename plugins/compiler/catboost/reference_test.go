@@ -112,6 +112,7 @@ func TestReferenceModels(t *testing.T) {
 				raw, out := in.Run(row)
 				worst = max(worst, ref.compare(t, i, raw, out))
 			}
+			agree(t, m, ref.rows(m))
 			t.Logf("%d rows as %q, at most %d ulp apart", len(ref.Samples), ref.Type, worst)
 		})
 	}

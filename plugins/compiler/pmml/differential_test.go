@@ -74,6 +74,7 @@ func differ(t *testing.T, file []byte, rows int, rng *rand.Rand) *ir.Model {
 		cells[i], codes[i] = o.values(m, i)
 	}
 	numbers := 0
+	var inputs [][]float64
 	for range rows {
 		r, input := row{}, make([]float64, len(m.Inputs))
 		for i := range m.Inputs {
@@ -83,6 +84,7 @@ func differ(t *testing.T, file []byte, rows int, rng *rand.Rand) *ir.Model {
 			}
 			r[m.Inputs[i].Name], input[i] = cells[i][at], codes[i][at]
 		}
+		inputs = append(inputs, input)
 		want := o.predict(model, r.with(), false)
 		_, got := in.Run(input)
 		if len(got) == 1 && len(want) == 2 {
@@ -103,6 +105,7 @@ func differ(t *testing.T, file []byte, rows int, rng *rand.Rand) *ir.Model {
 	if numbers == 0 {
 		t.Log("no row had a prediction")
 	}
+	agree(t, m, inputs)
 	return m
 }
 

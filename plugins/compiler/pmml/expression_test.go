@@ -86,12 +86,15 @@ func evaluateRows(t *testing.T, file []byte, rows [][4]float64) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var inputs [][]float64
 	for _, row := range rows {
+		inputs = append(inputs, row[:3])
 		_, out := in.Run(row[:3])
 		if !near(out[0], row[3]) {
 			t.Errorf("row %v: %v, want %v", row[:3], out[0], row[3])
 		}
 	}
+	agree(t, m, inputs)
 }
 
 // TestDerivedTexts derives a text from texts and numbers and asks for it in a later field.
@@ -138,12 +141,15 @@ func TestSchema(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			var inputs [][]float64
 			for _, row := range test.rows {
+				inputs = append(inputs, row[:1])
 				raw, out := in.Run(row[:1])
 				if !near(out[0], row[1]) || !near(raw[0], row[1]) {
 					t.Errorf("%v: %v, want %v", row[0], out[0], row[1])
 				}
 			}
+			agree(t, m, inputs)
 		})
 	}
 }

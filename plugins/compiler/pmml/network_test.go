@@ -43,6 +43,7 @@ func TestNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(7, 8))
+	var inputs [][]float64
 	for range 500 {
 		input := make([]float64, len(m.Inputs))
 		neurons := map[string]float32{}
@@ -50,6 +51,7 @@ func TestNetwork(t *testing.T) {
 			input[i] = rng.Float64() * 8
 			neurons["input/"+strconv.Itoa(i+1)] = float32(input[i])
 		}
+		inputs = append(inputs, input)
 		raw, out := in.Run(input)
 		want := plainNetwork(t, root.child("NeuralNetwork"), neurons)
 		sum, top := 0.0, math.Inf(-1)
@@ -68,6 +70,7 @@ func TestNetwork(t *testing.T) {
 			}
 		}
 	}
+	agree(t, m, inputs)
 }
 
 // plainNetwork gives the last layer before its softmax.
