@@ -63,7 +63,7 @@ func (d *document) evaluate(s *scope, model *element) (*result, error) {
 		return nil, err
 	}
 	if t := model.child("Targets"); t != nil {
-		return r, d.targets(t, r)
+		return r, d.targets(t, r, width(model))
 	}
 	return r, nil
 }
@@ -181,7 +181,7 @@ func (d *document) probabilities(e *element, r *result, classes []string) (ir.Re
 
 // targets applies Targets to the number of a regression: bounds, then factor, then constant, then
 // rounding.
-func (d *document) targets(e *element, r *result) error {
+func (d *document) targets(e *element, r *result, w ir.Width) error {
 	if len(r.classes) > 0 {
 		return nil
 	}
@@ -209,7 +209,7 @@ func (d *document) targets(e *element, r *result) error {
 		if part.op == ir.Mul && v == 1 || part.op == ir.Add && v == 0 {
 			continue
 		}
-		r.value = d.model.Append(&ir.Arith{Op: part.op, A: r.value, B: d.constant(v)})
+		r.value = d.model.Append(&ir.Arith{Op: part.op, A: r.value, B: d.constant(rounded(w, v)), Width: w})
 	}
 	switch t.attr("castInteger") {
 	case "":
