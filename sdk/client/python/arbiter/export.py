@@ -146,9 +146,7 @@ def _export(clf: Any, name: str, version: str, example: Any, features: Any, fold
     _write_features(files["features"], features, saved, purpose)
 
     args = ["model", "compile", str(saved.file), "--name", name, "--version", version, "--features", str(files["features"]),
-            "-o", str(files["wasm"]), "--output", "json"]  # fmt: skip
-    if saved.golden:
-        args += ["--golden", str(files["rows"]), "--golden-expected", str(files["expected"])]
+            "--golden", str(files["rows"]), "--golden-expected", str(files["expected"]), "-o", str(files["wasm"]), "--output", "json"]  # fmt: skip
     if purpose:
         args += ["--purpose", purpose]
     if saved.label is not None:

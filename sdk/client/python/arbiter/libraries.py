@@ -23,7 +23,6 @@ class Saved:
         self.outputs: Optional[List[float]] = None if outputs is None else [float(v) for v in outputs]
         self.levels: Dict[str, Sequence[Any]] = {}  # of features that are codes of categories
         self.label: Optional[str] = None  # the class that a model of several gives
-        self.golden = True  # whether the compiler may compare the outputs closely
         self.tolerance: Optional[float] = None  # of the comparison of outputs, None for the program's own
 
 
@@ -263,7 +262,7 @@ def _sklearn(clf: Any, folder: Path, name: str, sample: Any, label: Any, example
     saved = _choose(Saved(file, used_names, rows, None, None), outputs, outputs, list(clf.classes_) if classifier else None, label, named=True)
     saved.levels = {n: codes[n] for n in used_names if n in codes}
     # ONNX has no raw score of its own, and runtimes add in an order of theirs.
-    saved.margins, saved.tolerance, saved.golden = None, 1e-5, False
+    saved.margins, saved.tolerance = None, 1e-5
     return saved
 
 
