@@ -24,9 +24,10 @@ type builder struct {
 
 // The versions of the operators that are read.
 const (
-	minOpset = 7
-	maxOpset = 30
-	maxML    = 5
+	minOpset       = 1
+	broadcastOpset = 7 // before, shapes went together by other rules
+	maxOpset       = 30
+	maxML          = 5
 )
 
 func newBuilder(f *file, rows batch) (*builder, error) {
@@ -102,11 +103,11 @@ func (b *builder) model() (*ir.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	target, err := b.target(made)
+	targets, err := b.targets(made)
 	if err != nil {
 		return nil, err
 	}
-	needed, reads := b.needed(made, target)
+	needed, reads := b.needed(made, targets)
 	if err := b.declare(reads); err != nil {
 		return nil, err
 	}
@@ -119,12 +120,12 @@ func (b *builder) model() (*ir.Model, error) {
 		}
 	}
 	b.node = nil
-	out := b.values[target]
-	if out == nil {
-		return nil, ir.Invalid("the output %q is not computed by any node; %s", clip(target), remedy)
+	out, err := b.score(targets)
+	if err != nil {
+		return nil, err
 	}
 	b.m.Source = ir.Source{Format: Format, Library: strings.TrimSpace(b.f.producer + " " + b.f.version), Objective: b.objective(needed)}
-	return b.m, b.finish(out, made, target)
+	return b.m, b.finish(out, made, targets[0])
 }
 
 // producers tells which node makes each tensor.
@@ -144,10 +145,10 @@ func (b *builder) producers() (map[string]*node, error) {
 	return made, nil
 }
 
-// needed is the nodes, and the graph inputs, that the output needs.
-func (b *builder) needed(made map[string]*node, output string) (nodes map[*node]bool, reads map[string]bool) {
+// needed is the nodes, and the graph inputs, that the outputs need.
+func (b *builder) needed(made map[string]*node, outputs []string) (nodes map[*node]bool, reads map[string]bool) {
 	nodes, reads = map[*node]bool{}, map[string]bool{}
-	for queue := []string{output}; len(queue) > 0; {
+	for queue := slices.Clone(outputs); len(queue) > 0; {
 		name := queue[len(queue)-1]
 		queue = queue[:len(queue)-1]
 		n := made[name]
@@ -317,6 +318,9 @@ func (b *builder) apply(n *node) error {
 	op := operator(n.domain, n.op)
 	if op == nil {
 		return b.errorf("the operator is not supported; leave this part out of the pipeline or do it before the model")
+	}
+	if n.domain == "" && b.f.opsets[""] < broadcastOpset && n.attributes["broadcast"] != nil {
+		return b.errorf("its attribute broadcast is of an early version of ONNX; %s", remedy)
 	}
 	in := make([]*value, len(n.inputs))
 	fold := len(in) > 0

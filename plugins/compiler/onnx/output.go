@@ -8,13 +8,18 @@ import (
 	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
 )
 
-// target is the tensor that is the score: the one output of numbers; of several the one called after
-// probabilities; where there is only a label, the scores of the classifier that made it.
-func (b *builder) target(made map[string]*node) (string, error) {
+// targets are the tensors that are the score: the one output of numbers; of several the one called
+// after probabilities, or all when they are single columns beside a label (skl2onnx with zipmap
+// "columns"); where there is only a label, the scores of the classifier that made it.
+func (b *builder) targets(made map[string]*node) ([]string, error) {
 	if b.rows != oneRow && len(b.f.graph.outputs) == 1 {
-		return b.f.graph.outputs[0].name, nil
+		return []string{b.f.graph.outputs[0].name}, nil
 	}
 	var scores, likely []string
+	columns := false // a label
+	for _, v := range b.f.graph.outputs {
+		columns = columns || v.elem == elemText || v.elem.integer()
+	}
 	for _, v := range b.f.graph.outputs {
 		n := made[v.name]
 		switch {
@@ -23,6 +28,7 @@ func (b *builder) target(made map[string]*node) (string, error) {
 			likely = append(likely, v.name)
 		case v.elem == elemFloat || v.elem == elemDouble:
 			scores = append(scores, v.name)
+			columns = columns && len(v.dims) == 1
 			if strings.Contains(strings.ToLower(v.name), "prob") {
 				likely = append(likely, v.name)
 			}
@@ -30,18 +36,20 @@ func (b *builder) target(made map[string]*node) (string, error) {
 	}
 	switch {
 	case len(scores) == 1:
-		return scores[0], nil
+		return scores, nil
 	case len(likely) == 1:
-		return likely[0], nil
+		return likely, nil
+	case columns && len(scores) > 1:
+		return scores, nil
 	case len(scores) > 1:
-		return "", ir.Invalid("the model has %d outputs of numbers, and none or several are called probabilities; export it with one", len(scores))
+		return nil, ir.Invalid("the model has %d outputs of numbers, and none or several are called probabilities; export it with one", len(scores))
 	}
 	for _, v := range b.f.graph.outputs {
 		if n := classifier(made[v.name]); n != nil {
-			return n.outputs[1], nil
+			return n.outputs[1:2], nil
 		}
 	}
-	return "", ir.Invalid("the model gives only a label and no score; export a pipeline that ends in a classifier with predict_proba, or in a regressor")
+	return nil, ir.Invalid("the model gives only a label and no score; export a pipeline that ends in a classifier with predict_proba, or in a regressor")
 }
 
 // classifier is n when it is an operator that makes a label and scores.
@@ -50,6 +58,28 @@ func classifier(n *node) *node {
 		return n
 	}
 	return nil
+}
+
+// score is the value of the targets, side by side.
+func (b *builder) score(targets []string) (*value, error) {
+	var parts []*value
+	for _, name := range targets {
+		v := b.values[name]
+		switch {
+		case v == nil:
+			return nil, ir.Invalid("the output %q is not computed by any node; %s", clip(name), remedy)
+		case len(targets) == 1:
+			return v, nil
+		case v.opaque != "" || v.constant() || v.elem == elemText || v.size() != 1:
+			return nil, ir.Invalid("the output %q is not one score; export the model with one output of probabilities", clip(name))
+		}
+		parts = append(parts, b.reshaped(v, []int{1, 1}))
+	}
+	out, err := b.join(parts, 1)
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
 }
 
 // slack is how far sums of rounded weights may lie beyond 1 and still be probabilities.
