@@ -35,9 +35,19 @@ func Codes(numbers []float64) (*Lookup, error) {
 	return l, nil
 }
 
-// Recode appends the steps that pass the row of inputs through lookups, one for each input and nil for
-// those that stay as they are, and gives the recoded row.
-func (m *Model) Recode(lookups []*Lookup) Ref {
+// Recoding is how the number of a column becomes another: rounded toward zero first with Whole, then
+// looked up.
+type Recoding struct {
+	Codes *Lookup // In is for Recode to set
+	Whole bool
+}
+
+// Recode appends the steps that recode the row of inputs, by column and nil for those that stay as
+// they are, and gives the recoded row: Input itself when nothing is to be done.
+func (m *Model) Recode(columns []*Recoding) Ref {
+	if !slices.ContainsFunc(columns, func(r *Recoding) bool { return r != nil }) {
+		return Input
+	}
 	var parts []Ref
 	from := 0
 	unchanged := func(to int) {
@@ -50,17 +60,94 @@ func (m *Model) Recode(lookups []*Lookup) Ref {
 		}
 		parts = append(parts, m.Append(&Gather{In: Input, Columns: columns}))
 	}
-	for i, l := range lookups {
-		if l == nil {
+	for i, r := range columns {
+		if r == nil {
 			continue
 		}
 		unchanged(i)
-		l.In = m.Append(&Gather{In: Input, Columns: []int{i}})
-		parts = append(parts, m.Append(l))
+		r.Codes.In = m.Append(&Gather{In: Input, Columns: []int{i}})
+		if r.Whole {
+			r.Codes.In = m.Append(&Cast{In: r.Codes.In, To: ToInteger})
+		}
+		parts = append(parts, m.Append(r.Codes))
 		from = i + 1
 	}
-	unchanged(len(lookups))
+	unchanged(len(columns))
 	return m.Append(&Concat{Parts: parts})
+}
+
+// Compact renumbers the categories of columns that have one beyond greatest, so that tables of them
+// stay small, and gives the recodings by column. It leaves columns alone that trees read as numbers
+// too. NegativeZero must be set: a recoding rounds -0.5 to category 0.
+func (s *Trees) Compact(greatest int32) map[int32]*Recoding {
+	numeric, sets := map[int32]bool{}, map[int32][]int32{} // by column
+	for i := range s.Trees {
+		for _, n := range s.Trees[i].Nodes {
+			switch {
+			case n.Compare >= In:
+				sets[n.Feature] = append(sets[n.Feature], n.Set)
+			case n.Compare != Leaf:
+				numeric[n.Feature] = true
+			}
+		}
+	}
+	for i := range s.LinearLeaves {
+		for _, f := range s.LinearLeaves[i].Features {
+			numeric[f] = true
+		}
+	}
+	out := map[int32]*Recoding{}
+	codes := map[int32]map[int32]int32{} // by column and category
+	for column, used := range sets {
+		var all []int32
+		for _, set := range used {
+			all = append(all, s.Sets[set]...)
+		}
+		slices.Sort(all)
+		all = slices.Compact(all)
+		if numeric[column] || len(all) == 0 || all[len(all)-1] <= greatest || len(all) >= MaxCategory {
+			continue
+		}
+		l := &Lookup{Default: float64(len(all)), Missing: math.NaN()}
+		codes[column] = make(map[int32]int32, len(all))
+		for i, c := range all {
+			l.Keys, l.Values = append(l.Keys, float64(c)), append(l.Values, float64(i))
+			codes[column][c] = int32(i)
+		}
+		out[column] = &Recoding{Codes: l, Whole: true}
+	}
+	s.renumber(codes)
+	return out
+}
+
+// renumber gives the splits of columns new sets with the codes of their categories, and drops the sets
+// that none has any more.
+func (s *Trees) renumber(codes map[int32]map[int32]int32) {
+	old, place := s.Sets, map[[2]int32]int32{} // by column, or -1 where it does not matter, and old set
+	s.Sets = nil
+	for i := range s.Trees {
+		for j := range s.Trees[i].Nodes {
+			n := &s.Trees[i].Nodes[j]
+			if n.Compare < In {
+				continue
+			}
+			known, set := [2]int32{-1, n.Set}, old[n.Set]
+			if c := codes[n.Feature]; c != nil {
+				known[0] = n.Feature
+				set = slices.Clone(set)
+				for k := range set {
+					set[k] = c[set[k]]
+				}
+			}
+			at, ok := place[known]
+			if !ok {
+				at = int32(len(s.Sets))
+				s.Sets = append(s.Sets, set)
+				place[known] = at
+			}
+			n.Set = at
+		}
+	}
 }
 
 // KeepUsed renumbers the columns that the trees read so that those they do not read can be left out,

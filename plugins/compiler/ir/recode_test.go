@@ -20,7 +20,7 @@ func TestRecode(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &Model{Inputs: []Variable{{Name: "a"}, {Name: "b"}, {Name: "c"}}}
-	r := m.Recode([]*Lookup{nil, l, nil})
+	r := m.Recode([]*Recoding{nil, {Codes: l}, nil})
 	m.Raw = m.Append(&Gather{In: r, Columns: []int{0}})
 	m.Output = m.Raw
 	in, err := NewInterpreter(m)
@@ -51,5 +51,43 @@ func TestKeepUsed(t *testing.T) {
 	}
 	if s.Trees[0].Nodes[0].Feature != 2 || s.Trees[1].Nodes[0].Feature != 0 || !slices.Equal(s.LinearLeaves[0].Features, []int32{2, 1}) {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestCompact(t *testing.T) {
+	split := func(feature, set int32) []Node {
+		return []Node{{Split: Split{Compare: In, Feature: feature, Set: set}, Left: 1, Right: 2}, {Leaf: 0}, {Leaf: 1}}
+	}
+	trees := func() *Trees {
+		return &Trees{Outputs: 1, NegativeZero: true, Leaves: []float64{1, 0}, Sets: [][]int32{{0, 7, 900_000}, {7}, {3}},
+			Trees: []Tree{{Nodes: split(0, 0)}, {Nodes: split(0, 1)}, {Nodes: split(1, 1)}, {Nodes: split(1, 2)}}}
+	}
+	plain := &Model{Inputs: []Variable{{Name: "a"}, {Name: "b"}}}
+	plain.Raw = plain.Append(trees())
+	plain.Output = plain.Raw
+	compact, s := &Model{Inputs: plain.Inputs}, trees()
+	by := s.Compact(1000)
+	if len(by) != 1 || len(by[0].Codes.Keys) != 3 {
+		t.Fatalf("recodings %v", by)
+	}
+	s.In = compact.Recode([]*Recoding{by[0], nil})
+	compact.Raw = compact.Append(s)
+	compact.Output = compact.Raw
+	want, err := NewInterpreter(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := NewInterpreter(compact)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := []float64{0, -0.5, -1, 0.9, 3, 7, 7.5, 8, 900_000, 900_001, 1e12, math.NaN(), math.Inf(1), math.Inf(-1)}
+	for _, a := range values {
+		for _, b := range values {
+			w, _ := want.Run([]float64{a, b})
+			if g, _ := got.Run([]float64{a, b}); g[0] != w[0] {
+				t.Errorf("%v, %v: %v, want %v", a, b, g[0], w[0])
+			}
+		}
 	}
 }

@@ -13,8 +13,8 @@ type modelFile struct {
 	lines
 	header      map[string]string
 	parameters  map[string]string // of the training, since v3
+	columns     int               // that the model was trained on
 	categories  [][]json.RawMessage
-	hasPandas   bool
 	raw         rawTree // reused from tree to tree
 	trees       ir.Trees
 	sets        map[string]int32
@@ -50,6 +50,11 @@ func (f *modelFile) readHeader() error {
 		text := string(line)
 		if strings.HasPrefix(text, "Tree=") {
 			f.at, f.number = from, number
+			last, err := f.headerNumber("max_feature_idx", 0, maxColumns-1)
+			if err != nil {
+				return err
+			}
+			f.columns = last + 1
 			return f.checkSizes(from)
 		}
 		if text == "" {
@@ -131,7 +136,6 @@ func (f *modelFile) readRest() error {
 			if text == "null" || text == "" {
 				continue
 			}
-			f.hasPandas = true
 			if err := json.Unmarshal([]byte(text), &f.categories); err != nil {
 				return f.malformed("pandas_categorical is no list of lists")
 			}

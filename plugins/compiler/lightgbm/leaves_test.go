@@ -40,6 +40,7 @@ func TestPublicModels(t *testing.T) {
 			for i := range rows {
 				rows[i] = rows[i][c.skip:]
 			}
+			reference.CheckModules(t, m, reference.Odd(m, rows, 400))
 			reference.Check(t, reference.Interpreted(t, m), rows, table(t, c.raw), table(t, c.predictions), 4, false)
 		})
 	}
@@ -81,13 +82,16 @@ func TestLeaves(t *testing.T) {
 		}
 		raw[i] = []float64{sum}
 	}
+	reference.CheckModules(t, m, reference.Odd(m, rows, 1000))
 	reference.Check(t, reference.Interpreted(t, m), rows, raw, nil, 0, false)
 }
 
 func TestTreeliteModels(t *testing.T) {
 	toy := read(t, "treelite/toy_categorical_model.txt")
 	want := reference.Table(t, "treelite/toy_categorical.test.pred")
-	reference.Check(t, reference.Interpreted(t, toy), reference.LibSVM(t, "treelite/toy_categorical.test", 2, 0), want, want, 0, false)
+	rows := reference.LibSVM(t, "treelite/toy_categorical.test", 2, 0)
+	reference.CheckModules(t, toy, reference.Odd(toy, rows, 1000))
+	reference.Check(t, reference.Interpreted(t, toy), rows, want, want, 0, false)
 }
 
 // TestWideModel reads 5057 columns, more than a model may have inputs: those that no tree reads are
@@ -108,6 +112,7 @@ func TestWideModel(t *testing.T) {
 			rows[i] = append(rows[i], all[i][c])
 		}
 	}
+	reference.CheckModules(t, m, reference.Odd(m, rows, 300))
 	reference.Check(t, reference.Interpreted(t, m), rows, reference.Table(t, "treelite/sparse_categorical.test.margin"), nil, 0, false)
 }
 

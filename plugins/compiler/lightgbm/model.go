@@ -171,20 +171,19 @@ func (f *modelFile) link(m *ir.Model, outputs int) error {
 	return nil
 }
 
+// compactAbove is the greatest category of a column up to which tables by category are small enough.
+const compactAbove = 1 << 14
+
 // maxColumns bounds the columns of a file; those that no tree reads do not count as inputs.
 const maxColumns = 1 << 20
 
 // inputs sets the variables of the model and gives the vector that trees read.
 func (f *modelFile) inputs(m *ir.Model) (ir.Ref, error) {
-	last, err := f.headerNumber("max_feature_idx", 0, maxColumns-1)
-	if err != nil {
-		return 0, err
-	}
 	names := fields(f.header["feature_names"])
-	if len(names) != last+1 {
-		return 0, ir.Invalid("the file names %d features but the model has %d; %s", len(names), last+1, remedy)
+	if len(names) != f.columns {
+		return 0, ir.Invalid("the file names %d features but the model has %d; %s", len(names), f.columns, remedy)
 	}
-	recoded := make([]*ir.Lookup, len(names))
+	recoded := make([]*ir.Recoding, len(names))
 	texts := make([][]string, len(names))
 	if len(f.categories) > 0 {
 		if err := f.pandas(recoded, texts); err != nil {
@@ -193,15 +192,14 @@ func (f *modelFile) inputs(m *ir.Model) (ir.Ref, error) {
 	}
 	kept := f.keep(m, names)
 	for i, c := range kept {
-		if c >= len(names) {
-			return 0, ir.Invalid("a tree reads column %d, which the model does not have; %s", c, remedy)
-		}
 		m.Inputs = append(m.Inputs, ir.Variable{Name: names[c], Categories: texts[c]})
 		recoded[i] = recoded[c]
 	}
 	recoded = recoded[:len(kept)]
-	if !slices.ContainsFunc(recoded, func(l *ir.Lookup) bool { return l != nil }) {
-		return ir.Input, nil
+	if len(f.categories) == 0 {
+		for c, r := range f.trees.Compact(compactAbove) {
+			recoded[c] = r
+		}
 	}
 	return m.Recode(recoded), nil
 }
@@ -223,7 +221,7 @@ func (f *modelFile) keep(m *ir.Model, names []string) []int {
 
 // pandas sets what the categories of the data frame say of each column: numbers that become codes
 // here, or texts that become codes outside.
-func (f *modelFile) pandas(recoded []*ir.Lookup, texts [][]string) error {
+func (f *modelFile) pandas(recoded []*ir.Recoding, texts [][]string) error {
 	columns, err := f.categoricalColumns(len(recoded))
 	if err != nil {
 		return err
@@ -233,8 +231,12 @@ func (f *modelFile) pandas(recoded []*ir.Lookup, texts [][]string) error {
 		if numbers, texts[c], err = categoriesOf(f.categories[i]); err != nil {
 			return err
 		}
-		if recoded[c], err = ir.Codes(numbers); err != nil {
+		codes, err := ir.Codes(numbers)
+		if err != nil {
 			return ir.Invalid("feature %d: its pandas categories are there twice; %s", c, remedy)
+		}
+		if codes != nil {
+			recoded[c] = &ir.Recoding{Codes: codes}
 		}
 	}
 	return nil

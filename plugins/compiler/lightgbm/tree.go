@@ -245,6 +245,9 @@ func (f *modelFile) leaf(r *rawTree, number int) (ir.Node, error) {
 	l := ir.LinearLeaf{Constant: r.constant[number]}
 	from := r.linearStart[number]
 	for i := from; i < from+r.linearCount[number]; i++ {
+		if c := r.linearFeatures[i]; c < 0 || c >= f.columns {
+			return n, r.invalid("leaf %d: it reads a column that the model does not have", number)
+		}
 		l.Features = append(l.Features, int32(r.linearFeatures[i]))
 		l.Coefficients = append(l.Coefficients, r.coefficients[i])
 	}
@@ -262,6 +265,9 @@ func (f *modelFile) leaf(r *rawTree, number int) (ir.Node, error) {
 // is in the set of categories; a missing category always goes right.
 func (f *modelFile) split(r *rawTree, at int) (ir.Split, error) {
 	decision := r.decision[at]
+	if c := r.feature[at]; c < 0 || c >= f.columns {
+		return ir.Split{}, r.invalid("split %d: it reads a column that the model does not have", at)
+	}
 	s := ir.Split{Feature: int32(r.feature[at]), Compare: ir.LE, Default: decision&decisionDefaultLeft != 0}
 	if decision&decisionCategorical != 0 {
 		s.Compare, s.Missing, s.Default = ir.In, ir.MissingNaN, false

@@ -2,6 +2,7 @@ package xgboost
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -88,8 +89,7 @@ func (f *modelFile) inputs(m *ir.Model) (ir.Ref, error) {
 		return 0, ir.Invalid("the file names %d features but the model has %d; %s", max(len(f.names), len(f.columns)), n, remedy)
 	}
 	m.Inputs = make([]ir.Variable, n)
-	recoded := make([]*ir.Lookup, n)
-	found := false
+	recoded := make([]*ir.Recoding, n)
 	for i := range m.Inputs {
 		m.Inputs[i].Name = fmt.Sprintf("f%d", i) // as XGBoost calls them
 		if len(f.names) > 0 {
@@ -99,13 +99,13 @@ func (f *modelFile) inputs(m *ir.Model) (ir.Ref, error) {
 			continue
 		}
 		m.Inputs[i].Categories = f.columns[i].texts
-		if recoded[i], err = ir.Codes(f.columns[i].numbers); err != nil {
+		codes, err := ir.Codes(f.columns[i].numbers)
+		if err != nil {
 			return 0, ir.Invalid("feature %d: its categories are there twice; %s", i, remedy)
 		}
-		found = found || recoded[i] != nil
-	}
-	if !found {
-		return ir.Input, nil
+		if codes != nil {
+			recoded[i] = &ir.Recoding{Codes: codes}
+		}
 	}
 	return m.Recode(recoded), nil
 }
@@ -243,6 +243,9 @@ func (f *modelFile) warn(m *ir.Model, outputs int) {
 	perRound := max(number(f.gbtree["num_parallel_tree"]), 1)
 	if len(f.trees) > 0 && f.trees[0].vector == 1 {
 		perRound *= outputs
+	}
+	if len(f.columns) == 0 && slices.Contains(f.types, "c") {
+		m.Warnings = append(m.Warnings, "the model has categorical features and the file not their categories, which XGBoost saves since 3.1: give each as its code, the position of the category in training")
 	}
 	if rounds := len(f.trees) / perRound; err == nil && best >= 0 && best+1 < rounds {
 		m.Warnings = append(m.Warnings, fmt.Sprintf(
