@@ -68,6 +68,8 @@ func labelEncoder(b *builder, n *node, in []*value) ([]*value, error) {
 		return nil, err
 	}
 	switch {
+	case len(m.valueTexts) > 0 && v.constant() && v.elem != elemText:
+		return one(m.texts(v, n.text("default_string", "_Unused")))
 	case len(m.valueTexts) > 0:
 		return []*value{{elem: elemText, dims: v.dims, opaque: "a text that is computed, which is not supported"}}, nil
 	case v.size() == 0 || v.constant() && v.elem == elemText:
@@ -96,6 +98,19 @@ func labelEncoder(b *builder, n *node, in []*value) ([]*value, error) {
 		out.ref = b.emit(join)
 	}
 	return one(out)
+}
+
+// texts maps a constant of numbers.
+func (m *mapping) texts(v *value, otherwise string) *value {
+	out := &literal{elem: elemText, dims: v.dims}
+	for _, x := range v.lit.nums {
+		text := otherwise
+		if i := slices.Index(m.keys, x); i >= 0 {
+			text = m.valueTexts[i]
+		}
+		out.texts = append(out.texts, text)
+	}
+	return literalValue(out)
 }
 
 // lookup sorts keys; of equal ones the first counts. A key that is NaN is for missing values.

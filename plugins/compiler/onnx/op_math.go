@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"math"
+	"slices"
 
 	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
 )
@@ -324,8 +325,11 @@ func logical(b *builder, n *node, in []*value) ([]*value, error) {
 }
 
 func where(b *builder, _ *node, in []*value) ([]*value, error) {
-	if err := b.numeric(in, 3); err != nil {
+	if err := b.need(in, 3); err != nil {
 		return nil, err
+	}
+	if in[0].elem == elemText {
+		return nil, b.errorf("its condition is text")
 	}
 	dims, ok := broadcastDims(in[1].dims, in[2].dims)
 	if ok {
@@ -334,8 +338,41 @@ func where(b *builder, _ *node, in []*value) ([]*value, error) {
 	if count, _ := product(dims); !ok || count == 0 || count > ir.MaxLength || in[1].elem != in[2].elem {
 		return nil, b.errorf("its inputs have types or dimensions that do not go together")
 	}
+	if in[1].elem == elemText {
+		return b.whereText(b.ref(b.spread(in[0], dims, true)), b.spread(in[1], dims, false), b.spread(in[2], dims, false), dims)
+	}
 	s := &ir.Where{Cond: b.ref(b.spread(in[0], dims, true)), A: b.ref(b.spread(in[1], dims, true)), B: b.ref(b.spread(in[2], dims, true))}
 	return one(computed(in[1].elem, dims, b.emit(s)).between(min(in[1].low, in[2].low), max(in[1].high, in[2].high)))
+}
+
+// whereText chooses between the texts of the row and constant ones, which become codes of the same
+// inputs.
+func (b *builder) whereText(cond ir.Ref, x, y *value, dims []int) ([]*value, error) {
+	refs := [2]ir.Ref{}
+	columns := x.columns
+	if x.constant() {
+		columns = y.columns
+	}
+	for i, v := range [...]*value{x, y} {
+		refs[i] = v.ref
+		if !v.constant() && !slices.Equal(v.columns, columns) || columns == nil {
+			return nil, b.errorf("it chooses between texts of different inputs, which is not supported")
+		}
+		if !v.constant() {
+			continue
+		}
+		codes := make([]float64, len(columns))
+		for k, text := range v.lit.texts {
+			var err error
+			if codes[k], err = b.code(columns[k], text); err != nil {
+				return nil, err
+			}
+		}
+		refs[i] = b.emit(&ir.Const{Values: codes})
+	}
+	out := computed(elemText, dims, b.emit(&ir.Where{Cond: cond, A: refs[0], B: refs[1]}))
+	out.columns = columns
+	return one(out)
 }
 
 func clipOp(b *builder, n *node, in []*value) ([]*value, error) {

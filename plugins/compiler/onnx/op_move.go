@@ -451,6 +451,9 @@ func concat(b *builder, n *node, in []*value) ([]*value, error) {
 
 // join puts tensors one after the other along axis. Parts without elements are left out.
 func (b *builder) join(in []*value, axis int) ([]*value, error) {
+	if full := slices.DeleteFunc(slices.Clone(in), func(v *value) bool { return v.size() == 0 }); len(full) > 0 {
+		in = full
+	}
 	first, total := in[0], 0
 	for _, v := range in {
 		if len(v.dims) != len(first.dims) || v.elem != first.elem {
@@ -513,9 +516,6 @@ func (b *builder) joined(in []*value, total int, index, dims []int) *value {
 	}
 	step := &ir.Concat{}
 	for _, v := range in {
-		if v.size() == 0 {
-			continue
-		}
 		step.Parts = append(step.Parts, b.ref(v))
 		all.columns = append(all.columns, v.columns...)
 	}

@@ -86,7 +86,7 @@ func computed(e elem, dims []int, ref ir.Ref) *value {
 func (b *builder) move(v *value, index, dims []int) *value {
 	b.moved += len(index)
 	out := &value{elem: v.elem, dims: dims, low: v.low, high: v.high, labels: v.labels}
-	if v.constant() {
+	if v.constant() || len(index) == 0 {
 		l := &literal{elem: v.elem, dims: dims}
 		for _, i := range index {
 			if v.elem == elemText {

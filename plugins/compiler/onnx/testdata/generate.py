@@ -108,7 +108,7 @@ def learn(name, m, x=X, target=y, zipmap=False):
     else:
         kinds = [("X", FloatTensorType([None, x.shape[1]]))]
     options = {id(m): {"zipmap": zipmap}} if hasattr(m, "predict_proba") else None
-    model = convert_sklearn(m, initial_types=kinds, target_opset={"": 15, "ai.onnx.ml": 3}, options=options)
+    model = convert_sklearn(m, name=name, initial_types=kinds, target_opset={"": 15, "ai.onnx.ml": 3}, options=options)
     if frame:
         rows = x[:25]
         write(name, model, {c: rows[c].to_numpy().astype(object if k.__class__ is StringTensorType else np.int64 if
@@ -137,25 +137,31 @@ def pipelines():
     learn("boosting3", GradientBoostingClassifier(n_estimators=4, max_depth=2, random_state=0), target=y3)
     learn("boosting_value", GradientBoostingRegressor(n_estimators=8, random_state=0), target=z)
     learn("adaboost3", AdaBoostClassifier(n_estimators=4, random_state=0), target=y3)
-    learn("bagging", BaggingClassifier(DecisionTreeClassifier(max_depth=3), n_estimators=4, random_state=0))
-    learn("stacking", StackingClassifier([("a", DecisionTreeClassifier(max_depth=3)), ("b", lr())], cv=2))
+    learn("bagging", BaggingClassifier(DecisionTreeClassifier(max_depth=3, random_state=0), n_estimators=4, random_state=0))
+    learn("stacking", StackingClassifier([("a", DecisionTreeClassifier(max_depth=3, random_state=0)), ("b", lr())], cv=2))
     learn("calibrated3", CalibratedClassifierCV(lr(), cv=2), target=y3)
     learn("isotonic", CalibratedClassifierCV(lr(), method="isotonic", cv=2))
     learn("bayes3", GaussianNB(), target=y3)
     learn("bernoulli", BernoulliNB())
     learn("sgd3", SGDClassifier(loss="log_loss", random_state=0), target=y3)
-    learn("svc3", LinearSVC(), target=y3)
+    learn("svc3", LinearSVC(random_state=0), target=y3)
     for activation in ("tanh", "logistic", "relu"):
         learn("mlp_" + activation, make_pipeline(StandardScaler(), MLPClassifier((8, 4), activation=activation, max_iter=100, random_state=0)),
               target=y if activation == "tanh" else y3)
     learn("linear_value", LinearRegression(), target=z)
     learn("poisson_value", PoissonRegressor(), target=np.abs(z) + .1)
-    learn("voting_value", VotingRegressor([("a", LinearRegression()), ("b", DecisionTreeRegressor(max_depth=3))]), target=z)
+    learn("voting_value", VotingRegressor([("a", LinearRegression()), ("b", DecisionTreeRegressor(max_depth=3, random_state=0))]), target=z)
     columns = ColumnTransformer([("n", StandardScaler(), ["tenure", "charges"]), ("c", OneHotEncoder(handle_unknown="ignore"), ["contract", "pay"])])
     learn("frame_lr", make_pipeline(columns, lr()), x=F, target=ys, zipmap=True)
     learn("frame_boosting", make_pipeline(columns, GradientBoostingClassifier(n_estimators=6, random_state=0)), x=F)
     learn("frame_ordinal", make_pipeline(ColumnTransformer([("n", "passthrough", ["tenure", "charges"]), ("c", OrdinalEncoder(), ["contract", "pay"])]),
                                          GradientBoostingClassifier(n_estimators=6, random_state=0)), x=F)
+
+
+    words = make_pipeline(SimpleImputer(missing_values="card", strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
+    learn("frame_impute", make_pipeline(ColumnTransformer([("c", words, ["pay", "contract"])]), lr()), x=F)
+    rare = OneHotEncoder(min_frequency=.3, handle_unknown="infrequent_if_exist")
+    learn("frame_rare", make_pipeline(ColumnTransformer([("c", rare, ["pay", "contract", "n"])]), lr()), x=F)
 
 
 def single(name, op, feeds, elem=T.FLOAT, out=T.FLOAT, ml=3, outputs=("scores",), **attributes):
