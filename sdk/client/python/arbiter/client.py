@@ -120,12 +120,6 @@ class Client:
         """Reports up to 1000 responses, records as the API has them, in their order."""
         return self._transport.send_json("POST", "/v1/responses", [dict(r) for r in responses]).json()
 
-    def export(self, *args: Any, **kwargs: Any) -> Model:
-        """`ab.export`, for those who look for it here."""
-        from .export import export
-
-        return export(*args, **kwargs)
-
 
 def _placements(placements: Any) -> List[Mapping[str, Any]]:
     if isinstance(placements, str):

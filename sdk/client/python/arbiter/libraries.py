@@ -247,7 +247,14 @@ def _sklearn(clf: Any, folder: Path, name: str, sample: Any, label: Any, example
     if names is not None:
         whole = _with_named_columns(clf, names, sample)
         types = [(n, StringTensorType([None, 1]) if n in texts else FloatTensorType([None, 1])) for n in names]
-    onnx = convert_sklearn(whole, name=name, initial_types=types, options={id(clf): {"zipmap": False}} if classifier else None)
+    try:
+        onnx = convert_sklearn(whole, name=name, initial_types=types, options={id(clf): {"zipmap": False}} if classifier else None)
+    except Exception as err:  # of many kinds, for steps that it has no converter for
+        reason = " ".join(str(err).split())
+        raise ExportError(
+            f"skl2onnx cannot convert it: {reason[:400]}; a model of XGBoost, LightGBM or CatBoost within a pipeline is exported alone, with an example of "
+            "the columns that the steps before it make"
+        ) from err
     used = _tidy_inputs(onnx, names, classifier) if names is not None else list(range(width))
     file = folder / f"{name}.onnx"
     file.write_bytes(onnx.SerializeToString())

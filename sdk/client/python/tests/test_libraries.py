@@ -23,7 +23,7 @@ try:
     from sklearn.linear_model import LinearRegression, LogisticRegression
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 except ImportError as err:
     raise unittest.SkipTest(f"the libraries are not installed (make test-python installs them): {err}") from None
 
@@ -178,6 +178,15 @@ class Libraries(NodeTest):
         ):
             with self.subTest(name):
                 self.proved(clf, example, **kwargs)
+
+    def test_sklearn_refusals(self):
+        full = self.X.fillna(0)
+        with self.assertRaisesRegex(ab.ExportError, "exported alone"):
+            self.proved(make_pipeline(StandardScaler(), xgboost.XGBClassifier(n_estimators=2)).fit(full, self.y), full)
+        table = self.raw.fillna(0)
+        coded = make_pipeline(ColumnTransformer([("texts", OrdinalEncoder(), ["contract"])]), LogisticRegression()).fit(table, self.y)
+        with self.assertRaises(ab.ExportError):
+            self.proved(coded, table)
 
     # All of them
 
