@@ -3,7 +3,7 @@
 Each NAME.onnx has a NAME.csv: its inputs by name, then the scores, as columns "=0", "=1", ...
 
     pip install scikit-learn==1.9.1 skl2onnx==1.20.0 onnxruntime==1.31.1 pandas
-    python generate.py
+    PYTHONHASHSEED=0 python generate.py
 """
 import csv
 import os
