@@ -16,6 +16,7 @@
 package catboost
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 
@@ -52,6 +53,9 @@ func Read(file []byte) (*ir.Model, error) {
 	file, err := inflate.Bytes(file, maxFileBytes)
 	if err != nil {
 		return nil, err
+	}
+	if bytes.HasPrefix(file, []byte("CBM1")) {
+		return nil, invalid("this is CatBoost's binary format; load it with CatBoost and %s", remedy)
 	}
 	var f modelFile
 	if err := json.Unmarshal(file, &f); err != nil {

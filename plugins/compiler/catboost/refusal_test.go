@@ -24,6 +24,7 @@ func TestRefusals(t *testing.T) {
 	tests := []struct {
 		name, old, new, want string
 	}{
+		{name: "binary", old: small, new: "CBM1\x00\x01", want: "binary format"},
 		{name: "no JSON", old: small, new: "<PMML/>", want: "byte 1"},
 		{name: "empty", old: small, want: "malformed"},
 		{name: "other JSON", old: small, new: `{"learner":{}}`, want: "XGBoost"},

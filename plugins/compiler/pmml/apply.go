@@ -31,6 +31,13 @@ func (s *scope) apply(e *element) (*field, error) {
 		}
 		return s.mapped(e, &field{ref: ref, kind: boolean, missing: true})
 	}
+	if own := s.d.defined(name); own != nil {
+		f, err := s.call(e, own, args)
+		if err != nil {
+			return nil, err
+		}
+		return s.mapped(e, f)
+	}
 	if name == "if" {
 		f, err := s.either(e, args)
 		if err != nil {
@@ -56,6 +63,48 @@ func (s *scope) apply(e *element) (*field, error) {
 		return nil, err
 	}
 	return s.mapped(e, number(ref, true))
+}
+
+// defined is the document's own function of that name, or nil.
+func (d *document) defined(name string) *element {
+	t := d.root.child("TransformationDictionary")
+	if t == nil || name == "" {
+		return nil
+	}
+	for _, e := range t.all("DefineFunction") {
+		if e.attr("name") == name {
+			return e
+		}
+	}
+	return nil
+}
+
+// maxCalls bounds functions that apply functions of the document.
+const maxCalls = 16
+
+// call evaluates a function of the document with its parameters as fields: it sees no others.
+func (s *scope) call(e, function *element, args []*element) (*field, error) {
+	if s.calls >= maxCalls {
+		return nil, e.fail("functions apply functions more than %d deep", maxCalls)
+	}
+	own := &scope{d: s.d, fields: map[string]*field{}, calls: s.calls + 1}
+	parameters := function.all("ParameterField")
+	if len(parameters) != len(args) {
+		return nil, e.fail("the function %q has %d parameters, not %d", shorten(function.attr("name")), len(parameters), len(args))
+	}
+	for i, p := range parameters {
+		f, err := s.expression(args[i], p.attr("dataType") == "string")
+		if err != nil {
+			return nil, err
+		}
+		own.fields[p.attr("name")] = f
+	}
+	for _, k := range function.kids {
+		if k.name != "ParameterField" && k.name != "Extension" {
+			return own.expression(k, function.attr("dataType") == "string")
+		}
+	}
+	return nil, function.fail("it has no expression")
 }
 
 // function computes a function of numbers. NaN arguments give NaN, as missing ones give missing.

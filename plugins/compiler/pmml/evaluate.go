@@ -8,9 +8,10 @@ import (
 
 // result is what a model predicts.
 type result struct {
-	// value is the number of a regression, or the probabilities of classes in their order; for two
-	// classes it may be that of the second alone. raw is the same before normalisation.
+	// value is the number of a regression, or the probabilities of classes in their order, or with
+	// second that of the second of two classes alone. raw is the same before normalisation.
 	value, raw ir.Ref
+	second     bool
 	classes    []string // empty for a regression
 }
 
@@ -150,12 +151,8 @@ func (d *document) probabilities(e *element, r *result, classes []string) (ir.Re
 		return 0, e.fail("its result is a number where classes are needed")
 	}
 	m := d.model
-	lengths, err := m.Lengths()
-	if err != nil {
-		return 0, err
-	}
 	all := r.value
-	if lengths[r.value] == 1 && len(r.classes) == 2 {
+	if r.second {
 		first := m.Append(&ir.Arith{Op: ir.Sub, A: d.constant(1), B: r.value})
 		all = m.Append(&ir.Concat{Parts: []ir.Ref{first, r.value}})
 	}

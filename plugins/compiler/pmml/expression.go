@@ -3,6 +3,7 @@ package pmml
 import (
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
 )
@@ -18,7 +19,7 @@ func (s *scope) derive(e *element) error {
 			}
 			s.fields[f.name] = f
 		case "Extension", "DefineFunction":
-			// A function of the document's own is refused where it is applied.
+			// A function of the document's own is evaluated where it is applied.
 		default:
 			return k.unsupported()
 		}
@@ -69,6 +70,9 @@ func number(ref ir.Ref, missing bool) *field { return &field{ref: ref, missing: 
 
 // expression computes one; text tells that texts are wanted where numbers could be meant.
 func (s *scope) expression(e *element, text bool) (*field, error) {
+	if len(s.d.model.Steps) > ir.MaxSteps {
+		return nil, e.fail("the expressions of the document need more than %d steps; derive fewer fields", ir.MaxSteps)
+	}
 	switch e.name {
 	case "Constant":
 		return s.constant(e)
@@ -296,7 +300,7 @@ func (s *scope) mapValues(e *element, text bool) (*field, error) {
 	for _, row := range table.all("row") {
 		c := choice{when: &predicate{test: testAnd}}
 		for i, p := range pairs {
-			cell := row.child(p.attr("column"))
+			cell := row.child(local(p.attr("column")))
 			if cell == nil {
 				return nil, row.fail("it has no column %q", shorten(p.attr("column")))
 			}
@@ -306,7 +310,7 @@ func (s *scope) mapValues(e *element, text bool) (*field, error) {
 			}
 			c.when.parts = append(c.when.parts, part)
 		}
-		out := row.child(e.attr("outputColumn"))
+		out := row.child(local(e.attr("outputColumn")))
 		if out == nil {
 			return nil, row.fail("it has no column %q", shorten(e.attr("outputColumn")))
 		}
@@ -324,6 +328,9 @@ func (s *scope) mapValues(e *element, text bool) (*field, error) {
 	ref, err := s.d.choose(e, choices, otherwise, missing)
 	return o.field(ref), err
 }
+
+// local is a name without its prefix, as elements are known by.
+func local(name string) string { return name[strings.LastIndexByte(name, ':')+1:] }
 
 // table is a MapValues of one field.
 func (s *scope) table(f *field, choices []choice, otherwise, missing float64) ir.Ref {

@@ -50,8 +50,8 @@ func TestExpressions(t *testing.T) {
 <DiscretizeBin binValue="2"><Interval closure="openOpen" leftMargin="0" rightMargin="1"/></DiscretizeBin>
 <DiscretizeBin binValue="3"><Interval closure="closedOpen" leftMargin="2"/></DiscretizeBin></Discretize>`,
 			rows: [][4]float64{{-5, 0, 0, 1}, {0, 0, 0, 1}, {0.5, 0, 0, 2}, {1, 0, 0, 9}, {2, 0, 0, 3}, {nan, 0, 0, 8}}},
-		{name: "table", expr: `<MapValues outputColumn="out" defaultValue="-1" mapMissingTo="-2"><FieldColumnPair field="c" column="in"/><InlineTable>
-<row><in>b</in><out>20</out></row><row><in>a</in><out>10</out></row></InlineTable></MapValues>`,
+		{name: "table", expr: `<MapValues outputColumn="out" defaultValue="-1" mapMissingTo="-2"><FieldColumnPair field="c" column="data:in"/><InlineTable>
+<row xmlns:data="t"><data:in>b</data:in><out>20</out></row><row><in>a</in><out>10</out></row></InlineTable></MapValues>`,
 			rows: [][4]float64{{0, 0, 0, 10}, {0, 0, 1, 20}, {0, 0, 2, -1}, {0, 0, nan, -2}}},
 		{name: "table of two", expr: `<MapValues outputColumn="out" defaultValue="-1"><FieldColumnPair field="c" column="in"/><FieldColumnPair field="x" column="k"/><InlineTable>
 <row><in>b</in><k>1</k><out>20</out></row><row><in>a</in><k>2</k><out>10</out></row></InlineTable></MapValues>`,
@@ -106,6 +106,25 @@ func TestDerivedTexts(t *testing.T) {
 		`<DerivedField name="d" optype="continuous" dataType="float"><MapValues outputColumn="out"><FieldColumnPair field="band" column="band"/><FieldColumnPair field="size" column="size"/><InlineTable>
 <row><band>low</band><size>small</size><out>1</out></row><row><band>low</band><size>large</size><out>2</out></row><row><band>high</band><size>small</size><out>3.1</out></row></InlineTable></MapValues></DerivedField>`)
 	evaluateRows(t, file, [][4]float64{{1, 0, 0, 1}, {1, 0, 1, 2}, {10, 0, 0, float64(float32(3.1))}, {10, 0, 1, math.NaN()}, {math.NaN(), 0, 0, math.NaN()}})
+}
+
+// TestFunctions applies functions of the document's own.
+func TestFunctions(t *testing.T) {
+	file := derivedDocument(
+		`<DefineFunction name="half" dataType="double"><ParameterField name="v"/><Apply function="/"><FieldRef field="v"/><Constant>2</Constant></Apply></DefineFunction>
+<DefineFunction name="mean" dataType="double"><ParameterField name="v"/><ParameterField name="w"/><Apply function="half"><Apply function="+"><FieldRef field="v"/><FieldRef field="w"/></Apply></Apply></DefineFunction>`,
+		`<DerivedField name="d" dataType="double"><Apply function="mean"><FieldRef field="x"/><FieldRef field="y"/></Apply></DerivedField>`)
+	evaluateRows(t, file, [][4]float64{{1, 4, 0, 2.5}, {math.NaN(), 4, 0, math.NaN()}})
+	endless := derivedDocument(`<DefineFunction name="f"><ParameterField name="v"/><Apply function="f"><FieldRef field="v"/></Apply></DefineFunction>`,
+		`<DerivedField name="d" dataType="double"><Apply function="f"><FieldRef field="x"/></Apply></DerivedField>`)
+	if _, err := Read(endless); err == nil {
+		t.Error("a function that applies itself was read")
+	}
+	explosive := derivedDocument(`<DefineFunction name="f"><ParameterField name="v"/><Apply function="+"><Apply function="f"><FieldRef field="v"/></Apply><Apply function="f"><FieldRef field="v"/></Apply></Apply></DefineFunction>`,
+		`<DerivedField name="d" dataType="double"><Apply function="f"><FieldRef field="x"/></Apply></DerivedField>`)
+	if _, err := Read(explosive); err == nil {
+		t.Error("a function that applies itself twice was read")
+	}
 }
 
 // TestSchema treats missing, invalid and outlying values of inputs.

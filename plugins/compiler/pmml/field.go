@@ -80,6 +80,7 @@ func ascending(codes []int32) []int32 {
 type scope struct {
 	d      *document
 	fields map[string]*field
+	calls  int // of functions of the document, around this scope
 }
 
 func (s *scope) inner() *scope {
@@ -216,6 +217,9 @@ func (s *scope) withoutMarks(e *element, f *field) (*field, error) {
 		switch p := v.attr("property"); p {
 		case "", "valid":
 		case "missing":
+			if v.attr("value") == "NaN" && !f.text() {
+				continue
+			}
 			p, err := f.comparison(v, "equal", v.attr("value"))
 			if err != nil {
 				return nil, err

@@ -232,11 +232,6 @@ func (d *document) gather(fields []*field) (in ir.Ref, columns []int32) {
 	// Concat each vector once.
 	var parts []ir.Ref
 	starts := map[ir.Ref]int32{}
-	lengths, err := d.model.Lengths()
-	if err != nil {
-		// Validate will say what is wrong.
-		return ir.Input, columns
-	}
 	next := int32(0)
 	for i, f := range fields {
 		start, ok := starts[f.ref]
@@ -244,7 +239,9 @@ func (d *document) gather(fields []*field) (in ir.Ref, columns []int32) {
 			start = next
 			starts[f.ref] = start
 			parts = append(parts, f.ref)
-			next += int32(lengths[f.ref])
+			if next++; f.ref == ir.Input || f.ref == d.round {
+				next += int32(len(d.inputs)) - 1
+			}
 		}
 		columns[i] = start + int32(f.column)
 	}

@@ -137,7 +137,7 @@ func (d *document) twoClasses(s *scope, model *element, tables []*element, class
 			return nil, t.fail("with this normalizationMethod the second of two tables has no predictors")
 		}
 	}
-	r := &result{classes: []string{classes[1-first], classes[first]}}
+	r := &result{classes: []string{classes[1-first], classes[first]}, second: true}
 	var err error
 	if r.raw, err = d.linear(s, model, tables[:1]); err != nil {
 		return nil, err
