@@ -19,12 +19,15 @@ type modelFile struct {
 	trees       ir.Trees
 	sets        map[string]int32
 	nodes       int
+	members     int  // of the sets
 	categorical bool // a split on categories whose missing values older releases took for category 0
 }
 
 const (
 	maxHeaderLines = 64
 	maxParameters  = 1024
+	maxPandasBytes = 8 << 20
+	maxMembers     = 16 << 20 // of all sets of categories together
 )
 
 // read reads the start of the file, the trees, and what follows them.
@@ -79,8 +82,12 @@ func (f *modelFile) checkSizes(from int) error {
 	if !ok || strings.Contains(string(f.file[:from]), "\r\n") {
 		return nil
 	}
+	words, ok := fields(sizes, ir.MaxTrees)
+	if !ok {
+		return ir.Invalid("the model has more than %d trees; train fewer", ir.MaxTrees)
+	}
 	at := from
-	for _, text := range fields(sizes) {
+	for _, text := range words {
 		size, err := strconv.Atoi(text)
 		if err != nil || size < 1 || at > len(f.file) || !strings.HasPrefix(string(f.file[at:min(at+5, len(f.file))]), "Tree=") || size > len(f.file)-at {
 			return ir.Invalid("the model file was cut or edited: its trees do not lie where tree_sizes says; %s, or take the tree_sizes line out if the change is meant", remedy)
@@ -108,8 +115,10 @@ func (f *modelFile) readTrees() error {
 			break // "end of trees", or feature importances in files of v2
 		}
 	}
-	if sizes, ok := f.header["tree_sizes"]; ok && len(fields(sizes)) != len(f.trees.Trees) {
-		return ir.Invalid("the model file was cut or edited: tree_sizes names %d trees and there are %d; %s", len(fields(sizes)), len(f.trees.Trees), remedy)
+	if sizes, ok := f.header["tree_sizes"]; ok {
+		if words, ok := fields(sizes, ir.MaxTrees); !ok || len(words) != len(f.trees.Trees) {
+			return ir.Invalid("the model file was cut or edited: tree_sizes names %d trees and there are %d; %s", len(words), len(f.trees.Trees), remedy)
+		}
 	}
 	return nil
 }
@@ -135,6 +144,9 @@ func (f *modelFile) readRest() error {
 			text = strings.TrimSpace(text[len(pandas):])
 			if text == "null" || text == "" {
 				continue
+			}
+			if len(text) > maxPandasBytes {
+				return f.malformed("pandas_categorical has more than %d bytes; group rare categories before training", maxPandasBytes)
 			}
 			if err := json.Unmarshal([]byte(text), &f.categories); err != nil {
 				return f.malformed("pandas_categorical is no list of lists")

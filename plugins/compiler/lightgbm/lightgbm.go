@@ -105,10 +105,15 @@ func (l *lines) malformed(format string, args ...any) error {
 	return ir.Invalid("the model file is malformed at line %d: "+format+"; "+remedy, append([]any{l.number}, args...)...)
 }
 
-// fields are the words of a line, as many as are wanted at most; words are separated by single spaces.
-func fields(text string) []string {
+// fields are the words of a line, which single spaces separate. There are none of more than most words,
+// so that a line cannot make many times its size of memory; ok tells whether there are as few.
+func fields(text string, most int) (words []string, ok bool) {
+	text = strings.TrimSuffix(text, " ")
 	if text == "" {
-		return nil
+		return nil, true
 	}
-	return strings.Split(text, " ")
+	if strings.Count(text, " ") >= most {
+		return nil, false
+	}
+	return strings.Split(text, " "), true
 }

@@ -101,7 +101,7 @@ type objective struct {
 }
 
 func (f *modelFile) objective() (o objective, err error) {
-	words := fields(f.header["objective"])
+	words, _ := fields(f.header["objective"], 16)
 	for i, w := range words {
 		key, value, _ := strings.Cut(w, ":")
 		switch {
@@ -179,8 +179,8 @@ const maxColumns = 1 << 20
 
 // inputs sets the variables of the model and gives the vector that trees read.
 func (f *modelFile) inputs(m *ir.Model) (ir.Ref, error) {
-	names := fields(f.header["feature_names"])
-	if len(names) != f.columns {
+	names, ok := fields(f.header["feature_names"], f.columns)
+	if !ok || len(names) != f.columns {
 		return 0, ir.Invalid("the file names %d features but the model has %d; %s", len(names), f.columns, remedy)
 	}
 	recoded := make([]*ir.Recoding, len(names))
@@ -257,7 +257,7 @@ func (f *modelFile) categoricalColumns(features int) ([]int, error) {
 			columns = append(columns, c)
 		}
 	}
-	infos := fields(f.header["feature_infos"])
+	infos, _ := fields(f.header["feature_infos"], features)
 	if len(columns) == 0 {
 		for i, info := range infos {
 			if info != "none" && !strings.HasPrefix(info, "[") {

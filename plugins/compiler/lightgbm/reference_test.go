@@ -46,3 +46,17 @@ func TestTrainedModels(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkRead(b *testing.B) {
+	for _, name := range [...]string{"model-reference/lgb_multiclass.txt", "treelite/sparse_categorical_model.txt"} {
+		b.Run(filepath.Base(name), func(b *testing.B) {
+			file := reference.File(b, name)
+			b.SetBytes(int64(len(file)))
+			for b.Loop() {
+				if _, err := lightgbm.Read(file); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package lightgbm
 
 import (
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,7 @@ type rawTree struct {
 	feature, left, right        []int
 	decision, boundaries        []int
 	words                       []uint32
+	known                       []int32 // of each set its index in the model + 1; 0 before it is read
 	linearCount, linearFeatures []int
 	coefficients                []float64
 	linearStart                 []int // of each leaf in linearFeatures
@@ -102,15 +104,17 @@ func (r *rawTree) parse(keys map[string]string) (err error) {
 			return r.invalid("cat_boundaries do not ascend, or lie beyond cat_threshold")
 		}
 	}
-	for _, text := range fields(keys["cat_threshold"]) {
+	words, ok := fields(keys["cat_threshold"], r.boundaries[r.sets])
+	if !ok || len(words) != r.boundaries[r.sets] {
+		return r.invalid("cat_threshold has %d numbers, not %d", len(words), r.boundaries[r.sets])
+	}
+	r.known = make([]int32, r.sets)
+	for _, text := range words {
 		w, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
 			return r.invalid("cat_threshold has what is no number of 32 bits")
 		}
 		r.words = append(r.words, uint32(w))
-	}
-	if len(r.words) != r.boundaries[r.sets] {
-		return r.invalid("cat_threshold has %d numbers, not %d", len(r.words), r.boundaries[r.sets])
 	}
 	return nil
 }
@@ -148,8 +152,8 @@ func (r *rawTree) count(keys map[string]string, key string, least, most int) (in
 
 // whole reads n whole numbers of 32 bits, unless there was a mistake before.
 func (r *rawTree) whole(keys map[string]string, key string, n int, err error) ([]int, error) {
-	words := fields(strings.TrimSuffix(keys[key], " "))
-	if err != nil || len(words) != n {
+	words, ok := fields(keys[key], n)
+	if err != nil || !ok || len(words) != n {
 		return nil, r.sooner(err, key, len(words), n)
 	}
 	out := make([]int, n)
@@ -166,8 +170,8 @@ func (r *rawTree) whole(keys map[string]string, key string, n int, err error) ([
 // floats reads n numbers of 64 bits, unless there was a mistake before. Numbers beyond the greatest
 // are infinite, as they are for LightGBM.
 func (r *rawTree) floats(keys map[string]string, key string, n int, err error) ([]float64, error) {
-	words := fields(strings.TrimSuffix(keys[key], " "))
-	if err != nil || len(words) != n {
+	words, ok := fields(keys[key], n)
+	if err != nil || !ok || len(words) != n {
 		return nil, r.sooner(err, key, len(words), n)
 	}
 	out := make([]float64, n)
@@ -271,13 +275,10 @@ func (f *modelFile) split(r *rawTree, at int) (ir.Split, error) {
 	s := ir.Split{Feature: int32(r.feature[at]), Compare: ir.LE, Default: decision&decisionDefaultLeft != 0}
 	if decision&decisionCategorical != 0 {
 		s.Compare, s.Missing, s.Default = ir.In, ir.MissingNaN, false
-		set, err := r.set(at)
-		if err != nil {
-			return s, err
-		}
 		f.categorical = f.categorical || decision>>decisionMissing != 2
-		s.Set = f.share(set)
-		return s, nil
+		var err error
+		s.Set, err = f.set(r, at)
+		return s, err
 	}
 	switch decision >> decisionMissing {
 	case 0:
@@ -310,26 +311,31 @@ func beyondZero(t float64) float64 {
 	}
 }
 
-// set are the categories of a split: its threshold is the index of a bit set.
-func (r *rawTree) set(at int) ([]int32, error) {
+// set is the index of the categories of a split: its threshold is the number of a bit set.
+func (f *modelFile) set(r *rawTree, at int) (int32, error) {
 	i := r.threshold[at]
 	if !(i >= 0 && i < float64(r.sets)) || i != math.Trunc(i) {
-		return nil, r.invalid("split %d: its set of categories is not there", at)
+		return 0, r.invalid("split %d: its set of categories is not there", at)
+	}
+	known := &r.known[int(i)]
+	if *known > 0 {
+		return *known - 1, nil
 	}
 	var set []int32
 	for w, word := range r.words[r.boundaries[int(i)]:r.boundaries[int(i)+1]] {
-		for b := range 32 {
-			if word>>b&1 == 0 {
-				continue
-			}
-			c := w*32 + b
+		for ; word != 0; word &= word - 1 {
+			c := w*32 + bits.TrailingZeros32(word)
 			if c > ir.MaxCategory {
-				return nil, ir.Invalid("tree %d, split %d: a category is beyond %d; number the categories of a column from 0 before training", r.number, at, ir.MaxCategory)
+				return 0, ir.Invalid("tree %d, split %d: a category is beyond %d; number the categories of a column from 0 before training", r.number, at, ir.MaxCategory)
 			}
 			set = append(set, int32(c))
 		}
 	}
-	return set, nil
+	if f.members += len(set); f.members > maxMembers {
+		return 0, ir.Invalid("the sets of categories have more than %d members together; use fewer categories", maxMembers)
+	}
+	*known = f.share(set) + 1
+	return *known - 1, nil
 }
 
 // share is the index of a set among those of the model, which it joins if it is new.

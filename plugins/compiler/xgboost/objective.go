@@ -81,8 +81,13 @@ func (f *modelFile) link(m *ir.Model, o objective, outputs int) error {
 	switch {
 	case f.objective == "binary:hinge":
 		m.Output = m.Append(&ir.Arith{Op: ir.Less, A: m.Append(&ir.Const{Values: []float64{0}}), B: m.Raw})
-	case outputs > 1 && (f.objective == "reg:quantileerror" && f.since(3, 4) || f.objective == "reg:expectileerror"):
-		return ir.Invalid("the model predicts several quantiles or expectiles, which XGBoost puts in order after predicting them; train one model per quantile")
+	case outputs > 1 && f.objective == "reg:expectileerror":
+		return ir.Invalid("the model predicts several expectiles, which XGBoost makes of one another; train one model per expectile")
+	case outputs > 1 && f.objective == "reg:quantileerror" && f.since(3, 4):
+		if outputs > maxSorted {
+			return ir.Invalid("the model predicts more than %d quantiles; train several models", maxSorted)
+		}
+		m.Output = sorted(m, outputs)
 	case o.output == ir.SoftmaxXG && outputs == 1:
 		return ir.Invalid("the model has one class; train with num_class of at least 2")
 	case o.output != ir.Identity:
@@ -105,4 +110,23 @@ func (f *modelFile) link(m *ir.Model, o objective, outputs int) error {
 		m.Classes = []string{"0", "1"}
 	}
 	return nil
+}
+
+// maxSorted bounds the outputs that sorted puts in order.
+const maxSorted = 16
+
+// sorted adds steps that put the raw scores into ascending order, as quantiles must be.
+func sorted(m *ir.Model, outputs int) ir.Ref {
+	values := make([]ir.Ref, outputs)
+	for i := range values {
+		values[i] = m.Append(&ir.Gather{In: m.Raw, Columns: []int{i}})
+	}
+	for i := 1; i < outputs; i++ {
+		for j := i; j > 0; j-- {
+			a, b := values[j-1], values[j]
+			values[j-1] = m.Append(&ir.Arith{Op: ir.Min, A: a, B: b, Width: ir.F32})
+			values[j] = m.Append(&ir.Arith{Op: ir.Max, A: a, B: b, Width: ir.F32})
+		}
+	}
+	return m.Append(&ir.Concat{Parts: values})
 }

@@ -1,7 +1,11 @@
 package xgboost_test
 
 import (
+	"bytes"
+	"cmp"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/arbiterhq/arbiter/plugins/compiler/internal/reference"
@@ -33,6 +37,55 @@ func TestReferenceModels(t *testing.T) {
 					reference.Table(t, at+".margin.csv"), reference.Table(t, at+".pred.csv"), 2, true)
 			})
 		}
+	}
+}
+
+// TestTelcoModel holds the churn model of the demonstration against margins and probabilities of 9
+// digits, which tell 32-bit floats apart.
+func TestTelcoModel(t *testing.T) {
+	m := read(t, "xgboost-telco-churn/model.xgb.json")
+	features := bytes.SplitN(reference.File(t, "xgboost-telco-churn/test_features.csv"), []byte("\n"), 2)
+	if names := strings.Split(strings.TrimSpace(string(features[0])), ","); len(names) != len(m.Inputs) || names[5] != m.Inputs[5].Name {
+		t.Fatalf("%d inputs, %d columns", len(m.Inputs), len(names))
+	}
+	score := reference.Interpreted(t, m)
+	expected := strings.Split(strings.TrimSpace(string(reference.File(t, "xgboost-telco-churn/test_expected.csv"))), "\n")[1:]
+	rows := strings.Split(strings.TrimSpace(string(features[1])), "\n")
+	if len(rows) != len(expected) {
+		t.Fatalf("%d rows, %d expected", len(rows), len(expected))
+	}
+	for i, line := range rows {
+		raw, out := score(numbers(t, line))
+		want := numbers(t, expected[i])[1:]
+		if float32(raw[0]) != float32(want[0]) || reference.ULPs(out[0], float64(float32(want[1])), true) > 2 {
+			t.Errorf("row %d: %v and %v, want %v", i, raw, out, want)
+		}
+	}
+}
+
+func numbers(t *testing.T, line string) []float64 {
+	var row []float64
+	for field := range strings.SplitSeq(strings.TrimSpace(line), ",") {
+		v, err := strconv.ParseFloat(cmp.Or(field, "nan"), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row = append(row, v)
+	}
+	return row
+}
+
+func BenchmarkRead(b *testing.B) {
+	for _, name := range [...]string{"xgboost-telco-churn/model.xgb.json", "model-reference/xgb_softprob.json", "model-reference/xgb_softprob.ubj"} {
+		b.Run(filepath.Base(name), func(b *testing.B) {
+			file := reference.File(b, name)
+			b.SetBytes(int64(len(file)))
+			for b.Loop() {
+				if _, err := xgboost.Read(file); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -123,10 +123,10 @@ func (r *rawTree) sets(index int) (map[int32][]int32, error) {
 	if len(r.catSegments) != len(r.catNodes) || len(r.catSizes) != len(r.catNodes) {
 		return nil, ir.Invalid("tree %d: its arrays of categories differ in length; %s", index, remedy)
 	}
-	sets := make(map[int32][]int32, len(r.catNodes))
+	sets, total := make(map[int32][]int32, len(r.catNodes)), int64(0)
 	for i, node := range r.catNodes {
 		from, size := int64(r.catSegments[i]), int64(r.catSizes[i])
-		if from < 0 || size < 0 || from+size > int64(len(r.categories)) || sets[node] != nil {
+		if total += size; from < 0 || size < 0 || from+size > int64(len(r.categories)) || total > int64(len(r.categories)) || sets[node] != nil {
 			return nil, ir.Invalid("tree %d, node %d: its categories are out of range or there twice; %s", index, node, remedy)
 		}
 		set := slices.Clone(r.categories[from : from+size])

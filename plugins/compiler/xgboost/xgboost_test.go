@@ -263,6 +263,15 @@ func TestSeveralOutputs(t *testing.T) {
 	if m, err := xgboost.Read(quantiles); err != nil || !reflect.DeepEqual(m.Classes, []string{"0.1", "0.9"}) {
 		t.Errorf("quantiles: %v, %v", m, err)
 	}
+	// Since 3.4 quantiles that cross are put in order.
+	crossing := []byte(strings.Replace(strings.Replace(string(quantiles), "[1,7,4]", "[3,4,1]", 1), `"split_conditions":[1.0]`, `"split_conditions":[9.0]`, 1))
+	m, err = xgboost.Read(crossing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if raw, out := reference.Interpreted(t, m)([]float64{0, 99}); !reflect.DeepEqual(raw, []float64{9.5, float64(float32(0.5) + 0.6)}) || out[0] != raw[1] || out[1] != raw[0] {
+		t.Errorf("crossing quantiles: raw %v, output %v", raw, out)
+	}
 	vectors := edit(t, `"num_target":"1"`, `"num_target":"2"`, "binary:logistic", "reg:squarederror", `"num_nodes":"3","size_leaf_vector":"0"`, `"num_nodes":"3","size_leaf_vector":"2"`, `[0.0,-1.0,1.0]`, `[0.0,0.0,-1.0,-2.0,1.0,2.0]`)
 	if got := raw(t, vectors, 0, 1); !reflect.DeepEqual(got, []float64{-0.5, -1.5}) {
 		t.Errorf("vector leaves of 2.x: %v", got)
