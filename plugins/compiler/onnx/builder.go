@@ -19,6 +19,7 @@ type builder struct {
 	codes  []map[string]int  // of the texts of each input
 	texts  int
 	moved  int   // elements that were moved or multiplied so far
+	fixed  bool  // the graph is for several rows, of which one is taken
 	node   *node // what is being read, for messages
 }
 
@@ -232,12 +233,13 @@ func (b *builder) checkInput(v *info) error {
 	}
 	for i, d := range v.dims {
 		switch {
-		case i == 0 && (d < 0 || b.rows == firstRow && len(v.dims) > 1):
+		case i == 0 && d < 0:
 			v.dims[i] = 1
 		case d < 0:
 			return ir.Invalid("the input %q has a dimension of unknown size; give initial_types with the number of columns when exporting", clip(v.name))
-		case d > 1 && i == 0 && len(v.dims) > 1 && b.rows == oneRow:
-			return ir.Invalid("the input %q is fixed to %d rows; export the model with a first dimension of None", clip(v.name), d)
+		case d > 1 && i == 0 && len(v.dims) > 1 && b.rows != wholeSet:
+			b.warn(fmt.Sprintf("the input %q is fixed to %d rows, which are taken for rows of their own", clip(v.name), d))
+			v.dims[i], b.fixed = 1, true
 		}
 	}
 	if n, ok := product(v.dims); !ok || n > ir.MaxInputs {

@@ -49,16 +49,16 @@ func Detect(file []byte) bool {
 // Read reads a model file. Errors are *nba.Error with CodeModelInvalid or CodeTooLarge.
 func Read(file []byte) (*ir.Model, error) { return read(file, oneRow) }
 
-// batch is what to do with an input whose first dimension is fixed to several rows.
+// batch is what to do with inputs whose first dimension is fixed to several rows, and with outputs.
 type batch int
 
 const (
-	oneRow   batch = iota // refuse it
-	firstRow              // take it for one row
-	wholeSet              // all rows are one row of the model
+	oneRow   batch = iota // take them for one row, with a warning
+	anything              // likewise, and an only output need be no score
+	wholeSet              // all rows are one row of the model, and an only output need be no score
 )
 
-// read is Read for any batch; but for oneRow an only output need be no score.
+// read is Read for any batch.
 func read(file []byte, rows batch) (*ir.Model, error) {
 	if len(file) > maxModelBytes {
 		return nil, nba.Errorf(nba.CodeTooLarge, "the model file has more than %d bytes; train a smaller model", maxModelBytes)

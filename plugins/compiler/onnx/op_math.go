@@ -121,9 +121,23 @@ func mean(b *builder, _ *node, in []*value) ([]*value, error) {
 	return one(v)
 }
 
-// function applies a function of one number.
+// function applies a function of one number, or of a row.
 func (b *builder) function(f ir.Function, v *value) *value {
-	return computed(v.elem, v.dims, b.emit(&ir.Activation{In: b.ref(v), Func: f, Width: v.elem.width()}))
+	return computed(v.elem, v.dims, b.activation(f, b.ref(v), v.elem))
+}
+
+// activation applies a function to r. Each is computed in 64 bits and rounded once: ONNX fixes no bits,
+// and runtimes lie on either side of that.
+func (b *builder) activation(f ir.Function, r ir.Ref, e elem) ir.Ref {
+	switch f {
+	case ir.Sigmoid, ir.Softmax:
+		r = b.emit(&ir.Activation{In: r, Func: f})
+		if e == elemFloat {
+			r = b.emit(&ir.Cast{In: r, To: ir.ToF32})
+		}
+		return r
+	}
+	return b.emit(&ir.Activation{In: r, Func: f, Width: e.width()})
 }
 
 func unary(b *builder, n *node, in []*value) ([]*value, error) {

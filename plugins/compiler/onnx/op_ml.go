@@ -309,9 +309,13 @@ func (b *builder) postTransform(scores *value, transform string) (*value, error)
 	default:
 		return nil, b.errorf("its post_transform %q is not supported; use NONE, LOGISTIC or SOFTMAX", clip(transform))
 	}
-	out := b.function(f, scores).between(0, 1)
+	out := b.function(f, scores)
+	if f != ir.Sigmoid {
+		// onnxruntime computes these in 32 bits, one score after the other.
+		out.ref = b.emit(&ir.Activation{In: b.ref(scores), Func: f, Width: scores.elem.width()})
+	}
 	out.raw = scores
-	return out, nil
+	return out.between(0, 1), nil
 }
 
 func matMul(b *builder, _ *node, in []*value) ([]*value, error) {

@@ -199,6 +199,9 @@ func transpose(b *builder, n *node, in []*value) ([]*value, error) {
 			order[i], used[p] = int(p), true
 		}
 	}
+	if b.fixed && rank > 1 && order[0] != 0 && !in[0].constant() {
+		return nil, b.errorf("it turns the rows that the model is fixed to; export the model with a first dimension of None")
+	}
 	s := strides(in[0].dims)
 	dims := make([]int, rank)
 	for i, o := range order {

@@ -206,7 +206,7 @@ func softmax(b *builder, n *node, in []*value) ([]*value, error) {
 	}
 	lists, _ := groups(v.dims, chosen, true)
 	ref, err := b.each(v, lists, func(r ir.Ref, _ int) ir.Ref {
-		return b.emit(&ir.Activation{In: r, Func: ir.Softmax, Width: v.elem.width()})
+		return b.activation(ir.Softmax, r, v.elem)
 	})
 	if err != nil {
 		return nil, err

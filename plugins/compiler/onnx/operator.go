@@ -241,6 +241,9 @@ func (b *builder) axis(axis int64, rank int) (int, error) {
 	if axis < 0 || axis >= int64(rank) {
 		return 0, b.errorf("its axis is beyond the dimensions of its input")
 	}
+	if axis == 0 && rank > 1 && b.fixed {
+		return 0, b.errorf("it may work across the rows that the model is fixed to; export the model with a first dimension of None")
+	}
 	return int(axis), nil
 }
 

@@ -94,6 +94,8 @@ func (b *builder) finish(v *value, made map[string]*node, name string) error {
 		return ir.Invalid("the output %q does not depend on the inputs; %s", clip(name), remedy)
 	case v.elem == elemText:
 		return ir.Invalid("the output %q is text, not a score; export a classifier with predict_proba", clip(name))
+	case b.fixed && len(v.dims) > 1 && v.dims[0] != 1:
+		return ir.Invalid("the output %q is for several rows; export the model with a first dimension of None", clip(name))
 	case len(b.m.Inputs) == 0:
 		return ir.Invalid("the model has no inputs; %s", remedy)
 	}

@@ -37,7 +37,9 @@ func TestRefuses(t *testing.T) {
 		{"unknown operator", node(op("SVMClassifier", X, Y)), `node "the SVMClassifier" (operator ai.onnx.ml.SVMClassifier): the operator is not supported`},
 		{"unknown operator of ai.onnx", node(op(".TopK", X, Y)), `node "the TopK" (operator TopK)`},
 		{"label only", parts{nodes: [][]byte{op(".ArgMax", X, Y, attr("axis", 1))}, outputs: [][]byte{tensorInfo("Y", elemInt64, -1, 1)}}.model(), "only a label and no score"},
-		{"fixed rows", parts{nodes: [][]byte{op(".Relu", X, Y)}, inputs: [][]byte{tensorInfo("X", elemFloat, 10, 2)}}.model(), `"X" is fixed to 10 rows`},
+		{"sum of fixed rows", parts{nodes: [][]byte{op(".ReduceSum", X, Y, attr("axes", []int{0}))}, inputs: [][]byte{tensorInfo("X", elemFloat, 10, 2)}}.model(), "across the rows that the model is fixed to"},
+		{"turned fixed rows", parts{nodes: [][]byte{op(".Transpose", X, Y)}, inputs: [][]byte{tensorInfo("X", elemFloat, 10, 2)}}.model(), "turns the rows that the model is fixed to"},
+		{"more of fixed rows", parts{nodes: [][]byte{op(".Add", []string{"X", "C"}, Y)}, initializers: [][]byte{tensorOf("C", []int{2, 1}, []float64{1, 2}, nil)}, inputs: [][]byte{tensorInfo("X", elemFloat, 2, 2)}}.model(), "is for several rows"},
 		{"unknown columns", parts{nodes: [][]byte{op(".Relu", X, Y)}, inputs: [][]byte{tensorInfo("X", elemFloat, -1, -1)}}.model(), "dimension of unknown size"},
 		{"half floats", parts{nodes: [][]byte{op(".Relu", X, Y)}, inputs: [][]byte{tensorInfo("X", 10, -1, 2)}}.model(), "type of elements that is not supported"},
 		{"missing tensor", node(op(".Relu", []string{"Z"}, Y)), `reads "Z" before it is made`},
@@ -100,6 +102,7 @@ func TestNames(t *testing.T) {
 		{name: "matrix", parts: parts{nodes: [][]byte{op(".Relu", []string{"X"}, []string{"Y"})}}, want: []string{"f0", "f1"}, warnings: 1},
 		{name: "columns and matrix", parts: parts{nodes: relu, inputs: inputs}, want: []string{"age", "M_0", "M_1"}, warnings: 2},
 		{name: "metadata", parts: parts{nodes: [][]byte{op(".Relu", []string{"X"}, []string{"Y"})}, metadata: map[string]string{"feature_names": `["tenure","charges"]`}}, want: []string{"tenure", "charges"}, warnings: 1},
+		{name: "fixed rows", parts: parts{nodes: [][]byte{op(".Relu", []string{"X"}, []string{"Y"})}, inputs: [][]byte{tensorInfo("X", elemFloat, 10, 2)}}, want: []string{"f0", "f1"}, warnings: 2},
 		{name: "wrong metadata", parts: parts{nodes: [][]byte{op(".Relu", []string{"X"}, []string{"Y"})}, metadata: map[string]string{"feature_names": `["tenure"]`}}, want: []string{"f0", "f1"}, warnings: 2},
 	}
 	for _, tt := range tests {
