@@ -255,23 +255,55 @@ type Reduce struct {
 }
 
 // From implements Step.
-func (s *Gather) From(r []Ref) []Ref     { return append(r, s.In) }
-func (s *Concat) From(r []Ref) []Ref     { return append(r, s.Parts...) }
-func (s *Const) From(r []Ref) []Ref      { return r }
-func (s *Cast) From(r []Ref) []Ref       { return append(r, s.In) }
-func (s *Impute) From(r []Ref) []Ref     { return append(r, s.In) }
-func (s *Affine) From(r []Ref) []Ref     { return append(r, s.In) }
-func (s *OneHot) From(r []Ref) []Ref     { return append(r, s.In) }
-func (s *Lookup) From(r []Ref) []Ref     { return append(r, s.In) }
-func (s *Bucket) From(r []Ref) []Ref     { return append(r, s.In) }
-func (s *Linear) From(r []Ref) []Ref     { return append(r, s.In) }
-func (s *Arith) From(r []Ref) []Ref      { return append(r, s.A, s.B) }
-func (s *Where) From(r []Ref) []Ref      { return append(r, s.Cond, s.A, s.B) }
+func (s *Gather) From(r []Ref) []Ref { return append(r, s.In) }
+
+// From implements Step.
+func (s *Concat) From(r []Ref) []Ref { return append(r, s.Parts...) }
+
+// From implements Step.
+func (s *Const) From(r []Ref) []Ref { return r }
+
+// From implements Step.
+func (s *Cast) From(r []Ref) []Ref { return append(r, s.In) }
+
+// From implements Step.
+func (s *Impute) From(r []Ref) []Ref { return append(r, s.In) }
+
+// From implements Step.
+func (s *Affine) From(r []Ref) []Ref { return append(r, s.In) }
+
+// From implements Step.
+func (s *OneHot) From(r []Ref) []Ref { return append(r, s.In) }
+
+// From implements Step.
+func (s *Lookup) From(r []Ref) []Ref { return append(r, s.In) }
+
+// From implements Step.
+func (s *Bucket) From(r []Ref) []Ref { return append(r, s.In) }
+
+// From implements Step.
+func (s *Linear) From(r []Ref) []Ref { return append(r, s.In) }
+
+// From implements Step.
+func (s *Arith) From(r []Ref) []Ref { return append(r, s.A, s.B) }
+
+// From implements Step.
+func (s *Where) From(r []Ref) []Ref { return append(r, s.Cond, s.A, s.B) }
+
+// From implements Step.
 func (s *Activation) From(r []Ref) []Ref { return append(r, s.In) }
-func (s *Normalize) From(r []Ref) []Ref  { return append(r, s.In) }
-func (s *Reduce) From(r []Ref) []Ref     { return append(r, s.In) }
-func (s *Trees) From(r []Ref) []Ref      { return append(r, s.In) }
-func (s *Oblivious) From(r []Ref) []Ref  { return append(r, s.In) }
+
+// From implements Step.
+func (s *Normalize) From(r []Ref) []Ref { return append(r, s.In) }
+
+// From implements Step.
+func (s *Reduce) From(r []Ref) []Ref { return append(r, s.In) }
+
+// From implements Step.
+func (s *Trees) From(r []Ref) []Ref { return append(r, s.In) }
+
+// From implements Step.
+func (s *Oblivious) From(r []Ref) []Ref { return append(r, s.In) }
 
 // Append adds a step and returns its result.
 func (m *Model) Append(s Step) Ref {

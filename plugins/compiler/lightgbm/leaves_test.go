@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbiterhq/arbiter/plugins/compiler/internal/reference"
+	"github.com/arbiterhq/arbiter/plugins/compiler/internal/modeltest"
 	"github.com/arbiterhq/arbiter/plugins/compiler/lightgbm"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
@@ -33,15 +33,15 @@ func TestPublicModels(t *testing.T) {
 			m := read(t, leaves+c.model)
 			var rows [][]float64
 			if strings.HasSuffix(c.rows, ".libsvm") {
-				rows = reference.LibSVM(t, leaves+c.rows, len(m.Inputs), 0)
+				rows = modeltest.LibSVM(t, leaves+c.rows, len(m.Inputs), 0)
 			} else {
-				rows = reference.Table(t, leaves+c.rows)
+				rows = modeltest.Table(t, leaves+c.rows)
 			}
 			for i := range rows {
 				rows[i] = rows[i][c.skip:]
 			}
-			reference.CheckModules(t, m, reference.Odd(m, rows, 400))
-			reference.Check(t, reference.Interpreted(t, m), rows, table(t, c.raw), table(t, c.predictions), 4, false)
+			modeltest.CheckModules(t, m, modeltest.Odd(m, rows, 400))
+			modeltest.Check(t, modeltest.Interpreted(t, m), rows, table(t, c.raw), table(t, c.predictions), 4, false)
 		})
 	}
 }
@@ -51,14 +51,14 @@ func table(t *testing.T, name string) [][]float64 {
 	if name == "" {
 		return nil
 	}
-	return reference.Table(t, leaves+name)
+	return modeltest.Table(t, leaves+name)
 }
 
 // TestLeaves holds a model against the leaves that the library says each row falls into.
 func TestLeaves(t *testing.T) {
 	m := read(t, leaves+"lg_breast_cancer.txt")
 	var values [][]float64 // by tree and leaf, as the file has them
-	for line := range bytes.Lines(reference.File(t, leaves+"lg_breast_cancer.txt")) {
+	for line := range bytes.Lines(modeltest.File(t, leaves+"lg_breast_cancer.txt")) {
 		text, ok := strings.CutPrefix(strings.TrimSpace(string(line)), "leaf_value=")
 		if !ok {
 			continue
@@ -73,7 +73,7 @@ func TestLeaves(t *testing.T) {
 		}
 		values = append(values, tree)
 	}
-	rows, found := reference.Table(t, leaves+"lg_breast_cancer_data.txt"), reference.Table(t, leaves+"lg_breast_cancer_data_pred_leaves.txt")
+	rows, found := modeltest.Table(t, leaves+"lg_breast_cancer_data.txt"), modeltest.Table(t, leaves+"lg_breast_cancer_data_pred_leaves.txt")
 	raw := make([][]float64, len(rows))
 	for i := range rows {
 		sum := 0.0
@@ -82,16 +82,16 @@ func TestLeaves(t *testing.T) {
 		}
 		raw[i] = []float64{sum}
 	}
-	reference.CheckModules(t, m, reference.Odd(m, rows, 1000))
-	reference.Check(t, reference.Interpreted(t, m), rows, raw, nil, 0, false)
+	modeltest.CheckModules(t, m, modeltest.Odd(m, rows, 1000))
+	modeltest.Check(t, modeltest.Interpreted(t, m), rows, raw, nil, 0, false)
 }
 
 func TestTreeliteModels(t *testing.T) {
 	toy := read(t, "treelite/toy_categorical_model.txt")
-	want := reference.Table(t, "treelite/toy_categorical.test.pred")
-	rows := reference.LibSVM(t, "treelite/toy_categorical.test", 2, 0)
-	reference.CheckModules(t, toy, reference.Odd(toy, rows, 1000))
-	reference.Check(t, reference.Interpreted(t, toy), rows, want, want, 0, false)
+	want := modeltest.Table(t, "treelite/toy_categorical.test.pred")
+	rows := modeltest.LibSVM(t, "treelite/toy_categorical.test", 2, 0)
+	modeltest.CheckModules(t, toy, modeltest.Odd(toy, rows, 1000))
+	modeltest.Check(t, modeltest.Interpreted(t, toy), rows, want, want, 0, false)
 }
 
 // TestWideModel reads 5057 columns, more than a model may have inputs: those that no tree reads are
@@ -101,7 +101,7 @@ func TestWideModel(t *testing.T) {
 	if len(m.Inputs) >= 5057 || len(m.Warnings) == 0 || !strings.Contains(m.Warnings[0], "5057 columns") {
 		t.Errorf("%d inputs, warnings %q", len(m.Inputs), m.Warnings)
 	}
-	all := reference.LibSVM(t, "treelite/sparse_categorical.test", 5057, math.NaN())
+	all := modeltest.LibSVM(t, "treelite/sparse_categorical.test", 5057, math.NaN())
 	rows := make([][]float64, len(all))
 	for i := range all {
 		for _, v := range m.Inputs {
@@ -112,14 +112,14 @@ func TestWideModel(t *testing.T) {
 			rows[i] = append(rows[i], all[i][c])
 		}
 	}
-	reference.CheckModules(t, m, reference.Odd(m, rows, 300))
-	reference.Check(t, reference.Interpreted(t, m), rows, reference.Table(t, "treelite/sparse_categorical.test.margin"), nil, 0, false)
+	modeltest.CheckModules(t, m, modeltest.Odd(m, rows, 300))
+	modeltest.Check(t, modeltest.Interpreted(t, m), rows, modeltest.Table(t, "treelite/sparse_categorical.test.margin"), nil, 0, false)
 }
 
 // TestSimple evaluates by hand a file of two small trees with a split on categories.
 func TestSimple(t *testing.T) {
 	m := read(t, leaves+"model_simple.txt")
-	score := reference.Interpreted(t, m)
+	score := modeltest.Interpreted(t, m)
 	for _, c := range []struct{ x1, x2, first, second float64 }{
 		{500, 100, 0.56697267424823339, 0.12883103567558912}, // 100 is the one category of the set
 		{340, 3, 0.3584987837673016, -0.063872842243335157},
@@ -145,7 +145,7 @@ func TestRefusedFiles(t *testing.T) {
 		"xgagaricus.model":               "no LightGBM text model",
 		"../model-reference/skl_dt.onnx": "no LightGBM text model",
 	} {
-		file := reference.File(t, leaves+name)
+		file := modeltest.File(t, leaves+name)
 		_, err := lightgbm.Read(file)
 		if nba.CodeOf(err) != nba.CodeModelInvalid || !strings.Contains(err.Error(), reason) || !strings.Contains(err.Error(), "save_model") {
 			t.Errorf("%s: %v", name, err)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbiterhq/arbiter/plugins/compiler/internal/reference"
+	"github.com/arbiterhq/arbiter/plugins/compiler/internal/modeltest"
 	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
 	"github.com/arbiterhq/arbiter/plugins/compiler/lightgbm"
 	"github.com/arbiterhq/arbiter/runtime/nba"
@@ -76,7 +76,7 @@ func score(t testing.TB, file []byte, row ...float64) (raw, output []float64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return reference.Interpreted(t, m)(row)
+	return modeltest.Interpreted(t, m)(row)
 }
 
 func TestStump(t *testing.T) {
@@ -194,8 +194,8 @@ func TestObjectives(t *testing.T) {
 			t.Errorf("%s: %v", c.objective, err)
 			continue
 		}
-		_, output := reference.Interpreted(t, m)([]float64{0, 99})
-		if reference.ULPs(output[0], c.output, false) > 4 || m.Probability != c.probability || len(m.Classes) != c.classes {
+		_, output := modeltest.Interpreted(t, m)([]float64{0, 99})
+		if modeltest.ULPs(output[0], c.output, false) > 4 || m.Probability != c.probability || len(m.Classes) != c.classes {
 			t.Errorf("%s: %v, want %v; probability %v, classes %q", c.objective, output, c.output, m.Probability, m.Classes)
 		}
 	}
@@ -215,7 +215,7 @@ func TestClasses(t *testing.T) {
 	_, output := score(t, edit(t, append(several, "binary sigmoid:1", "multiclass num_class:3")...), 0, 99)
 	sum := math.Exp(-0.5) + 1 + math.Exp(-2)
 	for k, want := range [...]float64{math.Exp(-0.5) / sum, 1 / sum, math.Exp(-2) / sum} {
-		if reference.ULPs(output[k], want, false) > 4 {
+		if modeltest.ULPs(output[k], want, false) > 4 {
 			t.Errorf("class %d: %v, want %v", k, output[k], want)
 		}
 	}
@@ -223,8 +223,8 @@ func TestClasses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, output := reference.Interpreted(t, m)([]float64{0, 99})
-	if !reflect.DeepEqual(raw, []float64{0.5, 1, -1}) || reference.ULPs(output[2], 1/(1+math.Exp(2)), false) > 4 || !reflect.DeepEqual(m.Classes, []string{"0", "1", "2"}) {
+	raw, output := modeltest.Interpreted(t, m)([]float64{0, 99})
+	if !reflect.DeepEqual(raw, []float64{0.5, 1, -1}) || modeltest.ULPs(output[2], 1/(1+math.Exp(2)), false) > 4 || !reflect.DeepEqual(m.Classes, []string{"0", "1", "2"}) {
 		t.Errorf("raw %v, output %v, classes %q", raw, output, m.Classes)
 	}
 }
@@ -232,7 +232,7 @@ func TestClasses(t *testing.T) {
 func TestForests(t *testing.T) {
 	forest := []string{"feature_names", "average_output\nfeature_names", "end of trees", tree(1, "-0.75") + "end of trees"}
 	raw, output := score(t, edit(t, forest...), 0, 1)
-	if raw[0] != -1 || reference.ULPs(output[0], 1/(1+math.Exp(0.5)), false) > 4 {
+	if raw[0] != -1 || modeltest.ULPs(output[0], 1/(1+math.Exp(0.5)), false) > 4 {
 		t.Errorf("raw %v, output %v", raw, output)
 	}
 	// Before 2.2.3 leaves were probabilities.
@@ -385,7 +385,7 @@ func FuzzRead(f *testing.F) {
 			}
 			return
 		}
-		score := reference.Interpreted(t, m) // validates
+		score := modeltest.Interpreted(t, m) // validates
 		row := make([]float64, len(m.Inputs))
 		for _, v := range [...]float64{0, -1, 30.5, math.NaN(), math.Inf(1), math.Inf(-1), 1e300} {
 			for i := range row {

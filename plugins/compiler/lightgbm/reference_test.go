@@ -4,14 +4,14 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/arbiterhq/arbiter/plugins/compiler/internal/reference"
+	"github.com/arbiterhq/arbiter/plugins/compiler/internal/modeltest"
 	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
 	"github.com/arbiterhq/arbiter/plugins/compiler/lightgbm"
 )
 
 func read(t testing.TB, name string) *ir.Model {
 	t.Helper()
-	m, err := lightgbm.Read(reference.File(t, name))
+	m, err := lightgbm.Read(modeltest.File(t, name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,24 +24,24 @@ func TestReferenceModels(t *testing.T) {
 	for _, name := range [...]string{"lgb_binary", "lgb_binary_cat", "lgb_dart", "lgb_multiclass", "lgb_poisson", "lgb_rf", "lgb_zero_as_missing"} {
 		t.Run(name, func(t *testing.T) {
 			at := "model-reference/" + name
-			m, rows := read(t, at+".txt"), reference.Table(t, at+".rows.csv")
-			reference.CheckModules(t, m, reference.Odd(m, rows, 3000))
-			reference.Check(t, reference.Interpreted(t, m), rows,
-				reference.Table(t, at+".raw.csv"), reference.Table(t, at+".pred.csv"), 4, false)
+			m, rows := read(t, at+".txt"), modeltest.Table(t, at+".rows.csv")
+			modeltest.CheckModules(t, m, modeltest.Odd(m, rows, 3000))
+			modeltest.Check(t, modeltest.Interpreted(t, m), rows,
+				modeltest.Table(t, at+".raw.csv"), modeltest.Table(t, at+".pred.csv"), 4, false)
 		})
 	}
 }
 
-// TestTrainedModels holds models that the installed library trained (see internal/reference/train.py)
+// TestTrainedModels holds models that the installed library trained (see internal/modeltest/train.py)
 // against what it gave for them.
 func TestTrainedModels(t *testing.T) {
 	for _, ext := range [...]string{".model"} {
-		for _, at := range reference.Trained(t, "lgb_", ext) {
+		for _, at := range modeltest.Trained(t, "lgb_", ext) {
 			t.Run(filepath.Base(at)+ext, func(t *testing.T) {
-				m, rows := read(t, at+ext), reference.Table(t, at+".rows.csv")
-				reference.CheckModules(t, m, reference.Odd(m, rows, 3000))
-				reference.Check(t, reference.Interpreted(t, m), rows,
-					reference.Table(t, at+".raw.csv"), reference.Table(t, at+".pred.csv"), 4, false)
+				m, rows := read(t, at+ext), modeltest.Table(t, at+".rows.csv")
+				modeltest.CheckModules(t, m, modeltest.Odd(m, rows, 3000))
+				modeltest.Check(t, modeltest.Interpreted(t, m), rows,
+					modeltest.Table(t, at+".raw.csv"), modeltest.Table(t, at+".pred.csv"), 4, false)
 			})
 		}
 	}
@@ -50,7 +50,7 @@ func TestTrainedModels(t *testing.T) {
 func BenchmarkRead(b *testing.B) {
 	for _, name := range [...]string{"model-reference/lgb_multiclass.txt", "treelite/sparse_categorical_model.txt"} {
 		b.Run(filepath.Base(name), func(b *testing.B) {
-			file := reference.File(b, name)
+			file := modeltest.File(b, name)
 			b.SetBytes(int64(len(file)))
 			for b.Loop() {
 				if _, err := lightgbm.Read(file); err != nil {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbiterhq/arbiter/plugins/compiler/internal/reference"
+	"github.com/arbiterhq/arbiter/plugins/compiler/internal/modeltest"
 	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
 	"github.com/arbiterhq/arbiter/plugins/compiler/xgboost"
 )
@@ -19,7 +19,7 @@ var referenceModels = [...]string{"xgb_logistic", "xgb_softprob", "xgb_squared",
 
 func read(t testing.TB, name string) *ir.Model {
 	t.Helper()
-	m, err := xgboost.Read(reference.File(t, name))
+	m, err := xgboost.Read(modeltest.File(t, name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,10 +31,10 @@ func TestReferenceModels(t *testing.T) {
 		for _, ext := range [...]string{".json", ".ubj"} {
 			t.Run(name+ext, func(t *testing.T) {
 				at := "model-reference/" + name
-				m, rows := read(t, at+ext), reference.Table(t, at+".rows.csv")
-				reference.CheckModules(t, m, reference.Odd(m, rows, 3000))
-				reference.Check(t, reference.Interpreted(t, m), rows,
-					reference.Table(t, at+".margin.csv"), reference.Table(t, at+".pred.csv"), 2, true)
+				m, rows := read(t, at+ext), modeltest.Table(t, at+".rows.csv")
+				modeltest.CheckModules(t, m, modeltest.Odd(m, rows, 3000))
+				modeltest.Check(t, modeltest.Interpreted(t, m), rows,
+					modeltest.Table(t, at+".margin.csv"), modeltest.Table(t, at+".pred.csv"), 2, true)
 			})
 		}
 	}
@@ -44,12 +44,12 @@ func TestReferenceModels(t *testing.T) {
 // digits, which tell 32-bit floats apart.
 func TestTelcoModel(t *testing.T) {
 	m := read(t, "xgboost-telco-churn/model.xgb.json")
-	features := bytes.SplitN(reference.File(t, "xgboost-telco-churn/test_features.csv"), []byte("\n"), 2)
+	features := bytes.SplitN(modeltest.File(t, "xgboost-telco-churn/test_features.csv"), []byte("\n"), 2)
 	if names := strings.Split(strings.TrimSpace(string(features[0])), ","); len(names) != len(m.Inputs) || names[5] != m.Inputs[5].Name {
 		t.Fatalf("%d inputs, %d columns", len(m.Inputs), len(names))
 	}
-	score := reference.Interpreted(t, m)
-	expected := strings.Split(strings.TrimSpace(string(reference.File(t, "xgboost-telco-churn/test_expected.csv"))), "\n")[1:]
+	score := modeltest.Interpreted(t, m)
+	expected := strings.Split(strings.TrimSpace(string(modeltest.File(t, "xgboost-telco-churn/test_expected.csv"))), "\n")[1:]
 	rows := strings.Split(strings.TrimSpace(string(features[1])), "\n")
 	if len(rows) != len(expected) {
 		t.Fatalf("%d rows, %d expected", len(rows), len(expected))
@@ -57,7 +57,7 @@ func TestTelcoModel(t *testing.T) {
 	for i, line := range rows {
 		raw, out := score(numbers(t, line))
 		want := numbers(t, expected[i])[1:]
-		if float32(raw[0]) != float32(want[0]) || reference.ULPs(out[0], float64(float32(want[1])), true) > 2 {
+		if float32(raw[0]) != float32(want[0]) || modeltest.ULPs(out[0], float64(float32(want[1])), true) > 2 {
 			t.Errorf("row %d: %v and %v, want %v", i, raw, out, want)
 		}
 	}
@@ -78,7 +78,7 @@ func numbers(t *testing.T, line string) []float64 {
 func BenchmarkRead(b *testing.B) {
 	for _, name := range [...]string{"xgboost-telco-churn/model.xgb.json", "model-reference/xgb_softprob.json", "model-reference/xgb_softprob.ubj"} {
 		b.Run(filepath.Base(name), func(b *testing.B) {
-			file := reference.File(b, name)
+			file := modeltest.File(b, name)
 			b.SetBytes(int64(len(file)))
 			for b.Loop() {
 				if _, err := xgboost.Read(file); err != nil {
@@ -89,16 +89,16 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// TestTrainedModels holds models that the installed library trained (see internal/reference/train.py)
+// TestTrainedModels holds models that the installed library trained (see internal/modeltest/train.py)
 // against what it gave for them.
 func TestTrainedModels(t *testing.T) {
 	for _, ext := range [...]string{".json", ".ubj"} {
-		for _, at := range reference.Trained(t, "xgb_", ext) {
+		for _, at := range modeltest.Trained(t, "xgb_", ext) {
 			t.Run(filepath.Base(at)+ext, func(t *testing.T) {
-				m, rows := read(t, at+ext), reference.Table(t, at+".rows.csv")
-				reference.CheckModules(t, m, reference.Odd(m, rows, 3000))
-				reference.Check(t, reference.Interpreted(t, m), rows,
-					reference.Table(t, at+".raw.csv"), reference.Table(t, at+".pred.csv"), 2, true)
+				m, rows := read(t, at+ext), modeltest.Table(t, at+".rows.csv")
+				modeltest.CheckModules(t, m, modeltest.Odd(m, rows, 3000))
+				modeltest.Check(t, modeltest.Interpreted(t, m), rows,
+					modeltest.Table(t, at+".raw.csv"), modeltest.Table(t, at+".pred.csv"), 2, true)
 			})
 		}
 	}

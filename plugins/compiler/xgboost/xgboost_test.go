@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbiterhq/arbiter/plugins/compiler/internal/reference"
+	"github.com/arbiterhq/arbiter/plugins/compiler/internal/modeltest"
 	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
 	"github.com/arbiterhq/arbiter/plugins/compiler/xgboost"
 	"github.com/arbiterhq/arbiter/runtime/nba"
@@ -48,7 +48,7 @@ func raw(t testing.TB, file []byte, row ...float64) []float64 {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, _ := reference.Interpreted(t, m)(row)
+		got, _ := modeltest.Interpreted(t, m)(row)
 		if first == nil {
 			first = append(first, got...)
 		} else if !reflect.DeepEqual(got, first) {
@@ -234,7 +234,7 @@ func TestObjectives(t *testing.T) {
 		t.Fatal(err)
 	}
 	for spend, want := range map[float64]float64{1: 0, 99: 1} {
-		if _, out := reference.Interpreted(t, m)([]float64{0, spend}); out[0] != want {
+		if _, out := modeltest.Interpreted(t, m)([]float64{0, spend}); out[0] != want {
 			t.Errorf("hinge of %v: %v, want %v", spend, out, want)
 		}
 	}
@@ -269,7 +269,7 @@ func TestSeveralOutputs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if raw, out := reference.Interpreted(t, m)([]float64{0, 99}); !reflect.DeepEqual(raw, []float64{9.5, float64(float32(0.5) + 0.6)}) || out[0] != raw[1] || out[1] != raw[0] {
+	if raw, out := modeltest.Interpreted(t, m)([]float64{0, 99}); !reflect.DeepEqual(raw, []float64{9.5, float64(float32(0.5) + 0.6)}) || out[0] != raw[1] || out[1] != raw[0] {
 		t.Errorf("crossing quantiles: raw %v, output %v", raw, out)
 	}
 	vectors := edit(t, `"num_target":"1"`, `"num_target":"2"`, "binary:logistic", "reg:squarederror", `"num_nodes":"3","size_leaf_vector":"0"`, `"num_nodes":"3","size_leaf_vector":"2"`, `[0.0,-1.0,1.0]`, `[0.0,0.0,-1.0,-2.0,1.0,2.0]`)
@@ -429,7 +429,7 @@ func TestRefusals(t *testing.T) {
 func TestOldBinaryFiles(t *testing.T) {
 	for _, name := range [...]string{"model-leaves-testdata/xg_dart_agaricus.model", "model-leaves-testdata/xgagaricus.model",
 		"model-leaves-testdata/xgblin_agaricus.model", "model-leaves-testdata/xgdermatology.model", "treelite/mushroom.model"} {
-		file := reference.File(t, name)
+		file := modeltest.File(t, name)
 		_, err := xgboost.Read(file)
 		if nba.CodeOf(err) != nba.CodeModelInvalid || !strings.Contains(err.Error(), "old binary format") || !strings.Contains(err.Error(), "save_model") {
 			t.Errorf("%s: %v", name, err)
@@ -439,7 +439,7 @@ func TestOldBinaryFiles(t *testing.T) {
 		}
 	}
 	for _, name := range [...]string{"model-leaves-testdata/sk_iris.model", "model-leaves-testdata/lg_1tree.json", "model-reference/skl_dt.onnx", "model-reference/lgb_rf.txt"} {
-		if xgboost.Detect(reference.File(t, name)) {
+		if xgboost.Detect(modeltest.File(t, name)) {
 			t.Errorf("%s: taken for a file of XGBoost", name)
 		}
 	}
@@ -462,7 +462,7 @@ func FuzzRead(f *testing.F) {
 			}
 			return
 		}
-		score := reference.Interpreted(t, m) // validates
+		score := modeltest.Interpreted(t, m) // validates
 		row := make([]float64, len(m.Inputs))
 		for _, v := range [...]float64{0, -1, 30.5, math.NaN(), math.Inf(1), math.Inf(-1), 1e300} {
 			for i := range row {

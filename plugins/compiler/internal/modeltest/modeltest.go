@@ -1,5 +1,5 @@
-// Package reference holds models against what the libraries that trained them gave. It is for tests.
-package reference
+// Package modeltest holds models against what the libraries that trained them gave. It is for tests.
+package modeltest
 
 import (
 	"bufio"
@@ -187,7 +187,7 @@ func Trained(tb testing.TB, prefix, ext string) []string {
 	tb.Helper()
 	folder := os.Getenv("ARBITER_TRAINED_MODELS")
 	if folder == "" {
-		tb.Skip("NO TRAINED MODELS: run plugins/compiler/internal/reference/train.py FOLDER and set ARBITER_TRAINED_MODELS to the folder")
+		tb.Skip("NO TRAINED MODELS: run plugins/compiler/internal/modeltest/train.py FOLDER and set ARBITER_TRAINED_MODELS to the folder")
 	}
 	paths, err := filepath.Glob(filepath.Join(folder, prefix+"*"+ext))
 	if err != nil || len(paths) == 0 {

@@ -1,4 +1,4 @@
-package reference
+package modeltest
 
 import (
 	"context"
@@ -6,70 +6,77 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
-
 	"github.com/arbiterhq/arbiter/plugins/compiler/emit"
 	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
+	"github.com/arbiterhq/arbiter/plugins/wasmbin"
+	"github.com/arbiterhq/arbiter/runtime/wasm"
 )
 
-// guest runs an emitted module as a host would.
+// guest is an emitted module in the host's sandbox, with the fuel that its manifest would ask for.
 type guest struct {
-	tb         testing.TB
-	memory     api.Memory
-	score, raw api.Function
-	input, out uint32
-	subject    int
+	tb       testing.TB
+	instance *wasm.Instance
+	subject  int
 }
 
-// instantiate emits m with its first subject inputs belonging to the subject.
-func instantiate(tb testing.TB, m *ir.Model, subject, rows int) *guest {
+// load emits m with its first subject inputs belonging to the subject.
+func load(tb testing.TB, m *ir.Model, subject int) *guest {
 	tb.Helper()
 	module, err := emit.Emit(m, subject)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	ctx := context.Background()
-	r := wazero.NewRuntime(ctx)
-	tb.Cleanup(func() { _ = r.Close(ctx) })
-	g, err := r.Instantiate(ctx, module.Bytes)
+	metered, err := wasmbin.Inject(module.Bytes, wasmbin.InjectOptions{})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	at, err := g.ExportedFunction("arbiter_reserve").Call(ctx, uint64(subject), uint64(rows), uint64(len(m.Inputs)-subject))
-	if err != nil || int64(at[0]) == -1 {
-		tb.Fatalf("arbiter_reserve: %v, %v", at, err)
+	sandbox, err := wasm.New(wasm.Config{Instances: 1, MaxCallFuel: 1 << 40})
+	if err != nil {
+		tb.Fatal(err)
 	}
-	return &guest{tb: tb, memory: g.Memory(), score: g.ExportedFunction("arbiter_score"), raw: g.ExportedFunction("arbiter_score_raw"),
-		input: uint32(at[0] >> 32), out: uint32(at[0]), subject: subject}
+	ctx, l := context.Background(), module.Limits
+	pool, err := sandbox.Load(ctx, metered, wasm.Spec{Digest: "test", MemoryPages: uint32(l.MemoryPages), FuelBase: uint64(l.FuelBase), FuelPerRow: uint64(l.FuelPerRow),
+		MaxRows: l.MaxRows, SubjectFeatures: subject, CandidateFeatures: len(m.Inputs) - subject})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		pool.Release()
+		if err := sandbox.Close(ctx); err != nil {
+			tb.Error(err)
+		}
+	})
+	instance, err := pool.Acquire(ctx)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { pool.Put(instance) })
+	return &guest{tb: tb, instance: instance, subject: subject}
 }
 
-// run scores rows that have the same subject inputs.
-func (g *guest) run(f api.Function, rows [][]float64) []float64 {
+// run scores rows that have the same subject inputs: raw scores and outputs.
+func (g *guest) run(rows [][]float64) (raw, output []float64) {
 	g.tb.Helper()
-	at := g.write(g.input, rows[0][:g.subject])
-	start := (at + 15) &^ 15
-	at = start
-	for _, row := range rows {
-		at = g.write(at, row[g.subject:])
+	for n, x := range rows[0][:g.subject] {
+		wasm.PutFloat(g.instance.Subject(), n, x)
 	}
-	status, err := f.Call(context.Background(), uint64(g.input), uint64(g.subject), uint64(start), uint64(len(rows)), uint64(len(rows[0])-g.subject), uint64(g.out))
-	if err != nil || uint32(status[0]) != 0 {
-		g.tb.Fatalf("scoring: status %v, %v", status, err)
+	candidate := len(rows[0]) - g.subject
+	for i, row := range rows {
+		for n, x := range row[g.subject:] {
+			wasm.PutFloat(g.instance.Candidates(len(rows)), i*candidate+n, x)
+		}
 	}
-	out := make([]float64, len(rows))
-	for i := range out {
-		out[i], _ = g.memory.ReadFloat64Le(g.out + uint32(8*i))
+	for _, score := range [...]func(context.Context, int) (uint64, error){g.instance.ScoreRaw, g.instance.Score} {
+		if _, err := score(context.Background(), len(rows)); err != nil {
+			g.tb.Fatal(err)
+		}
+		out := make([]float64, len(rows))
+		for i := range out {
+			out[i] = g.instance.ScoreAt(i)
+		}
+		raw, output = output, out
 	}
-	return out
-}
-
-func (g *guest) write(at uint32, values []float64) uint32 {
-	for _, x := range values {
-		g.memory.WriteFloat64Le(at, x)
-		at += 8
-	}
-	return at
+	return raw, output
 }
 
 // one is m with the scores of one of its outputs only.
@@ -96,7 +103,7 @@ func CheckModules(tb testing.TB, m *ir.Model, rows [][]float64) {
 	for k, outputs := 0, len(out); k < outputs; k++ {
 		model := one(m, k, outputs)
 		oracle := Interpreted(tb, model)
-		single := instantiate(tb, model, len(m.Inputs), 1)
+		single := load(tb, model, len(m.Inputs))
 		for _, row := range rows {
 			check(tb, oracle, single, [][]float64{row})
 		}
@@ -105,7 +112,7 @@ func CheckModules(tb testing.TB, m *ir.Model, rows [][]float64) {
 			if subject > 0 && subject == len(m.Inputs) {
 				continue
 			}
-			many := instantiate(tb, model, subject, together)
+			many := load(tb, model, subject)
 			for i := 0; i < len(rows); i += together {
 				batch := make([][]float64, 0, together)
 				for j := range together - i%3 { // batches that are full, and such that are not
@@ -122,7 +129,7 @@ func CheckModules(tb testing.TB, m *ir.Model, rows [][]float64) {
 // check compares one call.
 func check(tb testing.TB, oracle Scorer, g *guest, rows [][]float64) {
 	tb.Helper()
-	raw, score := g.run(g.raw, rows), g.run(g.score, rows)
+	raw, score := g.run(rows)
 	for i, row := range rows {
 		wantRaw, want := oracle(row)
 		if !sameBits(raw[i], wantRaw[0]) || !sameBits(score[i], want[0]) {
