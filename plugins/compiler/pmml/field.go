@@ -41,6 +41,13 @@ func (f *field) parse(e *element, text string) (float64, error) {
 			return 0, nil
 		}
 	}
+	// Exporters write INF to ask whether a value is there at all.
+	switch strings.TrimSpace(text) {
+	case "INF", "+INF", "Infinity":
+		return math.Inf(1), nil
+	case "-INF", "-Infinity":
+		return math.Inf(-1), nil
+	}
 	v, ok := parseNumber(text)
 	if !ok {
 		return 0, e.fail("the value for field %q is not a number", f.name)
