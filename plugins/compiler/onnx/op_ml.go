@@ -124,17 +124,6 @@ func normalizer(b *builder, n *node, in []*value) ([]*value, error) {
 	return one(out)
 }
 
-func featureVectorizer(b *builder, _ *node, in []*value) ([]*value, error) {
-	if err := b.numeric(in, max(len(in), 1)); err != nil {
-		return nil, err
-	}
-	parts := make([]*value, len(in))
-	for i, v := range in {
-		parts[i] = b.reshaped(b.asFloat(v), []int{1, v.size()})
-	}
-	return b.join(parts, 1)
-}
-
 func oneHotEncoder(b *builder, n *node, in []*value) ([]*value, error) {
 	if err := b.need(in, 1); err != nil {
 		return nil, err

@@ -29,8 +29,6 @@ func operatorML(name string) operation {
 		return binarizer
 	case "CategoryMapper", "LabelEncoder":
 		return labelEncoder
-	case "FeatureVectorizer":
-		return featureVectorizer
 	case "Imputer":
 		return imputer
 	case "LinearClassifier":

@@ -62,9 +62,12 @@ def write(name, model, feeds):
     count = len(next(iter(feeds.values())))
     lines, header = [], []
     for i in range(count):
-        out = session.run(None, {k: v[i:i + 1] for k, v in feeds.items()})[-1]
+        outs = session.run(None, {k: v[i:i + 1] for k, v in feeds.items()})
+        out = outs[-1]
         if isinstance(out, list):
             out = list(out[0].values())
+        elif np.ndim(out) == 1 and len(outs) > 2:
+            out = outs[1:]
         line, header = [], []
         for k, v in feeds.items():
             cells = v[i].reshape(-1)
@@ -158,6 +161,7 @@ def pipelines():
                                          GradientBoostingClassifier(n_estimators=6, random_state=0)), x=F)
 
 
+    learn("lr_columns", lr(), target=y3, zipmap="columns")
     words = make_pipeline(SimpleImputer(missing_values="card", strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
     learn("frame_impute", make_pipeline(ColumnTransformer([("c", words, ["pay", "contract"])]), lr()), x=F)
     rare = OneHotEncoder(min_frequency=.3, handle_unknown="infrequent_if_exist")
@@ -200,6 +204,11 @@ def operators():
     for post in ("NONE", "LOGISTIC"):
         single("op_linear1_" + post.lower(), "LinearClassifier", few[:10], coefficients=[.5, -.25], intercepts=[.1], classlabels_ints=[0, 1], post_transform=post, **pair)
     single("op_linear3_softmax", "LinearClassifier", few[:10], coefficients=[.5, -.25, 0., 1., 2., 3.], intercepts=[.1, 0., -.1], classlabels_ints=[7, 8, 9], post_transform="SOFTMAX", **pair)
+    whole = np.array([[1, 2], [-3, 16777217], [0, 5]], dtype=np.int64)
+    single("op_linear_whole", "LinearClassifier", whole, elem=T.INT64, coefficients=[.5, -.25, 0., 1.], intercepts=[.1, 0.], classlabels_ints=[0, 1], post_transform="NONE", **pair)
+    single("op_scaler_whole", "Scaler", whole, elem=T.INT64, offset=[1., 2.], scale=[.5, .1])
+    single("op_scaler_double", "Scaler", few.astype(np.float64) / 3, elem=T.DOUBLE, offset=[1., 2.], scale=[.5, .1])
+    single("op_trees_double", "TreeEnsembleRegressor", few.astype(np.float64) / 3, elem=T.DOUBLE, n_targets=1, target_ids=[0] * len(leaves["i"]), base_values=[.3], **value)
     single("op_regressor2", "LinearRegressor", few[:10], coefficients=[.5, -.25, 1., 2.], intercepts=[.1, 0.], targets=2)
     for double, elem, kind in ((False, T.FLOAT, np.float32), (True, T.DOUBLE, np.float64)):
         v5 = dict(n_targets=2, aggregate_function=1, post_transform=0, tree_roots=[0, 2], nodes_featureids=[0, 1, 1],
@@ -214,6 +223,56 @@ def operators():
     single("op_imputer_value", "Imputer", few[:12], imputed_value_floats=[7.], replaced_value_float=.5)
 
 
+def several(name, steps, feeds, constants=(), kinds=None, opset=15):
+    """A model of operators of ai.onnx; the results called y0, y1, ... are put side by side."""
+    nodes = [h.make_node(op, ins.split(), outs.split(), **a) for op, ins, outs, a in steps]
+    last = [o for n in nodes for o in n.output if o.startswith("y")]
+    nodes.append(h.make_node("Concat", last, ["scores"], axis=1))
+    graph = h.make_graph(nodes, name, [h.make_tensor_value_info(k, (kinds or {}).get(k, T.FLOAT), [None, v.shape[1]]) for k, v in feeds.items()],
+                         [h.make_tensor_value_info("scores", T.FLOAT, [None, None])], [nh.from_array(v, k) for k, v in constants])
+    write(name, h.make_model(graph, opset_imports=[h.make_opsetid("", opset), h.make_opsetid("ai.onnx.ml", 3)], ir_version=9), feeds)
+
+
+def graphs():
+    x = np.array([[.5, 2., 3.25, -1.5], [-.5, 1.5, 2.5, 3.5], [0., -2., 1e-3, 7.], [4., 4., -4., .25]], dtype=np.float32)
+    f32 = lambda *v: np.array(v, dtype=np.float32)
+    i64 = lambda *v: np.array(v, dtype=np.int64)
+    several("op_functions", [(op, "X", f"y{i}", {}) for i, op in enumerate(
+        "Abs Exp Neg Relu Sigmoid Softplus Tanh Floor Ceil Round Reciprocal Identity Flatten".split())] + [
+        ("Sqrt", "y0", "y20", {}), ("Log", "y1", "y21", {}), ("Mean", "X y0 c", "y22", {}), ("Max", "X c", "y23", {}), ("Min", "X c y0", "y24", {}),
+        ("Sum", "X c", "y25", {}), ("Pow", "X two", "y26", {}), ("Pow", "y0 c", "y27", {}), ("Pow", "y0 half", "y28", {}), ("Pow", "X three", "y29", {}),
+        ("Clip", "X half two", "y30", {}), ("Softmax", "X", "y31", {"axis": 1}), ("Div", "c y1", "y32", {}), ("Sub", "two X", "y33", {})],
+        {"X": x}, [("c", f32([0., 1., .5, -2.])), ("two", f32(2.)[0]), ("half", f32(.5)[0]), ("three", f32(3.)[0])])
+    logic = [(op, "X c", f"b{i}", {}) for i, op in enumerate(["Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"])]
+    logic += [("And", "b0 b4", "b5", {}), ("Or", "b0 b4", "b6", {}), ("Xor", "b1 b3", "b7", {}), ("Not", "b2", "b8", {}), ("IsNaN", "X", "b9", {})]
+    logic += [("Cast", f"b{i}", f"y{i}", {"to": T.FLOAT}) for i in range(10)]
+    logic += [("Where", "b0 X c", "y10", {}), ("Cast", "X", "i", {"to": T.INT64}), ("Cast", "i", "y11", {"to": T.FLOAT}), ("Div", "i three", "d", {}),
+              ("Mul", "i three", "m", {}), ("Sub", "m d", "s", {}), ("Cast", "s", "y12", {"to": T.FLOAT}), ("Cast", "X", "b10", {"to": T.BOOL}), ("Cast", "b10", "y13", {"to": T.FLOAT}),
+              ("Cast", "three", "t", {"to": T.FLOAT}), ("Add", "X t", "y14", {})]
+    several("op_logic", logic, {"X": np.vstack([x, [2., .5, -0., 3.]]).astype(np.float32)}, [("c", f32([.5, 1.5, -4., 3.5])), ("three", i64(3))])
+    several("op_shapes", [
+        ("Unsqueeze", "X last", "u", {}), ("Transpose", "u", "t", {"perm": [0, 2, 1]}), ("Squeeze", "t one", "y0", {}), ("Constant", "", "k", {"value_floats": [1., 2., 3., 4.]}),
+        ("Add", "X k", "y1", {}), ("Slice", "X s e one back", "y2", {}), ("Split", "X sizes", "y3 p y4", {"axis": 1}), ("Expand", "p wide", "y5", {}),
+        ("Gather", "X picks", "y6", {"axis": 1}), ("Reshape", "X square", "q", {}), ("Transpose", "q", "r", {"perm": [0, 2, 1]}), ("Reshape", "r flat", "y7", {}),
+        ("Shape", "X", "n", {}), ("ConstantOfShape", "n", "z", {"value": h.make_tensor("v", T.FLOAT, [1], [7.])}), ("Mul", "X z", "y8", {}), ("Slice", "X s2 e2", "y9", {}),
+        ("Softmax", "q", "w", {"axis": 1}), ("Flatten", "w", "y10", {"axis": 1}), ("Dropout", "X", "y11", {}), ("Concat", "q w", "v2", {"axis": 2}), ("Reshape", "v2 open", "y12", {})],
+        {"X": x}, [("last", i64(2)), ("one", i64(1)), ("s", i64(-1)), ("e", i64(-5)), ("back", i64(-2)), ("sizes", i64(1, 1, 2)), ("wide", i64(1, 3)), ("picks", i64(-1, 0, 0)),
+                   ("square", i64(0, 2, 2)), ("flat", i64(1, -1)), ("s2", i64(0, 1)), ("e2", i64(1, 3)), ("open", i64(0, -1))])
+    reduce = [(op, "X", f"y{i}", {"axes": [1]}) for i, op in enumerate("ReduceMean ReduceMin ReduceMax ReduceProd ReduceLogSumExp ReduceSumSquare ReduceL1 ReduceL2".split())]
+    reduce += [("ReduceSum", "X one", "y8", {}), ("ReduceMean", "q", "g", {"axes": [2], "keepdims": 0}), ("Identity", "g", "y9", {}), ("ArgMax", "X", "a", {"axis": 1}), ("ArgMin", "X", "b", {"axis": -1}),
+               ("Cast", "a", "y10", {"to": T.FLOAT}), ("Cast", "b", "y11", {"to": T.FLOAT}), ("LpNormalization", "X", "y12", {"axis": 1, "p": 1}), ("LpNormalization", "X", "y13", {"axis": 1, "p": 2}),
+               ("ReduceMax", "q", "g2", {"axes": [1], "keepdims": 0}), ("Identity", "g2", "y14", {})]
+    several("op_reduce", [("Reshape", "X square", "q", {})] + reduce, {"X": x}, [("one", i64(1)), ("square", i64(0, 2, 2))])
+    several("op_products", [("Gemm", "X w c", "y0", {"transB": 1, "alpha": .5, "beta": 2.}), ("MatMul", "X v", "y1", {}), ("Gemm", "X v", "y2", {}),
+                            ("Cast", "X", "d", {"to": T.DOUBLE}), ("MatMul", "d u", "e", {}), ("Cast", "e", "y3", {"to": T.FLOAT})],
+            {"X": x}, [("w", f32([1., 2., 3., 4.], [.1, .2, .3, .4])), ("c", f32([1., -1.])), ("v", f32([1.], [-1.], [.5], [.25])), ("u", np.array([[1.], [1e-9], [3.], [-2.]]))])
+    several("op_texts", [("Equal", "word yes", "b", {}), ("Cast", "b", "y0", {"to": T.FLOAT}), ("Where", "b other word", "w", {}), ("Equal", "w other", "e", {}), ("Cast", "e", "y1", {"to": T.FLOAT}),
+                         ("Cast", "n", "y2", {"to": T.FLOAT})],
+            {"word": np.array([["yes"], ["no"], ["other"]], dtype=object), "n": np.array([[1], [16777217], [-3]], dtype=np.int64)},
+            [("yes", np.array(["yes"], dtype=object)), ("other", np.array(["other"], dtype=object))], {"word": T.STRING, "n": T.INT64}, opset=19)
+
+
 if __name__ == "__main__":
     pipelines()
     operators()
+    graphs()
