@@ -35,11 +35,10 @@ func Codes(numbers []float64) (*Lookup, error) {
 	return l, nil
 }
 
-// Recoding is how the number of a column becomes another: rounded toward zero first with Whole, then
-// looked up.
+// Recoding is how the number of a column becomes another: rounded as Casts say, then looked up.
 type Recoding struct {
+	Casts []CastKind
 	Codes *Lookup // In is for Recode to set
-	Whole bool
 }
 
 // Recode appends the steps that recode the row of inputs, by column and nil for those that stay as
@@ -66,8 +65,8 @@ func (m *Model) Recode(columns []*Recoding) Ref {
 		}
 		unchanged(i)
 		r.Codes.In = m.Append(&Gather{In: Input, Columns: []int{i}})
-		if r.Whole {
-			r.Codes.In = m.Append(&Cast{In: r.Codes.In, To: ToInteger})
+		for _, to := range r.Casts {
+			r.Codes.In = m.Append(&Cast{In: r.Codes.In, To: to})
 		}
 		parts = append(parts, m.Append(r.Codes))
 		from = i + 1
@@ -78,7 +77,7 @@ func (m *Model) Recode(columns []*Recoding) Ref {
 
 // Compact renumbers the categories of columns that have one beyond greatest, so that tables of them
 // stay small, and gives the recodings by column. It leaves columns alone that trees read as numbers
-// too. NegativeZero must be set: a recoding rounds -0.5 to category 0.
+// too.
 func (s *Trees) Compact(greatest int32) map[int32]*Recoding {
 	numeric, sets := map[int32]bool{}, map[int32][]int32{} // by column
 	for i := range s.Trees {
@@ -95,6 +94,15 @@ func (s *Trees) Compact(greatest int32) map[int32]*Recoding {
 		for _, f := range s.LinearLeaves[i].Features {
 			numeric[f] = true
 		}
+	}
+	var casts []CastKind
+	if s.Row == F32 {
+		casts = append(casts, ToF32)
+	}
+	if s.NegativeZero {
+		casts = append(casts, ToInteger)
+	} else {
+		casts = append(casts, ToFloor) // -0.5 is in no set
 	}
 	out := map[int32]*Recoding{}
 	codes := map[int32]map[int32]int32{} // by column and category
@@ -114,7 +122,7 @@ func (s *Trees) Compact(greatest int32) map[int32]*Recoding {
 			l.Keys, l.Values = append(l.Keys, float64(c)), append(l.Values, float64(i))
 			codes[column][c] = int32(i)
 		}
-		out[column] = &Recoding{Codes: l, Whole: true}
+		out[column] = &Recoding{Casts: casts, Codes: l}
 	}
 	s.renumber(codes)
 	return out

@@ -55,11 +55,21 @@ func TestKeepUsed(t *testing.T) {
 }
 
 func TestCompact(t *testing.T) {
+	for _, negativeZero := range [...]bool{true, false} {
+		for _, row := range [...]Width{F64, F32} {
+			compareCompact(t, negativeZero, row)
+		}
+	}
+}
+
+// compareCompact holds trees with renumbered categories against the same trees without.
+func compareCompact(t *testing.T, negativeZero bool, row Width) {
+	t.Helper()
 	split := func(feature, set int32) []Node {
 		return []Node{{Split: Split{Compare: In, Feature: feature, Set: set}, Left: 1, Right: 2}, {Leaf: 0}, {Leaf: 1}}
 	}
 	trees := func() *Trees {
-		return &Trees{Outputs: 1, NegativeZero: true, Leaves: []float64{1, 0}, Sets: [][]int32{{0, 7, 900_000}, {7}, {3}},
+		return &Trees{Outputs: 1, NegativeZero: negativeZero, Row: row, Leaves: []float64{1, 0}, Sets: [][]int32{{0, 7, 900_000}, {7}, {3}},
 			Trees: []Tree{{Nodes: split(0, 0)}, {Nodes: split(0, 1)}, {Nodes: split(1, 1)}, {Nodes: split(1, 2)}}}
 	}
 	plain := &Model{Inputs: []Variable{{Name: "a"}, {Name: "b"}}}
@@ -81,7 +91,7 @@ func TestCompact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	values := []float64{0, -0.5, -1, 0.9, 3, 7, 7.5, 8, 900_000, 900_001, 1e12, math.NaN(), math.Inf(1), math.Inf(-1)}
+	values := []float64{0, math.Copysign(0, -1), -0.5, -1, 6.99999999999, 899_999.99999, 0.9, 3, 7, 7.5, 8, 900_000, 900_001, 1e12, math.NaN(), math.Inf(1), math.Inf(-1)}
 	for _, a := range values {
 		for _, b := range values {
 			w, _ := want.Run([]float64{a, b})

@@ -31,10 +31,6 @@ func (f *modelFile) model() (*ir.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, err := f.inputs(m)
-	if err != nil {
-		return nil, err
-	}
 	o, ok := objectiveOf(f.objective)
 	if !ok {
 		return nil, ir.Invalid("the objective is missing or not supported; train with binary:logistic or multi:softprob for propensities, or with reg:squarederror, reg:absoluteerror, reg:quantileerror, count:poisson, reg:gamma, reg:tweedie, survival:cox or survival:aft for a value")
@@ -45,9 +41,9 @@ func (f *modelFile) model() (*ir.Model, error) {
 	}
 	switch f.booster {
 	case "gbtree", "dart":
-		m.Raw, err = f.addTrees(m, in, base)
+		m.Raw, err = f.addTrees(m, base)
 	case "gblinear":
-		m.Raw, err = f.addLinear(m, in, base)
+		m.Raw, err = f.addLinear(m, base)
 	default:
 		err = ir.Invalid("the booster is missing or unknown; train with gbtree, dart or gblinear and %s", remedy)
 	}
@@ -78,33 +74,58 @@ func (f *modelFile) outputCount() (int, error) {
 	return n, nil
 }
 
-// inputs sets the variables of the model and gives the vector that trees read. Columns of texts are
-// numbered by the host; columns of numbers that were categories of a data frame are numbered here.
-func (f *modelFile) inputs(m *ir.Model) (ir.Ref, error) {
+const (
+	// maxColumns bounds the columns of a file; those that no tree reads do not count as inputs.
+	maxColumns = 1 << 20
+	// compactAbove is the greatest category of a column up to which tables by category are small enough.
+	compactAbove = 1 << 14
+)
+
+// columnCount is the number of columns that the model was trained on.
+func (f *modelFile) columnCount() (int, error) {
 	n, err := f.parameter("num_feature", 0)
-	if err != nil || n < 1 || n > ir.MaxInputs {
-		return 0, ir.Invalid("num_feature is missing or not between 1 and %d; select features before training and save the model again", ir.MaxInputs)
+	if err != nil || n < 1 || n > maxColumns {
+		return 0, ir.Invalid("num_feature is missing or not between 1 and %d; select features before training and save the model again", maxColumns)
 	}
 	if len(f.names) != 0 && len(f.names) != n || len(f.columns) > n {
 		return 0, ir.Invalid("the file names %d features but the model has %d; %s", max(len(f.names), len(f.columns)), n, remedy)
 	}
-	m.Inputs = make([]ir.Variable, n)
-	recoded := make([]*ir.Recoding, n)
-	for i := range m.Inputs {
-		m.Inputs[i].Name = fmt.Sprintf("f%d", i) // as XGBoost calls them
+	return n, nil
+}
+
+// inputs sets the variables of the model and gives the vector that it reads. s are its trees, nil for a
+// linear model. Columns of texts are numbered by the host; columns of numbers that were categories of a
+// data frame are numbered here, and so are categories that are far apart.
+func (f *modelFile) inputs(m *ir.Model, n int, s *ir.Trees) (ir.Ref, error) {
+	kept := make([]int, n)
+	for i := range kept {
+		kept[i] = i
+	}
+	if n > ir.MaxInputs && s != nil {
+		kept = s.KeepUsed()
+		m.Warnings = append(m.Warnings, fmt.Sprintf("the model was trained on %d columns and reads %d of them; the others are left out", n, len(kept)))
+	}
+	recoded := make([]*ir.Recoding, len(kept))
+	for i, c := range kept {
+		v := ir.Variable{Name: fmt.Sprintf("f%d", c)} // as XGBoost calls them
 		if len(f.names) > 0 {
-			m.Inputs[i].Name = f.names[i]
+			v.Name = f.names[c]
 		}
-		if i >= len(f.columns) {
-			continue
+		if c < len(f.columns) {
+			v.Categories = f.columns[c].texts
+			codes, err := ir.Codes(f.columns[c].numbers)
+			if err != nil {
+				return 0, ir.Invalid("feature %d: its categories are there twice; %s", c, remedy)
+			}
+			if codes != nil {
+				recoded[i] = &ir.Recoding{Codes: codes}
+			}
 		}
-		m.Inputs[i].Categories = f.columns[i].texts
-		codes, err := ir.Codes(f.columns[i].numbers)
-		if err != nil {
-			return 0, ir.Invalid("feature %d: its categories are there twice; %s", i, remedy)
-		}
-		if codes != nil {
-			recoded[i] = &ir.Recoding{Codes: codes}
+		m.Inputs = append(m.Inputs, v)
+	}
+	if len(f.columns) == 0 && s != nil {
+		for c, r := range s.Compact(compactAbove) {
+			recoded[c] = r
 		}
 	}
 	return m.Recode(recoded), nil
@@ -136,21 +157,45 @@ func (f *modelFile) base(o objective, outputs int) ([]float32, error) {
 	return base, nil
 }
 
-// addTrees adds the step that sums the trees.
-func (f *modelFile) addTrees(m *ir.Model, in ir.Ref, base []float32) (ir.Ref, error) {
+// addTrees adds the step that sums the trees, after the inputs.
+func (f *modelFile) addTrees(m *ir.Model, base []float32) (ir.Ref, error) {
+	columns, err := f.columnCount()
+	if err != nil {
+		return 0, err
+	}
+	s, err := f.forest(columns, base)
+	if err != nil {
+		return 0, err
+	}
+	if s.In, err = f.inputs(m, columns, s); err != nil {
+		return 0, err
+	}
+	return m.Append(s), nil
+}
+
+// checkForest checks what the file says about all trees.
+func (f *modelFile) checkForest() error {
 	switch n := len(f.trees); {
 	case n == 0:
-		return 0, ir.Invalid("the model has no trees; train at least one round")
+		return ir.Invalid("the model has no trees; train at least one round")
 	case f.gbtree["num_trees"] != "" && f.gbtree["num_trees"] != strconv.Itoa(n):
-		return 0, ir.Invalid("the model says it has another number of trees than the %d in the file; %s", n, remedy)
+		return ir.Invalid("the model says it has another number of trees than the %d in the file; %s", n, remedy)
 	case len(f.outputs) != 0 && len(f.outputs) != n:
-		return 0, ir.Invalid("the model names the classes of %d trees but has %d; %s", len(f.outputs), n, remedy)
+		return ir.Invalid("the model names the classes of %d trees but has %d; %s", len(f.outputs), n, remedy)
 	case len(f.weights) > n:
-		return 0, ir.Invalid("the model has %d weights for %d trees; %s", len(f.weights), n, remedy)
+		return ir.Invalid("the model has %d weights for %d trees; %s", len(f.weights), n, remedy)
 	case f.booster == "dart" && len(f.weights) == 0:
-		return 0, ir.Invalid("the booster is dart but the weights of its trees are missing; %s", remedy)
+		return ir.Invalid("the booster is dart but the weights of its trees are missing; %s", remedy)
 	}
-	s := &ir.Trees{In: in, Row: ir.F32, Acc: ir.F32, Outputs: len(base), Base: wide(base), Trees: make([]ir.Tree, len(f.trees))}
+	return nil
+}
+
+// forest makes the step that sums the trees; its input is for the caller to set.
+func (f *modelFile) forest(columns int, base []float32) (*ir.Trees, error) {
+	if err := f.checkForest(); err != nil {
+		return nil, err
+	}
+	s := &ir.Trees{Row: ir.F32, Acc: ir.F32, Outputs: len(base), Base: wide(base), Trees: make([]ir.Tree, len(f.trees))}
 	sets := map[string]int32{}
 	for i := range f.trees {
 		t := &f.trees[i]
@@ -160,24 +205,27 @@ func (f *modelFile) addTrees(m *ir.Model, in ir.Ref, base []float32) (ir.Ref, er
 		}
 		if t.vector > 1 {
 			if t.vector != len(base) {
-				return 0, ir.Invalid("tree %d has leaves of %d values for %d outputs; %s", i, t.vector, len(base), remedy)
+				return nil, ir.Invalid("tree %d has leaves of %d values for %d outputs; %s", i, t.vector, len(base), remedy)
 			}
 			s.Trees[i].Output = ir.AllOutputs
 		} else if len(f.outputs) > 0 {
 			if s.Trees[i].Output = f.outputs[i]; f.outputs[i] < 0 || int(f.outputs[i]) >= len(base) {
-				return 0, ir.Invalid("tree %d adds to an output that the model does not have; %s", i, remedy)
+				return nil, ir.Invalid("tree %d adds to an output that the model does not have; %s", i, remedy)
 			}
 		}
 		first := int32(len(s.Leaves))
 		for _, v := range t.leaves {
 			// What a leaf adds is rounded after the weight, as the library does.
 			if v *= weight; !finite(v) {
-				return 0, ir.Invalid("tree %d: a leaf times the tree's weight is not finite; train again on clean data", i)
+				return nil, ir.Invalid("tree %d: a leaf times the tree's weight is not finite; train again on clean data", i)
 			}
 			s.Leaves = append(s.Leaves, float64(v))
 		}
 		for j := range t.nodes {
 			n := &t.nodes[j]
+			if n.Compare != ir.Leaf && int(n.Feature) >= columns {
+				return nil, ir.Invalid("tree %d splits on a column that the model does not have; %s", i, remedy)
+			}
 			if n.Compare == ir.Leaf {
 				n.Leaf += first
 			} else if n.Compare == ir.NotIn {
@@ -186,7 +234,7 @@ func (f *modelFile) addTrees(m *ir.Model, in ir.Ref, base []float32) (ir.Ref, er
 		}
 		s.Trees[i].Nodes = t.nodes
 	}
-	return m.Append(s), nil
+	return s, nil
 }
 
 // share is the index of a set of categories among those of s, which it joins if it is new.
@@ -206,8 +254,16 @@ func share(s *ir.Trees, known map[string]int32, set []int32) int32 {
 
 // addLinear adds the step of a linear model: for each output the bias plus the base margin of the
 // first output, then the products in order; missing values add nothing (gbm/gblinear.cc).
-func (f *modelFile) addLinear(m *ir.Model, in ir.Ref, base []float32) (ir.Ref, error) {
-	features, outputs := len(m.Inputs), len(base)
+func (f *modelFile) addLinear(m *ir.Model, base []float32) (ir.Ref, error) {
+	features, err := f.columnCount()
+	if err != nil {
+		return 0, err
+	}
+	in, err := f.inputs(m, features, nil)
+	if err != nil {
+		return 0, err
+	}
+	outputs := len(base)
 	if len(f.linear) != (features+1)*outputs {
 		return 0, ir.Invalid("the linear model has %d weights for %d features and %d outputs; %s", len(f.linear), features, outputs, remedy)
 	}

@@ -319,6 +319,38 @@ func TestCategories(t *testing.T) {
 	}
 }
 
+// TestSparseCategories renumbers categories that are far apart, which changes no score.
+func TestSparseCategories(t *testing.T) {
+	model := edit(t, `"categories":[],"categories_nodes":[],"categories_segments":[],"categories_sizes":[]`,
+		`"categories":[0,4000000,2],"categories_nodes":[0],"categories_segments":[0],"categories_sizes":[3]`,
+		`"split_type":[0,0,0]`, `"split_type":[1,0,0]`, `[3.05E1,-4E-1,6E-1]`, `[1E30,-4E-1,6E-1]`)
+	left, right := float64(float32(-0.4)), float64(float32(0.6))
+	for x, want := range map[float64]float64{0: right, 2: right, 2.7: right, 4e6: right, 4e6 + 0.1: right, -0.5: left, -1: left, 1: left, 3999999: left, math.Inf(1): left, math.NaN(): left} {
+		if got := raw(t, model, 0, x); got[0] != want {
+			t.Errorf("category %v: %v, want %v", x, got, want)
+		}
+	}
+	m, err := xgboost.Read(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Steps) == 2 {
+		t.Error("the categories were not renumbered")
+	}
+	modeltest.CheckModules(t, m, modeltest.Odd(m, [][]float64{{0, 0}, {0, 2}, {0, 4e6}, {0, 3e6}}, 100))
+}
+
+// TestWideModel leaves out columns that no tree reads where there are too many.
+func TestWideModel(t *testing.T) {
+	m, err := xgboost.Read(edit(t, `"num_feature":"2","num_target"`, `"num_feature":"9000","num_target"`, `["age","spend"]`, `[]`, `"split_indices":[1,0,0]`, `"split_indices":[8999,0,0]`))
+	if err != nil || len(m.Inputs) != 1 || m.Inputs[0].Name != "f8999" || len(m.Warnings) != 1 {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	if raw, _ := modeltest.Interpreted(t, m)([]float64{99}); raw[0] != float64(float32(0.6)) {
+		t.Errorf("raw %v", raw)
+	}
+}
+
 // TestDataFrameCategories reads the categories that XGBoost keeps since 3.1: texts, and whole numbers
 // that are not their own codes.
 func TestDataFrameCategories(t *testing.T) {
