@@ -169,7 +169,7 @@ func (b *builder) needed(made map[string]*node, outputs []string) (nodes map[*no
 func (b *builder) objective(needed map[*node]bool) string {
 	for _, n := range slices.Backward(b.f.graph.nodes) {
 		if needed[n] && (strings.HasPrefix(n.op, "Linear") || strings.HasPrefix(n.op, "TreeEnsemble") || n.op == "MatMul" || n.op == "Gemm") {
-			if a := n.attributes["post_transform"]; a != nil && a.s != "" {
+			if a := n.attributes["post_transform"]; a != nil && a.s != "" && a.s != "NONE" {
 				return n.op + " " + a.s
 			}
 			return n.op

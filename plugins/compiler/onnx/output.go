@@ -134,6 +134,9 @@ func (b *builder) finish(v *value, made map[string]*node, name string) error {
 	if v.low >= -slack && (v.high <= 1+slack || called && len(labels) > 0) {
 		b.m.Probability = true
 		b.clamp(v)
+	} else if n == 1 && len(b.m.Classes) == 2 {
+		b.warn(fmt.Sprintf("the score is no probability: it is the decision value for the class %q", clip(b.m.Classes[1])))
+		b.m.Classes = nil
 	}
 	return nil
 }

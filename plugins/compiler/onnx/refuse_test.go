@@ -142,6 +142,21 @@ func TestRaw(t *testing.T) {
 	}
 }
 
+// TestDecisionValue checks that a score that is no probability has no classes: there is no probability
+// of the other one.
+func TestDecisionValue(t *testing.T) {
+	m, err := Read(parts{nodes: [][]byte{op("LinearClassifier", []string{"X"}, []string{"L", "Y"}, attr("coefficients", []float64{1, 2}),
+		attr("intercepts", []float64{.5}), attr("classlabels_strings", []string{"no", "yes"}))},
+		outputs: [][]byte{tensorInfo("L", elemText, -1), tensorInfo("Y", elemFloat, -1, 2)}}.model())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, out := interpreter(t, m).Run([]float64{1, -1})
+	if m.Probability || len(m.Classes) != 0 || len(m.Warnings) != 1 || !slices.Equal(out, []float64{-.5}) {
+		t.Errorf("got %v, probability %v, classes %q, warnings %q", out, m.Probability, m.Classes, m.Warnings)
+	}
+}
+
 func TestDetect(t *testing.T) {
 	for _, s := range samples(t) {
 		if !Detect(s.file) {
