@@ -93,6 +93,9 @@ func (d *document) segments(s *scope, e *element, method string) ([]segment, err
 			if g.weight, err = k.numberOr("weight", 1); err != nil {
 				return nil, err
 			}
+			if g.weight < 0 {
+				return nil, k.fail("its weight is below 0")
+			}
 		}
 		for _, m := range k.kids {
 			switch {

@@ -58,10 +58,13 @@ type document struct {
 	treated map[treatment]*field
 	// guards are 0 for rows that PMML calls invalid, else 1.
 	guards []ir.Ref
-	nodes  int             // of all trees
-	round  ir.Ref          // the inputs in 32 bits, 0 when none are
-	depth  int             // of models inside each other
-	named  map[string]bool // fields that something reads, once reads was asked
+	nodes  int    // of all trees
+	round  ir.Ref // the inputs in 32 bits, 0 when none are
+	depth  int    // of models inside each other
+	// unbounded tells that a classification is not normalised, so that its results may be no
+	// probabilities.
+	unbounded bool
+	named     map[string]bool // fields that something reads, once reads was asked
 }
 
 // library is what the header tells about who wrote the document.
@@ -146,7 +149,7 @@ func (d *document) read() error {
 // finish makes the result of the model the output, NaN for invalid rows, and names the inputs' texts.
 func (d *document) finish(r *result, model *element) {
 	m := d.model
-	m.Raw, m.Output, m.Classes, m.Probability = r.raw, r.value, r.classes, len(r.classes) > 0
+	m.Raw, m.Output, m.Classes, m.Probability = r.raw, r.value, r.classes, len(r.classes) > 0 && !d.unbounded
 	m.Source.Objective = strings.TrimSpace(model.name + " " + model.attr("functionName") + " " + shorten(model.attr("normalizationMethod")))
 	for _, g := range d.guards {
 		nan := d.constant(math.NaN())

@@ -88,6 +88,9 @@ func (d *document) classification(s *scope, model *element, tables []*element) (
 	}
 	n := model.attr("normalizationMethod")
 	vector := n == "softmax" || n == "simplemax"
+	if n == "" || n == "none" || n == "exp" {
+		d.unbounded = true
+	}
 	switch {
 	case len(classes) == 2 && (!vector || len(tables) == 1):
 		return d.twoClasses(s, model, tables, classes)

@@ -201,6 +201,9 @@ func (t *treeReader) distribution(e *element) (p []float64, winner int, err erro
 		if err != nil {
 			return nil, 0, err
 		}
+		if count < 0 || given && count > 1 {
+			return nil, 0, s.fail("it is no share of records")
+		}
 		p[at] = count
 		sum += count
 	}
