@@ -23,8 +23,10 @@ func (b *builder) join(in []*value, axis int) ([]*value, error) {
 		in = full
 	}
 	first, total := in[0], 0
+	e := first.elem
 	for _, v := range in {
-		if len(v.dims) != len(first.dims) || v.elem != first.elem {
+		var ok bool
+		if e, ok = common(e, v.elem); !ok || len(v.dims) != len(first.dims) {
 			return nil, b.errorf("it joins tensors of different dimensions or types")
 		}
 		for i := range v.dims {
@@ -43,7 +45,12 @@ func (b *builder) join(in []*value, axis int) ([]*value, error) {
 		return nil, b.errorf("its result has more than %d values", ir.MaxLength)
 	}
 	end, index := joinIndex(in, axis, dims)
-	return one(b.joined(in, end, index, dims))
+	out := b.joined(in, end, index, dims)
+	out.elem = e
+	if out.constant() {
+		out.lit.elem = e
+	}
+	return one(out)
 }
 
 // joinIndex tells for each element of the result where it is when all parts are put in one list.

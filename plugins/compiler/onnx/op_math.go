@@ -21,6 +21,15 @@ func elementwise(op ir.ArithOp) operation {
 	}
 }
 
+// common is the type of what is computed of two types. ONNX wants one type, but skl2onnx mixes floats
+// of 32 and 64 bits when the inputs have 64; every number of 32 bits is one of 64.
+func common(x, y elem) (elem, bool) {
+	if x == elemFloat && y == elemDouble || x == elemDouble && y == elemFloat {
+		return elemDouble, true
+	}
+	return x, x == y
+}
+
 // pair brings two tensors to a common shape.
 func (b *builder) pair(x, y *value) (ir.Ref, ir.Ref, []int, error) {
 	dims, ok := broadcastDims(x.dims, y.dims)
@@ -36,15 +45,16 @@ func (b *builder) pair(x, y *value) (ir.Ref, ir.Ref, []int, error) {
 
 // arith computes with two tensors.
 func (b *builder) arith(op ir.ArithOp, x, y *value) (*value, error) {
-	if x.elem != y.elem {
+	e, ok := common(x.elem, y.elem)
+	if !ok {
 		return nil, b.errorf("its inputs are of different types")
 	}
 	r, s, dims, err := b.pair(x, y)
 	if err != nil {
 		return nil, err
 	}
-	out := computed(x.elem, dims, b.emit(&ir.Arith{Op: op, A: r, B: s, Width: x.elem.width()}))
-	if op == ir.Div && x.elem.integer() {
+	out := computed(e, dims, b.emit(&ir.Arith{Op: op, A: r, B: s, Width: e.width()}))
+	if op == ir.Div && e.integer() {
 		out.ref = b.emit(&ir.Cast{In: out.ref, To: ir.ToInteger})
 	}
 	out.bound(op, x, y)
@@ -349,14 +359,15 @@ func where(b *builder, _ *node, in []*value) ([]*value, error) {
 	if ok {
 		dims, ok = broadcastDims(dims, in[0].dims)
 	}
-	if count, _ := product(dims); !ok || count == 0 || count > ir.MaxLength || in[1].elem != in[2].elem {
+	e, same := common(in[1].elem, in[2].elem)
+	if count, _ := product(dims); !ok || !same || count == 0 || count > ir.MaxLength {
 		return nil, b.errorf("its inputs have types or dimensions that do not go together")
 	}
 	if in[1].elem == elemText {
 		return b.whereText(b.ref(b.spread(in[0], dims, true)), b.spread(in[1], dims, false), b.spread(in[2], dims, false), dims)
 	}
 	s := &ir.Where{Cond: b.ref(b.spread(in[0], dims, true)), A: b.ref(b.spread(in[1], dims, true)), B: b.ref(b.spread(in[2], dims, true))}
-	return one(computed(in[1].elem, dims, b.emit(s)).between(min(in[1].low, in[2].low), max(in[1].high, in[2].high)))
+	return one(computed(e, dims, b.emit(s)).between(min(in[1].low, in[2].low), max(in[1].high, in[2].high)))
 }
 
 // whereText chooses between the texts of the row and constant ones, which become codes of the same

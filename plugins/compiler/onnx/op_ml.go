@@ -324,7 +324,8 @@ func (b *builder) product(x, y *value, bias []float64) (*value, error) {
 	if x.constant() && !y.constant() {
 		return nil, b.errorf("it multiplies a constant with what depends on the row, which is supported the other way round only")
 	}
-	if !y.constant() || x.elem != y.elem {
+	e, ok := common(x.elem, y.elem)
+	if !y.constant() || !ok {
 		return nil, b.errorf("it multiplies two tensors that depend on the row, or of different types")
 	}
 	if len(x.dims) == 0 || len(x.dims) > 2 || len(y.dims) == 0 || len(y.dims) > 2 || x.last() != y.dims[0] || x.size() == 0 || y.size() == 0 {
@@ -344,7 +345,7 @@ func (b *builder) product(x, y *value, bias []float64) (*value, error) {
 	rows := x.size() / x.last()
 	lists, _ := groups([]int{rows, x.last()}, []bool{false, true}, false)
 	ref, err := b.each(x, lists, func(r ir.Ref, _ int) ir.Ref {
-		return b.emit(&ir.Linear{In: r, Weights: weights, Bias: bias, BiasLast: true, Width: x.elem.width()})
+		return b.emit(&ir.Linear{In: r, Weights: weights, Bias: bias, BiasLast: true, Width: e.width()})
 	})
 	if err != nil {
 		return nil, err
@@ -356,7 +357,7 @@ func (b *builder) product(x, y *value, bias []float64) (*value, error) {
 	if len(y.dims) == 2 {
 		dims = append(dims, columns)
 	}
-	return computed(x.elem, dims, ref), nil
+	return computed(e, dims, ref), nil
 }
 
 func gemm(b *builder, n *node, in []*value) ([]*value, error) {

@@ -157,6 +157,32 @@ func TestDecisionValue(t *testing.T) {
 	}
 }
 
+// TestMixedWidths checks that numbers of 32 and of 64 bits are computed with in 64.
+func TestMixedWidths(t *testing.T) {
+	tests := []struct {
+		name  string
+		nodes [][]byte
+		want  float64
+	}{
+		{"sum", [][]byte{op(".Add", []string{"X", "C"}, []string{"Y"})}, 1.0000000001},
+		{"list", [][]byte{op(".Concat", []string{"X", "C"}, []string{"Z"}, attr("axis", 1)), op(".ReduceSum", []string{"Z"}, []string{"Y"}, attr("axes", []int{1}))}, 1.0000000001},
+		{"product", [][]byte{op(".MatMul", []string{"X", "C"}, []string{"Y"})}, .5000000001 * .5},
+		{"choice", [][]byte{op(".IsNaN", []string{"X"}, []string{"B"}), op(".Where", []string{"B", "C", "X"}, []string{"Y"})}, .5000000001},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m, err := Read(parts{nodes: tt.nodes, inputs: [][]byte{tensorInfo("X", elemDouble, -1, 1)}, outputs: [][]byte{tensorInfo("Y", elemDouble, -1, 1)},
+				initializers: [][]byte{tensorOf("C", []int{1, 1}, []float64{.5}, nil)}}.model())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, out := interpreter(t, m).Run([]float64{.5000000001}); !slices.Equal(out, []float64{tt.want}) {
+				t.Errorf("got %v, want %v", out, tt.want)
+			}
+		})
+	}
+}
+
 func TestDetect(t *testing.T) {
 	for _, s := range samples(t) {
 		if !Detect(s.file) {
