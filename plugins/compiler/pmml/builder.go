@@ -1,9 +1,9 @@
 package pmml
 
 import (
+	"encoding/binary"
 	"maps"
 	"math"
-	"slices"
 
 	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
 )
@@ -19,6 +19,7 @@ type builder struct {
 	trees   []ir.Tree
 	leaves  []float64
 	sets    [][]int32
+	numbers map[string]int32 // of sets, by their codes
 	fields  []*field
 	columns map[*field]int32
 	known   map[*field]knowledge
@@ -26,7 +27,11 @@ type builder struct {
 	at      *element  // of the tree under way
 	depth   int
 	next    int // number of the next way on
+	asked   int // predicates under way
 }
+
+// maxAsked bounds predicates under way, and so the stack: those that are known already add no nodes.
+const maxAsked = 50_000
 
 // knowledge is what the answers so far tell of a field: the interval of its value or the texts it may
 // be, if it is not missing, and whether it may be missing.
@@ -46,7 +51,7 @@ type way struct {
 }
 
 func newBuilder(d *document, outputs int, acc ir.Width) *builder {
-	return &builder{d: d, outputs: outputs, acc: acc, columns: map[*field]int32{}, known: map[*field]knowledge{}}
+	return &builder{d: d, outputs: outputs, acc: acc, columns: map[*field]int32{}, numbers: map[string]int32{}, known: map[*field]knowledge{}}
 }
 
 func (b *builder) way(on func() (int32, error)) way {
@@ -56,7 +61,7 @@ func (b *builder) way(on func() (int32, error)) way {
 
 // tree writes a tree whose root is what root writes.
 func (b *builder) tree(e *element, root func() (int32, error)) error {
-	b.nodes, b.at, b.depth = nil, e, 0
+	b.nodes, b.at, b.depth, b.asked = nil, e, 0, 0
 	clear(b.known)
 	if _, err := root(); err != nil {
 		return err
@@ -144,6 +149,10 @@ func (b *builder) column(f *field) int32 {
 
 // ask writes the questions that answer p, and what follows each answer.
 func (b *builder) ask(p *predicate, yes, no, unknown way) (int32, error) {
+	if b.asked++; b.asked > maxAsked {
+		return 0, b.at.fail("more than %d predicates follow each other; simplify them", maxAsked)
+	}
+	defer func() { b.asked-- }()
 	switch p.test {
 	case testTrue:
 		return yes.on()
@@ -277,13 +286,17 @@ func (b *builder) askSurrogate(parts []*predicate, yes, no, unknown way) (int32,
 }
 
 func (b *builder) setOf(codes []int32) int32 {
-	for i, s := range b.sets {
-		if slices.Equal(s, codes) {
-			return int32(i)
-		}
+	key := make([]byte, 0, 4*len(codes))
+	for _, c := range codes {
+		key = binary.LittleEndian.AppendUint32(key, uint32(c))
 	}
-	b.sets = append(b.sets, codes)
-	return int32(len(b.sets) - 1)
+	set, ok := b.numbers[string(key)]
+	if !ok {
+		set = int32(len(b.sets))
+		b.numbers[string(key)] = set
+		b.sets = append(b.sets, codes)
+	}
+	return set
 }
 
 // step hands back all trees as one step.
@@ -299,9 +312,15 @@ func (b *builder) step(base []float64) *ir.Trees {
 	return &ir.Trees{In: in, Row: ir.F64, Acc: b.acc, Outputs: b.outputs, Base: base, Trees: b.trees, Leaves: b.leaves, Sets: b.sets}
 }
 
+// maxKnown bounds the texts that are remembered of a field: what is forgotten is asked again.
+const maxKnown = 4096
+
 // answer tells what is known after each answer to p; present is false in one that cannot be.
 func (k knowledge) answer(p *predicate) (yes, no knowledge) {
 	yes, no = k, k
+	if p.test == testIn && len(p.codes)+len(k.not)+len(k.only) > maxKnown {
+		return yes, no
+	}
 	if p.test == testIn {
 		yes.only = map[int32]bool{}
 		for _, c := range p.codes {

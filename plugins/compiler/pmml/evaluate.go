@@ -97,16 +97,14 @@ func rounded(w ir.Width, v float64) float64 {
 // classes lists the classes of a classification: the Values of the target's DataField, or else all that
 // the model names, in the order of the document.
 func (d *document) classes(model *element) ([]string, error) {
-	if dictionary := d.root.child("DataDictionary"); dictionary != nil {
-		if schema := model.child("MiningSchema"); schema != nil {
-			for _, f := range schema.all("MiningField") {
-				if usage := f.attr("usageType"); usage != "target" && usage != "predicted" {
-					continue
-				}
-				for _, e := range dictionary.all("DataField") {
-					if list := valuesOf(e); e.attr("name") == f.attr("name") && len(list) > 1 {
-						return list, nil
-					}
+	if schema := model.child("MiningSchema"); schema != nil {
+		for _, f := range schema.all("MiningField") {
+			if usage := f.attr("usageType"); usage != "target" && usage != "predicted" {
+				continue
+			}
+			if e := d.data[f.attr("name")]; e != nil {
+				if list := valuesOf(e); len(list) > 1 {
+					return list, nil
 				}
 			}
 		}

@@ -319,6 +319,9 @@ func (s *scope) mapValues(e *element, text bool) (*field, error) {
 		}
 		choices = append(choices, c)
 	}
+	if len(choices) > maxLevels {
+		return nil, table.fail("it has more than %d rows", maxLevels)
+	}
 	if len(pairs) == 0 || len(choices) == 0 {
 		return nil, e.fail("it has no FieldColumnPair or no row")
 	}

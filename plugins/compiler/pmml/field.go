@@ -83,24 +83,23 @@ func ascending(codes []int32) []int32 {
 	return slices.Compact(codes)
 }
 
-// scope is what a model can name: the fields it was handed and those it makes.
+// scope is what a model can name: the fields that it makes and those of the scope around it.
 type scope struct {
 	d      *document
+	around *scope // nil for the outermost
 	fields map[string]*field
 	calls  int // of functions of the document, around this scope
 }
 
 func (s *scope) inner() *scope {
-	fields := make(map[string]*field, len(s.fields))
-	for name, f := range s.fields {
-		fields[name] = f
-	}
-	return &scope{d: s.d, fields: fields}
+	return &scope{d: s.d, around: s, fields: map[string]*field{}, calls: s.calls}
 }
 
 func (s *scope) lookup(e *element, name string) (*field, error) {
-	if f, ok := s.fields[name]; ok {
-		return f, nil
+	for at := s; at != nil; at = at.around {
+		if f, ok := at.fields[name]; ok {
+			return f, nil
+		}
 	}
 	if name == "" {
 		return nil, e.fail("it names no field")
@@ -121,12 +120,6 @@ func (s *scope) inputs(dictionary, model *element) error {
 	if schema == nil {
 		return model.fail("it has no MiningSchema")
 	}
-	data := map[string]*element{}
-	if dictionary != nil {
-		for _, e := range dictionary.all("DataField") {
-			data[e.attr("name")] = e
-		}
-	}
 	for _, e := range schema.all("MiningField") {
 		name := e.attr("name")
 		if usage := e.attr("usageType"); usage != "" && usage != "active" {
@@ -135,7 +128,10 @@ func (s *scope) inputs(dictionary, model *element) error {
 		if _, twice := s.fields[name]; twice {
 			return e.fail("the field %q is there twice", shorten(name))
 		}
-		from := data[name]
+		if len(s.d.inputs) >= ir.MaxInputs {
+			return e.fail("the model has more than %d active fields; select fields before training", ir.MaxInputs)
+		}
+		from := s.d.data[name]
 		if from == nil && dictionary != nil {
 			return e.fail("the field %q is not in the DataDictionary", shorten(name))
 		}
@@ -319,12 +315,7 @@ func (s *scope) invalid(e *element, f *field, dictionary *element) (*field, erro
 	if dictionary == nil || how == "asIs" || f.text() {
 		return f, nil
 	}
-	var from *element
-	for _, d := range dictionary.all("DataField") {
-		if d.attr("name") == f.name {
-			from = d
-		}
-	}
+	from := s.d.data[f.name]
 	if from == nil || from.child("Interval") == nil {
 		return f, nil
 	}

@@ -118,6 +118,9 @@ func (d *document) segments(s *scope, e *element, method string) ([]segment, err
 		if g.when.test != testFalse {
 			list = append(list, g)
 		}
+		if len(list) > ir.MaxTrees {
+			return nil, k.fail("there are more than %d segments; train fewer trees", ir.MaxTrees)
+		}
 	}
 	if len(list) == 0 {
 		return nil, e.fail("it has no Segment")
@@ -145,15 +148,13 @@ func (d *document) chain(s *scope, list []segment) (*result, error) {
 		if r, err = d.evaluate(inside, g.model); err != nil {
 			return nil, err
 		}
-		// Outputs are read in the scope of the segment and seen by the later ones.
-		before := inside.inner()
-		if err := d.publish(inside, g.model, r); err != nil {
+		// Outputs read the scope of the segment and are read by the later ones.
+		published := inside.inner()
+		if err := d.publish(published, g.model, r); err != nil {
 			return nil, err
 		}
-		for name, f := range inside.fields {
-			if before.fields[name] != f {
-				own.fields[name] = f
-			}
+		for name, f := range published.fields {
+			own.fields[name] = f
 		}
 	}
 	return r, nil

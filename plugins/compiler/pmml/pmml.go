@@ -39,7 +39,7 @@ func Read(file []byte) (*ir.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &document{root: root, model: &ir.Model{Source: ir.Source{Format: Format, Library: library(root)}}, treated: map[treatment]*field{}}
+	d := &document{root: root, data: map[string]*element{}, model: &ir.Model{Source: ir.Source{Format: Format, Library: library(root)}}, treated: map[treatment]*field{}}
 	if err := d.read(); err != nil {
 		return nil, err
 	}
@@ -53,6 +53,8 @@ func Read(file []byte) (*ir.Model, error) {
 type document struct {
 	root  *element
 	model *ir.Model
+	// data are the DataFields by name.
+	data map[string]*element
 	// inputs are the fields of the model's inputs before any treatment.
 	inputs  []*field
 	treated map[treatment]*field
@@ -124,6 +126,11 @@ func (d *document) read() error {
 	} else {
 		dictionary = nil
 		d.warn("the file is a bare %s without a DataDictionary; the types of its fields are told by how they are compared", model.name)
+	}
+	if dictionary != nil {
+		for _, e := range dictionary.all("DataField") {
+			d.data[e.attr("name")] = e
+		}
 	}
 	s := &scope{d: d, fields: map[string]*field{}}
 	if err := s.inputs(dictionary, model); err != nil {

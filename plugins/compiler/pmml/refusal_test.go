@@ -87,6 +87,10 @@ func TestNesting(t *testing.T) {
 	if _, err := Read([]byte(deep)); err == nil || !strings.Contains(err.Error(), "inside each other") {
 		t.Errorf("deep elements: %v", err)
 	}
+	chain := head + `<TreeModel functionName="regression">` + in + `<Node><True/>` + strings.Repeat("<Node><False/></Node>", 200_000) + `</Node></TreeModel></PMML>`
+	if _, err := Read([]byte(chain)); err == nil || !strings.Contains(err.Error(), "follow each other") {
+		t.Errorf("many children: %v", err)
+	}
 	long := "<PMML>" + strings.Repeat("x", maxTextBytes+1)
 	if _, err := Read([]byte(long)); err == nil || !strings.Contains(err.Error(), "bytes of text") {
 		t.Errorf("long text: %v", err)

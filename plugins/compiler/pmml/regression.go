@@ -29,6 +29,9 @@ type levels struct {
 	values []float64
 }
 
+// maxLevels bounds the levels of a field in a regression, and the rows of a table that maps one.
+const maxLevels = 16_384
+
 // slot names a term: a number, a level of a field, or a product.
 type slot struct {
 	kind  uint8 // 0 number, 1 level, 2 product
@@ -324,6 +327,9 @@ func (t *terms) categorical(e *element) (slot, error) {
 		t.levels = append(t.levels, &levels{field: f})
 	}
 	if l := t.levels[at]; !slices.Contains(l.values, level) {
+		if len(l.values) >= maxLevels {
+			return slot{}, e.fail("the field %q has more than %d levels; group the rare ones before training", shorten(f.name), maxLevels)
+		}
 		l.values = append(l.values, level)
 	}
 	return slot{kind: 1, index: at, level: level}, nil
