@@ -255,6 +255,7 @@ def _sklearn(clf: Any, folder: Path, name: str, sample: Any, label: Any, example
             f"skl2onnx cannot convert it: {reason[:400]}; a model of XGBoost, LightGBM or CatBoost within a pipeline is exported alone, with an example of "
             "the columns that the steps before it make"
         ) from err
+    _join_plainly(onnx)
     used = _tidy_inputs(onnx, names, classifier) if names is not None else list(range(width))
     file = folder / f"{name}.onnx"
     file.write_bytes(onnx.SerializeToString())
@@ -301,6 +302,17 @@ def _with_named_columns(clf: Any, names: Sequence[str], sample: Any) -> Any:
         return clf
     join = ColumnTransformer([("columns", "passthrough", list(sample.columns))]).fit(sample)
     return Pipeline([("columns", join), ("model", clf)])
+
+
+def _join_plainly(onnx: Any) -> None:
+    """Single columns are joined with Concat: a FeatureVectorizer, which the converter writes before some
+    steps, does the same for numbers of 32 bits, and fewer programs know it."""
+    for node in onnx.graph.node:
+        if node.op_type == "FeatureVectorizer":
+            node.op_type, node.domain = "Concat", ""
+            del node.attribute[:]
+            axis = node.attribute.add()
+            axis.name, axis.type, axis.i = "axis", 2, 1  # AttributeProto.INT
 
 
 def _tidy_inputs(onnx: Any, names: Sequence[str], classifier: bool) -> List[int]:
