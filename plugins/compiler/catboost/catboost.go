@@ -25,8 +25,8 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
-// The limits of a model file. They bound memory: a file within them needs at most about ten times its
-// size while it is read.
+// The limits of a model file. They bound memory: a file within them needs a few hundred MB while it is
+// read, and as a rule four times its size.
 const (
 	maxFileBytes  = 64 << 20
 	maxTrees      = 20_000
@@ -36,6 +36,8 @@ const (
 	maxOutputs    = 1024
 	maxLeafValues = 4_000_000
 	maxFeatures   = 65_536
+	maxObjects    = 4_500_000 // of JSON: a node and its split are two
+	maxInfoBytes  = 1 << 20   // of an entry of model_info
 )
 
 const remedy = "save the model with model.save_model(\"model.json\", format=\"json\")"
@@ -56,6 +58,9 @@ func Read(file []byte) (*ir.Model, error) {
 	}
 	if bytes.HasPrefix(file, []byte("CBM1")) {
 		return nil, invalid("this is CatBoost's binary format; load it with CatBoost and %s", remedy)
+	}
+	if bytes.Count(file, []byte("{")) > maxObjects {
+		return nil, nba.Errorf(nba.CodeTooLarge, "the model file has more than %d objects; train fewer or shallower trees", maxObjects)
 	}
 	var f modelFile
 	if err := json.Unmarshal(file, &f); err != nil {

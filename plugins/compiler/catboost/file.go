@@ -1,7 +1,6 @@
 package catboost
 
 import (
-	"bytes"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -19,13 +18,13 @@ type modelFile struct {
 }
 
 type featuresInfo struct {
-	Floats     []floatFeature    `json:"float_features"`
-	Categories []catFeature      `json:"categorical_features"`
-	Texts      []json.RawMessage `json:"text_features"`
-	Embeddings []json.RawMessage `json:"embedding_features"`
-	Estimated  []json.RawMessage `json:"estimated_features"`
-	CTRs       []json.RawMessage `json:"ctrs"`
-	Hashes     []hashedText      `json:"cat_features_hash"`
+	Floats     []floatFeature  `json:"float_features"`
+	Categories []catFeature    `json:"categorical_features"`
+	Texts      json.RawMessage `json:"text_features"`
+	Embeddings json.RawMessage `json:"embedding_features"`
+	Estimated  json.RawMessage `json:"estimated_features"`
+	CTRs       json.RawMessage `json:"ctrs"`
+	Hashes     []hashedText    `json:"cat_features_hash"`
 }
 
 // names are what a feature is called by: feature_name is there when the model was saved with a pool.
@@ -92,11 +91,11 @@ func (f *modelFile) refuse() error {
 		return invalid("this is no CatBoost model: it has a learner, as XGBoost models do")
 	case f.usesCTR():
 		return invalid("the model turns categorical features into target statistics (CTRs), whose tables are not supported; train with one_hot_max_size of at least the number of categories, or encode the categories before training")
-	case len(i.Texts) > 0:
+	case filled(i.Texts):
 		return invalid("the model has text features, which are not supported; %s", drop)
-	case len(i.Embeddings) > 0:
+	case filled(i.Embeddings):
 		return invalid("the model has embedding features, which are not supported; %s", drop)
-	case len(i.Estimated) > 0:
+	case filled(i.Estimated):
 		return invalid("the model has estimated features, which are not supported; %s", drop)
 	case len(f.Oblivious) > 0 && len(f.Trees) > 0:
 		return invalid("the file has both symmetric and other trees; %s", remedy)
@@ -110,9 +109,18 @@ func (f *modelFile) refuse() error {
 	return nil
 }
 
-func (f *modelFile) usesCTR() bool {
-	data := bytes.TrimSpace(f.CTRData)
-	return len(f.Features.CTRs) > 0 || len(data) > 0 && !bytes.Equal(data, []byte("null")) && !bytes.Equal(data, []byte("{}"))
+func (f *modelFile) usesCTR() bool { return filled(f.Features.CTRs) || filled(f.CTRData) }
+
+// filled tells whether a list or object is there and has something in it.
+func filled(raw json.RawMessage) bool {
+	if len(raw) > 64 {
+		return true
+	}
+	switch strings.Join(strings.Fields(string(raw)), "") {
+	case "", "null", "[]", "{}":
+		return false
+	}
+	return true
 }
 
 // library finds the version in model_info's catboost_version_info, a text of several lines.
@@ -157,7 +165,7 @@ type classParams struct {
 // info decodes one entry of model_info, which some versions write as a text that holds JSON.
 func (f *modelFile) info(key string, into any) bool {
 	raw := f.Info[key]
-	if len(raw) == 0 {
+	if len(raw) == 0 || len(raw) > maxInfoBytes {
 		return false
 	}
 	var text string

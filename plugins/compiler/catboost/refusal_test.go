@@ -84,6 +84,18 @@ func TestDeepTree(t *testing.T) {
 	}
 }
 
+// TestEmptyLists reads a file whose lists of what is not supported are empty.
+func TestEmptyLists(t *testing.T) {
+	file := strings.Replace(small, `"float_features"`, `"ctrs":[ ],"text_features":null,"float_features"`, 1)
+	if _, err := Read([]byte(strings.Replace(file, `"scale_and_bias"`, `"ctr_data":{ },"scale_and_bias"`, 1))); err != nil {
+		t.Error(err)
+	}
+	many := `{"trees":[` + strings.Repeat("{},", maxObjects) + `{}]}`
+	if _, err := Read([]byte(many)); err == nil || !strings.Contains(err.Error(), "objects") {
+		t.Errorf("many objects: %v", err)
+	}
+}
+
 // TestMissingAbove gives NaN the place above all finite borders, but not above an infinite one.
 func TestMissingAbove(t *testing.T) {
 	for border, want := range map[string]float64{"0.5": 2, "-3.4028234663852886e+38": 2} {
