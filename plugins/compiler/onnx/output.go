@@ -174,7 +174,7 @@ func (b *builder) findLabels(made map[string]*node, n int) ([]string, bool) {
 			return labels, true
 		}
 		if p.op == "ArrayFeatureExtractor" || p.op == "Gather" {
-			if v := b.values[p.inputs0()]; v != nil && v.constant() && v.size() == want {
+			if v := b.values[p.firstInput()]; v != nil && v.constant() && v.size() == want {
 				if labels := v.lit.labels(); distinct(labels) {
 					return labels, true
 				}
@@ -187,7 +187,7 @@ func (b *builder) findLabels(made map[string]*node, n int) ([]string, bool) {
 	return nil, false
 }
 
-func (n *node) inputs0() string {
+func (n *node) firstInput() string {
 	if len(n.inputs) == 0 {
 		return ""
 	}
