@@ -14,7 +14,7 @@ import (
 // The limits of a document. They bound memory and stack.
 const (
 	maxFileBytes = 64 << 20
-	maxElements  = 3_000_000
+	maxElements  = 1_500_000
 	maxNesting   = 600
 	maxTextBytes = 1 << 20 // of one element
 )
