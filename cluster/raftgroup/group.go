@@ -37,6 +37,9 @@ type Group struct {
 	bulk    chan struct{} // one token for each import entry in flight
 	calls   sync.Pool
 	packing sync.Mutex // held by the worker that gathers the next entry
+	// When the last entry was gathered, and of how many operations; guarded by packing.
+	lastPack   time.Time
+	lastPacked int
 
 	// admission is read-locked while an operation is let in, and locked to close the door.
 	admission sync.RWMutex
@@ -87,6 +90,13 @@ func (g *Group) start() error {
 	dir := filepath.Join(g.config.Dir, "wal")
 	if err := store.MakeFolder(dir); err != nil {
 		return fmt.Errorf("creating the log folder: %w", err)
+	}
+	mended, err := mendTail(dir)
+	if err != nil {
+		return err
+	}
+	if mended {
+		g.logger.Info("completed a rotation of the log that was cut short")
 	}
 	log, err := wal.Open(dir, wal.WithSegmentSize(g.options.SegmentBytes), wal.WithLogger(logger))
 	if err != nil {

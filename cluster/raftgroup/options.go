@@ -48,6 +48,8 @@ type Options struct {
 	// MaxEntryOps and MaxEntryBytes bound the entries that concurrent operations are packed into.
 	MaxEntryOps   int
 	MaxEntryBytes int
+	// Linger is the least time between two entries while several callers are about.
+	Linger time.Duration
 	// MaxInFlight bounds the entries that are proposed and not yet applied.
 	MaxInFlight int
 	// MaxBulkInFlight bounds the same for the entries of imports.
@@ -90,6 +92,7 @@ func (o Options) Default() Options {
 	setInt(&o.MaxBulkInFlight, 2)
 	setInt(&o.RetainSnapshots, 2)
 	setInt(&o.SegmentBytes, 16<<20)
+	setTime(&o.Linger, time.Millisecond)
 	setTime(&o.SnapshotInterval, 5*time.Second)
 	setTime(&o.HeartbeatTimeout, 500*time.Millisecond)
 	setTime(&o.StopTimeout, 10*time.Second)
@@ -121,6 +124,7 @@ func (o Options) Validate() error {
 	positive("RetainSnapshots", int64(o.RetainSnapshots))
 	positive("SnapshotBytes", o.SnapshotBytes)
 	positive("SnapshotInterval", int64(o.SnapshotInterval))
+	positive("Linger", int64(o.Linger))
 	positive("StopTimeout", int64(o.StopTimeout))
 	if o.SegmentBytes < 1<<20 || o.SegmentBytes > 1<<30 {
 		problems = append(problems, fmt.Errorf("SegmentBytes is %d: between 1 MiB and 1 GiB", o.SegmentBytes))

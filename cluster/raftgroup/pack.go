@@ -141,19 +141,30 @@ func (g *Group) gather(batch []*call) []*call {
 	case <-g.quit:
 		return nil
 	}
-	// Callers that were answered a moment ago are ready to run and about to come with their next
-	// operation. Let them: otherwise this one would go to the disk alone and they would wait for it.
-	runtime.Gosched()
+	g.linger()
 	for size := len(batch[0].op); len(batch) < g.options.MaxEntryOps && size < g.options.MaxEntryBytes; {
 		select {
 		case c := <-g.queue:
 			batch = append(batch, c)
 			size += len(c.op)
 		default:
-			return batch
+			size = g.options.MaxEntryBytes
 		}
 	}
+	g.lastPack, g.lastPacked = time.Now(), len(batch)
 	return batch
+}
+
+// linger gives others the time to join the entry that is being gathered. Callers that were answered a
+// moment ago are ready to run and about to come with their next operation: without a pause this one
+// would go to the disk alone and they would wait for it. While several callers are about, entries are
+// also at least Linger apart: each costs a sync of the log, and many small ones cost more time
+// of the processor than the decisions in them. A single caller never waits.
+func (g *Group) linger() {
+	runtime.Gosched()
+	if g.lastPacked > 1 || len(g.queue) > 0 {
+		time.Sleep(g.options.Linger - time.Since(g.lastPack))
+	}
 }
 
 // refuseQueued answers what the workers left in the queue when they ended.
