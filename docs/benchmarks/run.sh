@@ -52,7 +52,7 @@ over_http() {
   "$arbiter" bench decide --addr "http://$api" --closed --baseline --clients "$clients" --subjects "$subscribers" --duration "$duration" --rounds "$rounds"
   echo; echo "== the same, decisions that are not recorded"
   "$arbiter" bench decide --addr "http://$api" --closed --baseline --clients "$clients" --subjects "$subscribers" --duration "$duration" --rounds 3 --simulate
-  peak=$("$arbiter" bench decide --addr "http://$api" --closed --clients "$clients" --subjects "$subscribers" --duration "$duration" -o json | awk -F'[:,]' '/"achievedRate"/ {printf "%d", $2}')
+  peak=$("$arbiter" bench decide --addr "http://$api" --closed --clients "$clients" --subjects "$subscribers" --duration "$duration" -o json | grep -oE '"rate": *[0-9.]+' | head -n 1 | grep -oE '[0-9]+' | head -n 1)
   echo; echo "== open loop at half of the peak ($peak/s)"
   for _ in 1 2 3; do
     "$arbiter" bench decide --addr "http://$api" --rate $((peak / 2)) --subjects "$subscribers" --duration "$duration"
