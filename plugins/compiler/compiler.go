@@ -1,19 +1,21 @@
 // Package compiler turns a trained model file into a plugin artifact: a WebAssembly module with its
 // manifest.
 //
-// Compile reads the file into an ensemble of trees, whose Go interpreter is the oracle, and writes a
-// module that walks eight trees, or eight rows, in lockstep over tables in memory. The module imports
-// nothing, its memory is of fixed size, and its raw scores are bit for bit those of the library that
-// trained the model. Rows with their scores are embedded, so that every node that admits the artifact
-// checks this again.
+// Compile finds out by its content what the file is, has the package of that format read it into the
+// intermediate form of package ir, whose interpreter is the oracle, and has package emit write the
+// module. The module imports nothing, its memory is of fixed size, and its raw scores are bit for bit
+// those of the library that trained the model. Rows with their scores are embedded, so that every node
+// that admits the artifact checks this again.
 //
-// It reads XGBoost JSON (gbtree with one output). It does not run modules; that is runtime/wasm.
+// It does not run modules; that is runtime/wasm.
 package compiler
 
 import (
 	"fmt"
 
 	"github.com/arbiterhq/arbiter/plugins/artifact"
+	"github.com/arbiterhq/arbiter/plugins/compiler/emit"
+	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
 	"github.com/arbiterhq/arbiter/plugins/wasmbin"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
@@ -28,6 +30,9 @@ type Options struct {
 	Purpose string
 	// Features tell how each feature is made; nil makes each the subject attribute of the same name.
 	Features *FeatureSpec
+	// Class is the label of the class to score, or the name of the target. "" is the last class of a
+	// model of two, and an error for a model of more.
+	Class string
 	// Golden are rows with the library's own outputs. All must agree; some are embedded.
 	Golden *Golden
 }
@@ -47,20 +52,16 @@ type Output struct {
 // Compile compiles a model file. Errors are *nba.Error with CodeModelInvalid (the model, its features
 // or its golden rows), CodeTooLarge, or CodePluginRefused (name and version).
 func Compile(model []byte, opts Options) (*Output, error) {
-	e, err := xgboost(model)
+	c := &compilation{opts: &opts}
+	if err := c.load(model); err != nil {
+		return nil, err
+	}
+	checked, golden, err := opts.Golden.arrange(c)
 	if err != nil {
 		return nil, err
 	}
-	features, err := opts.Features.resolve(e.names)
-	if err != nil {
-		return nil, err
-	}
-	checked, golden, err := opts.Golden.arrange(e)
-	if err != nil {
-		return nil, err
-	}
-	features, order := subjectFirst(features)
-	e.reorder(order)
+	features, order := subjectFirst(c.features)
+	reorder(c.model, order)
 	m := &artifact.Manifest{
 		Name: opts.Name, Version: opts.Version, Kind: artifact.KindScorer, ABI: artifact.ABIVersion,
 		Purpose: opts.purpose(), Output: artifact.OutputValue, Features: features,
@@ -68,29 +69,91 @@ func Compile(model []byte, opts Options) (*Output, error) {
 	if m.Version == "" {
 		m.Version = "1.0.0"
 	}
-	if e.link == linkSigmoid {
+	if c.model.Probability {
 		m.Output = artifact.OutputProbability
 	}
-	subject := m.SubjectFeatures()
-	out := emit(e, subject)
-	if limits := wasmbin.DefaultLimits(); len(out.module) > limits.DataBytes || out.limits.MemoryPages > artifact.MaxMemoryPages {
-		return nil, nba.Errorf(nba.CodeTooLarge, "the compiled model would have %d bytes, more than the %d allowed; train fewer or shallower trees", len(out.module), limits.DataBytes)
+	out, err := emit.Emit(withoutClasses(c.model), m.SubjectFeatures())
+	if err != nil {
+		return nil, err
 	}
-	m.Limits = out.limits
+	if limits := wasmbin.DefaultLimits(); len(out.Bytes) > limits.DataBytes || out.Limits.MemoryPages > artifact.MaxMemoryPages {
+		return nil, nba.Errorf(nba.CodeTooLarge, "the compiled model would have %d bytes, more than the %d allowed; train fewer or shallower trees", len(out.Bytes), limits.DataBytes)
+	}
+	m.Limits = out.Limits
+	if err := c.interpret(); err != nil {
+		return nil, err
+	}
 	for _, row := range golden {
-		m.Golden = append(m.Golden, e.golden(permute(row, order)))
+		if g, ok := c.golden(permute(row, order)); ok {
+			m.Golden = append(m.Golden, g)
+		}
 	}
-	m.Golden = append(m.Golden, boundaryRows(e)...)
-	m.Source = &artifact.Source{Format: e.format, Library: e.library, Digest: artifact.Digest(model), Objective: e.objective,
-		Trees: len(e.trees), MaxDepth: e.depth(), Nodes: e.nodes(), Layouts: out.layouts}
-	module, err := artifact.Embed(out.module, m)
+	m.Golden = append(m.Golden, c.boundaryRows()...)
+	size := measure(c.model)
+	m.Source = &artifact.Source{Format: c.model.Source.Format, Library: c.model.Source.Library, Digest: artifact.Digest(model),
+		Objective: c.model.Source.Objective, Trees: size.trees, MaxDepth: size.depth, Nodes: size.nodes, Layouts: out.Layouts}
+	module, err := artifact.Embed(out.Bytes, m)
 	if err != nil {
 		return nil, err
 	}
 	if m, err = artifact.Parse(module); err != nil {
 		return nil, fmt.Errorf("reading back the manifest: %w", err)
 	}
-	return &Output{Module: module, Manifest: m, Digest: artifact.Digest(module), GoldenChecked: checked, Warnings: e.warnings}, nil
+	return &Output{Module: module, Manifest: m, Digest: artifact.Digest(module), GoldenChecked: checked, Warnings: c.model.Warnings}, nil
+}
+
+// compilation is a model on its way to an artifact.
+type compilation struct {
+	opts     *Options
+	model    *ir.Model
+	class    string // the class that is scored, "" when there are none
+	features []artifact.Feature
+	oracle   *ir.Interpreter
+}
+
+// load reads the model, makes recipes for its inputs and picks the output.
+func (c *compilation) load(file []byte) (err error) {
+	if c.model, err = read(file); err != nil {
+		return err
+	}
+	for i := range c.model.Inputs {
+		if name := c.model.Inputs[i].Name; len(name) > artifact.MaxTextBytes {
+			return invalidModel("the name of feature %d is longer than %d bytes; rename it before training", i, artifact.MaxTextBytes)
+		}
+	}
+	if c.features, err = c.opts.Features.resolve(inputNames(c.model)); err != nil {
+		return err
+	}
+	if err = codeCategories(c.model, c.features); err != nil {
+		return err
+	}
+	index, err := choose(c.model, c.opts.Class)
+	if err != nil {
+		return err
+	}
+	if len(c.model.Classes) > 0 {
+		c.class = c.model.Classes[index]
+	}
+	return c.interpret()
+}
+
+// interpret makes the oracle anew.
+func (c *compilation) interpret() (err error) {
+	c.oracle, err = ir.NewInterpreter(withoutClasses(c.model))
+	return err
+}
+
+// withoutClasses is m once its output is one number.
+func withoutClasses(m *ir.Model) *ir.Model {
+	one := *m
+	one.Classes = nil
+	return &one
+}
+
+// run scores a row.
+func (c *compilation) run(row []float64) (raw, output float64) {
+	r, o := c.oracle.Run(row)
+	return r[0], o[0]
 }
 
 func (o *Options) purpose() string {

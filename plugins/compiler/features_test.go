@@ -124,7 +124,9 @@ func TestFeaturesMustFit(t *testing.T) {
 // TestCandidateFeatures compiles the real model with features of the candidate in its middle: the
 // manifest sorts them to the end, and scores do not change.
 func TestCandidateFeatures(t *testing.T) {
-	ref := references(t)[0]
+	_, telcoRows := table(t, "xgboost-telco-churn/test_features.csv")
+	_, telcoExpected := table(t, "xgboost-telco-churn/test_expected.csv")
+	model := readModel(t, "xgboost-telco-churn/model.xgb.json")
 	spec, err := LoadFeatures([]byte(`
 features:
   - {name: SeniorCitizen, attribute: seniorCitizen}
@@ -144,7 +146,7 @@ oneHotPrefixes: {gender_: gender, Partner_: partner, Dependents_: dependents, Ph
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := Compile(ref.model, Options{Name: "churn", Version: "2.1.0", Features: spec, Golden: golden})
+	out, err := Compile(model, Options{Name: "churn", Version: "2.1.0", Features: spec, Golden: golden})
 	if err != nil {
 		t.Fatal(details(err))
 	}
@@ -152,19 +154,19 @@ oneHotPrefixes: {gender_: gender, Partner_: partner, Dependents_: dependents, Ph
 	if m.SubjectFeatures() != 44 || m.CandidateFeatures() != 1 || m.Features[44].Name != "MonthlyCharges" || m.Features[2].Name != "TotalCharges" {
 		t.Fatalf("%d and %d features, the last is %q", m.SubjectFeatures(), m.CandidateFeatures(), m.Features[44].Name)
 	}
-	if out.GoldenChecked != len(ref.rows) || len(m.Golden) != 128 {
+	if out.GoldenChecked != len(telcoRows) || len(m.Golden) != 128 {
 		t.Errorf("%d golden rows checked, %d embedded", out.GoldenChecked, len(m.Golden))
 	}
 	g := instantiate(t, out.Module, 44, 1, 16, true)
-	for i := 0; i+16 <= len(ref.rows); i += 16 {
-		subject := slices.Delete(slices.Clone(ref.rows[i]), 2, 3)
+	for i := 0; i+16 <= len(telcoRows); i += 16 {
+		subject := slices.Delete(slices.Clone(telcoRows[i]), 2, 3)
 		prices := make([]float64, 16)
 		for j := range prices {
-			prices[j] = ref.rows[i+j][2]
+			prices[j] = telcoRows[i+j][2]
 		}
 		got, status := g.call(g.raw, subject, prices, 16)
-		if status != 0 || got[0] != float64(float32(ref.margin[i])) {
-			t.Fatalf("row %d: status %d, raw %v, want %v", i, status, got[0], ref.margin[i])
+		if status != 0 || got[0] != float64(float32(telcoExpected[i][1])) {
+			t.Fatalf("row %d: status %d, raw %v, want %v", i, status, got[0], telcoExpected[i][1])
 		}
 	}
 	// The embedded rows hold for the module as admission replays them.

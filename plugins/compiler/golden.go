@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -13,6 +14,9 @@ import (
 	"strings"
 
 	"github.com/arbiterhq/arbiter/plugins/artifact"
+	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
+	"github.com/arbiterhq/arbiter/plugins/compiler/onnx"
+	"github.com/arbiterhq/arbiter/plugins/compiler/pmml"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -24,9 +28,10 @@ const (
 	// maxGoldenRows and maxGoldenBytes bound the files.
 	maxGoldenRows  = 100_000
 	maxGoldenBytes = 64 << 20
-	// probabilityUlps is how far the library's probability may be from ours, in units in the last place
-	// of 32 bits: libraries compute the exponential differently.
-	probabilityUlps = 2
+	// ulps32 and ulps64 are how far the library's output may be from ours, in units in the last place of
+	// 32 and of 64 bits: libraries compute the exponential differently.
+	ulps32 = 2
+	ulps64 = 4
 )
 
 // Golden are feature rows with the outputs that the library gave for them.
@@ -34,11 +39,13 @@ type Golden struct {
 	names []string // of the features; nil when the file has no header
 	rows  []goldenRow
 	lines []int // of each row in the file of rows
+	// columns are the names of the columns of expectations: margin, prob, or these of one class.
+	columns []string
 }
 
 type goldenRow struct {
-	features     []float64
-	margin, prob *float32
+	fields   []string
+	expected []float64 // by column
 }
 
 // Rows is the number of rows.
@@ -107,14 +114,7 @@ func (g *Golden) readRows(content []byte) error {
 		if len(g.rows) == maxGoldenRows {
 			return goldenError(rowsFile, line, "there are more than %d rows; keep fewer", maxGoldenRows)
 		}
-		row := goldenRow{features: make([]float64, len(record))}
-		for i, field := range record {
-			v, err := number(field)
-			if err != nil {
-				return goldenError(rowsFile, line, "column %d is neither a number nor empty; the rows hold features as the model sees them, already encoded", i+1)
-			}
-			row.features[i] = v
-		}
+		row := goldenRow{fields: slices.Clone(record)}
 		g.rows = append(g.rows, row)
 		g.lines = append(g.lines, line)
 		return nil
@@ -135,19 +135,41 @@ func number(field string) (float64, error) {
 	return strconv.ParseFloat(field, 64)
 }
 
+// expectation tells whether a column holds expectations: margin or raw for raw scores, prob, score or
+// prediction for outputs, each alone or with _ and a class. It returns the name in one form.
+func expectation(name string) (string, bool) {
+	name = strings.TrimSpace(name)
+	head, class, of := strings.Cut(name, "_")
+	switch strings.ToLower(head) {
+	case "margin", "raw":
+		head = columnMargin
+	case "prob", "score", "prediction":
+		head = columnProb
+	default:
+		return "", false
+	}
+	if of {
+		return head + "_" + class, true
+	}
+	return head, true
+}
+
+const (
+	columnMargin = "margin"
+	columnProb   = "prob"
+)
+
 func (g *Golden) readExpected(content []byte) error {
-	margin, prob, row := -1, -1, -1
+	var columns []int
+	row := -1
 	err := eachRecord(expectedFile, content, func(line int, record []string) error {
 		if row++; row == 0 {
 			for i, name := range record {
-				switch strings.ToLower(strings.TrimSpace(name)) {
-				case "margin", "raw":
-					margin = i
-				case "prob", "score", "prediction":
-					prob = i
+				if column, ok := expectation(name); ok {
+					columns, g.columns = append(columns, i), append(g.columns, column)
 				}
 			}
-			if margin < 0 && prob < 0 {
+			if len(columns) == 0 {
 				return goldenError(expectedFile, line, "the header has neither margin nor prob; name the columns so")
 			}
 			return nil
@@ -155,13 +177,12 @@ func (g *Golden) readExpected(content []byte) error {
 		if row > len(g.rows) {
 			return goldenError(expectedFile, line, "there are more lines than golden rows; the files match line by line")
 		}
-		var err error
-		to := &g.rows[row-1]
-		if to.margin, err = expectation(record, margin); err == nil {
-			to.prob, err = expectation(record, prob)
-		}
-		if err != nil {
-			return goldenError(expectedFile, line, "margin or prob is not a finite number")
+		for _, column := range columns {
+			v, err := strconv.ParseFloat(strings.TrimSpace(record[column]), 64)
+			if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+				return goldenError(expectedFile, line, "margin or prob is not a finite number")
+			}
+			g.rows[row-1].expected = append(g.rows[row-1].expected, v)
 		}
 		return nil
 	})
@@ -171,65 +192,166 @@ func (g *Golden) readExpected(content []byte) error {
 	return err
 }
 
-func expectation(record []string, column int) (*float32, error) {
-	if column < 0 {
-		return nil, nil
+// column is the index of the expectations of that kind for the class that is scored, -1 if there are
+// none.
+func (g *Golden) column(kind, class string) int {
+	if i := slices.Index(g.columns, kind+"_"+class); i >= 0 && class != "" {
+		return i
 	}
-	v, err := strconv.ParseFloat(strings.TrimSpace(record[column]), 32)
-	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
-		return nil, errors.New("not a finite number")
-	}
-	f := float32(v)
-	return &f, nil
+	return slices.Index(g.columns, kind)
 }
 
-// arrange checks every row against e and returns how many there were, and those to embed, in the
-// order of e's features.
-func (g *Golden) arrange(e *ensemble) (checked int, embed [][]float64, err error) {
+// arrange checks every row against the model and returns how many there were, and those to embed, in
+// the order of the model's inputs.
+func (g *Golden) arrange(c *compilation) (checked int, embed [][]float64, err error) {
 	if g == nil {
 		return 0, nil, nil
 	}
-	columns, err := g.columns(e.names)
+	columns, err := g.locate(inputNames(c.model))
 	if err != nil {
 		return 0, nil, err
 	}
-	row := make([]float64, len(e.names))
+	margin, prob := g.column(columnMargin, c.class), g.column(columnProb, c.class)
+	if margin < 0 && prob < 0 {
+		return 0, nil, goldenError(expectedFile, 1, "the header has neither margin nor prob for class %q; name a column prob_%s", c.class, c.class)
+	}
+	row := make([]float64, len(columns))
 	var usable []int
 	for i := range g.rows {
-		r := &g.rows[i]
-		g.pick(row, i, columns)
-		margin := e.margin(row)
-		if r.margin != nil && *r.margin != margin {
-			return 0, nil, goldenError(rowsFile, g.lines[i], "the model gives another margin than expected; check that rows, expected outputs and model file belong together and that all rounds were used")
+		if err := g.pick(row, i, columns, c.model.Inputs); err != nil {
+			return 0, nil, err
 		}
-		if r.prob != nil && ulps(*r.prob, float32(e.output(margin))) > probabilityUlps {
-			return 0, nil, goldenError(rowsFile, g.lines[i], "the model gives another output than expected; check that rows, expected outputs and model file belong together")
+		raw, output := c.run(row)
+		if margin >= 0 && !c.agrees(g.rows[i].expected[margin], raw, false) {
+			return 0, nil, goldenError(rowsFile, g.lines[i], "the model gives another margin than expected%s; check that rows, expected outputs and model file belong together and that all rounds were used", c.suspects(row))
+		}
+		if prob >= 0 && !c.agrees(g.rows[i].expected[prob], output, true) {
+			return 0, nil, goldenError(rowsFile, g.lines[i], "the model gives another output than expected%s; check that rows, expected outputs and model file belong together", c.suspects(row))
 		}
 		if !slices.ContainsFunc(row, func(x float64) bool { return math.IsInf(x, 0) }) { // JSON has no infinity
 			usable = append(usable, i)
 		}
 	}
-	count := min(len(usable), rowsToEmbed(len(e.names)))
+	count := min(len(usable), rowsToEmbed(len(columns)))
 	for i := range count {
-		row := make([]float64, len(e.names))
-		g.pick(row, usable[i*len(usable)/count], columns)
+		row := make([]float64, len(columns))
+		if err := g.pick(row, usable[i*len(usable)/count], columns, c.model.Inputs); err != nil {
+			return 0, nil, err
+		}
 		embed = append(embed, row)
 	}
 	return len(g.rows), embed, nil
 }
 
-// pick copies row i into the model's order of features.
-func (g *Golden) pick(row []float64, i int, columns []int) {
-	for j, column := range columns {
-		row[j] = g.rows[i].features[column]
+// agrees tells whether the model's number is the library's: raw scores to the bit, outputs within some
+// units in the last place. A number of 32 bits may be written with as few digits as tell it apart.
+//
+// ONNX and PMML fix neither the order nor the width of sums, and the tools that convert models to them
+// change both, so that numbers are compared as their own conformance tests compare them.
+func (c *compilation) agrees(want, got float64, linked bool) bool {
+	switch c.model.Source.Format {
+	case onnx.Format:
+		return close(want, got, 1e-5)
+	case pmml.Format:
+		return close(want, got, 1e-6)
 	}
+	if want == got || narrow(got) && float32(want) == float32(got) {
+		return true
+	}
+	if !linked {
+		return false
+	}
+	if narrow(got) {
+		return distance(int64(order32(float32(want))), int64(order32(float32(got)))) <= ulps32
+	}
+	return distance(order64(want), order64(got)) <= ulps64
+}
+
+// close tells whether two numbers are within a tolerance, relative above 1.
+func close(a, b, tolerance float64) bool {
+	return math.Abs(a-b) <= tolerance*max(1, math.Abs(a), math.Abs(b))
+}
+
+// order32 numbers the floats in their order.
+func order32(x float32) int32 {
+	b := int32(math.Float32bits(x + 0))
+	if b < 0 {
+		return math.MinInt32 - b
+	}
+	return b
+}
+
+func order64(x float64) int64 {
+	b := int64(math.Float64bits(x + 0))
+	if b < 0 {
+		return math.MinInt64 - b
+	}
+	return b
+}
+
+func distance(a, b int64) uint64 {
+	if a < b {
+		a, b = b, a
+	}
+	return uint64(a) - uint64(b)
+}
+
+// suspects names up to three features whose values lie next to a threshold, where a value that was
+// rounded on its way into the file changes sides.
+func (c *compilation) suspects(row []float64) string {
+	type suspect struct {
+		name string
+		gap  float64
+	}
+	var found []suspect
+	for i, thresholds := range c.thresholds() {
+		x := row[i]
+		nearest := math.Inf(1)
+		for _, t := range thresholds {
+			if gap := math.Abs(x-t) / max(math.Abs(t), math.SmallestNonzeroFloat32); gap < nearest {
+				nearest = gap
+			}
+		}
+		if nearest < 1e-6 {
+			found = append(found, suspect{c.model.Inputs[i].Name, nearest})
+		}
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	slices.SortFunc(found, func(a, b suspect) int { return cmp.Compare(a.gap, b.gap) })
+	names := make([]string, 0, 3)
+	for _, s := range found[:min(3, len(found))] {
+		names = append(names, s.name)
+	}
+	return fmt.Sprintf(" (%s: on a threshold of the model or beside it, so that rounding the rows to fewer digits changes the score; write them with 17)", quoted(names))
+}
+
+// pick reads row i in the model's order of inputs.
+func (g *Golden) pick(row []float64, i int, columns []int, inputs []ir.Variable) error {
+	for j, column := range columns {
+		field := g.rows[i].fields[column]
+		if code := slices.Index(inputs[j].Categories, strings.TrimSpace(field)); code >= 0 {
+			row[j] = float64(code)
+			continue
+		}
+		v, err := number(field)
+		switch {
+		case err != nil && len(inputs[j].Categories) > 0:
+			v = math.NaN() // a text that is none of the categories is missing
+		case err != nil:
+			return goldenError(rowsFile, g.lines[i], "column %d is neither a number nor empty; the rows hold features as the model sees them, already encoded", column+1)
+		}
+		row[j] = v
+	}
+	return nil
 }
 
 // rowsToEmbed is how many rows of that many features a manifest gets.
 func rowsToEmbed(features int) int { return min(embeddedRows, max(8, embeddedValues/features)) }
 
-// columns finds each feature of the model among the columns of the rows.
-func (g *Golden) columns(names []string) ([]int, error) {
+// locate finds each feature of the model among the columns of the rows.
+func (g *Golden) locate(names []string) ([]int, error) {
 	at := make(map[string]int, len(g.names))
 	for i, name := range g.names {
 		at[name] = i
@@ -245,66 +367,91 @@ func (g *Golden) columns(names []string) ([]int, error) {
 	return columns, nil
 }
 
-// ulps is the distance of two floats in units in the last place.
-func ulps(a, b float32) int64 {
-	if a == b {
-		return 0
+// golden is row with what the model makes of it; not ok where that is no finite number.
+func (c *compilation) golden(row []float64) (g artifact.GoldenRow, ok bool) {
+	raw, score := c.run(row)
+	if raw-raw != 0 || score-score != 0 {
+		return g, false
 	}
-	return max(int64(key(a))-int64(key(b)), int64(key(b))-int64(key(a)))
-}
-
-// golden is row with what e makes of it.
-func (e *ensemble) golden(row []float64) artifact.GoldenRow {
-	margin := e.margin(row)
-	raw := float64(margin)
-	g := artifact.GoldenRow{Features: make([]*float64, len(row)), Raw: &raw, Score: e.output(margin)}
+	g = artifact.GoldenRow{Features: make([]*float64, len(row)), Raw: &raw, Score: score}
 	for i, x := range row {
 		if !math.IsNaN(x) {
 			g.Features[i] = &x
 		}
 	}
-	return g
+	return g, true
 }
 
-// boundaryRows makes rows whose values lie on thresholds, one unit in the last place to either side,
-// or are missing: where a wrong comparison shows. The same model always gives the same rows.
-func boundaryRows(e *ensemble) []artifact.GoldenRow {
-	thresholds := make([][]float32, len(e.names))
-	for i := range e.trees {
-		for _, n := range e.trees[i].nodes {
-			if !n.leaf() && !math.IsInf(float64(n.value), 0) {
-				thresholds[n.feature] = append(thresholds[n.feature], n.value)
+// thresholds are what the trees compare each input with, as far as they read it as it is.
+func (c *compilation) thresholds() [][]float64 {
+	out := make([][]float64, len(c.model.Inputs))
+	add := func(s *ir.Split) {
+		if s.Compare < ir.In && !math.IsInf(s.Value, 0) {
+			out[s.Feature] = append(out[s.Feature], s.Value)
+		}
+	}
+	for _, s := range c.model.Steps {
+		switch s := s.(type) {
+		case *ir.Trees:
+			for i := range s.Trees {
+				for j := range s.Trees[i].Nodes {
+					if n := &s.Trees[i].Nodes[j]; s.In == ir.Input && n.Compare != ir.Leaf {
+						add(&n.Split)
+					}
+				}
+			}
+		case *ir.Oblivious:
+			for i := range s.Splits {
+				if s.In == ir.Input {
+					add(&s.Splits[i])
+				}
 			}
 		}
 	}
-	count := rowsToEmbed(len(e.names))
-	random := rand.New(rand.NewPCG(1, uint64(len(e.trees))))
+	return out
+}
+
+// boundaryRows makes rows whose values lie on thresholds, one unit in the last place of 32 or 64 bits to
+// either side, are codes of categories and beside them, or are missing: where a wrong comparison shows.
+// The same model always gives the same rows.
+func (c *compilation) boundaryRows() []artifact.GoldenRow {
+	thresholds, inputs := c.thresholds(), c.model.Inputs
+	count := rowsToEmbed(len(inputs))
+	random := rand.New(rand.NewPCG(1, uint64(measure(c.model).trees)))
 	out := make([]artifact.GoldenRow, 0, count)
-	row := make([]float64, len(e.names))
+	row := make([]float64, len(inputs))
 	for range count {
 		for i := range row {
-			row[i] = boundaryValue(thresholds[i], random)
+			row[i] = boundaryValue(thresholds[i], len(inputs[i].Categories), random)
 		}
-		if g := e.golden(row); !math.IsInf(*g.Raw, 0) && !math.IsNaN(*g.Raw) && !math.IsInf(g.Score, 0) {
+		if g, ok := c.golden(row); ok {
 			out = append(out, g)
 		}
 	}
 	return out
 }
 
-func boundaryValue(thresholds []float32, random *rand.Rand) float64 {
-	if len(thresholds) == 0 || random.IntN(8) == 0 {
+func boundaryValue(thresholds []float64, categories int, random *rand.Rand) float64 {
+	switch {
+	case random.IntN(8) == 0:
 		return math.NaN()
+	case categories > 0:
+		return float64(random.IntN(categories+2) - 1)
+	case len(thresholds) == 0:
+		return [...]float64{0, 1, -1, 0.5, 100, 3}[random.IntN(6)]
 	}
 	t := thresholds[random.IntN(len(thresholds))]
-	switch random.IntN(3) {
+	up := math.Inf(random.IntN(2)*2 - 1)
+	switch random.IntN(4) {
 	case 0:
-		t = math.Nextafter32(t, float32(math.Inf(-1)))
+		t = math.Nextafter(t, up)
 	case 1:
-		t = math.Nextafter32(t, float32(math.Inf(1)))
+		t = float64(math.Nextafter32(float32(t), float32(up)))
+	case 2:
+		t = float64(float32(t))
 	}
-	if math.IsInf(float64(t), 0) {
+	if math.IsInf(t, 0) {
 		return 0
 	}
-	return float64(t)
+	return t
 }

@@ -1,39 +1,103 @@
 package compiler
 
 import (
-	"encoding/csv"
 	"math"
-	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/arbiterhq/arbiter/sdk/realdata"
+	"github.com/arbiterhq/arbiter/plugins/compiler/internal/modeltest"
 )
 
-// readTable reads a CSV file of numbers; names is nil when the first line is numbers too.
-func readTable(t testing.TB, path string) (names []string, rows [][]float64) {
+// TestReference compiles real model files of every library and runs the modules, plain and metered:
+// raw scores are those of the library bit for bit, and a row stays within the fuel of the manifest.
+func TestReference(t *testing.T) {
+	for _, c := range []struct {
+		model, rows, raw string
+		column           int
+		narrow           bool // the library computes in 32 bits
+	}{
+		{"xgboost-telco-churn/model.xgb.json", "xgboost-telco-churn/test_features.csv", "xgboost-telco-churn/test_expected.csv", 1, true},
+		{"model-reference/xgb_logistic.json", "model-reference/xgb_logistic.rows.csv", "model-reference/xgb_logistic.margin.csv", 0, true},
+		{"model-reference/xgb_logistic.ubj", "model-reference/xgb_logistic.rows.csv", "model-reference/xgb_logistic.margin.csv", 0, true},
+		{"model-reference/xgb_squared.json", "model-reference/xgb_squared.rows.csv", "model-reference/xgb_squared.margin.csv", 0, true},
+		{"model-reference/xgb_dart.json", "model-reference/xgb_dart.rows.csv", "model-reference/xgb_dart.margin.csv", 0, true},
+		{"model-reference/lgb_binary.txt", "model-reference/lgb_binary.rows.csv", "model-reference/lgb_binary.raw.csv", 0, false},
+		{"model-reference/lgb_dart.txt", "model-reference/lgb_dart.rows.csv", "model-reference/lgb_dart.raw.csv", 0, false},
+		{"model-reference/lgb_poisson.txt", "model-reference/lgb_poisson.rows.csv", "model-reference/lgb_poisson.raw.csv", 0, false},
+	} {
+		t.Run(c.model, func(t *testing.T) {
+			names, rows := table(t, c.rows)
+			_, expected := table(t, c.raw)
+			out, err := Compile(modeltest.File(t, c.model), Options{Name: "reference"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			columns := columnsOf(t, out, names)
+			guests := []*guest{instantiate(t, out.Module, len(columns), 0, 1, false), instantiate(t, out.Module, len(columns), 0, 1, true)}
+			input := make([]float64, len(columns))
+			for i, row := range rows {
+				for j, column := range columns {
+					input[j] = row[column]
+				}
+				want := expected[i][c.column]
+				if c.narrow {
+					want = float64(float32(want))
+				}
+				for _, g := range guests {
+					if raw, status := g.call(g.raw, input, nil, 1); status != 0 || math.Float64bits(raw[0]) != math.Float64bits(want) {
+						t.Fatalf("row %d: status %d, raw %v, the library says %v", i, status, raw[0], want)
+					}
+				}
+				if used, budget := guests[1].used(), out.Manifest.Fuel(1); used > budget {
+					t.Fatalf("row %d used %d fuel, the manifest allows %d", i, used, budget)
+				}
+			}
+			if len(rows) < 100 || len(rows) != len(expected) {
+				t.Errorf("%d rows, %d expected", len(rows), len(expected))
+			}
+		})
+	}
+}
+
+// columnsOf finds the column of each feature, by name or, in a file without names, by its number.
+func columnsOf(t *testing.T, out *Output, names []string) []int {
 	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	records, err := csv.NewReader(strings.NewReader(string(b))).ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, record := range records {
-		row := make([]float64, len(record))
-		for j, field := range record {
-			if row[j], err = number(field); err != nil {
-				break
+	columns := make([]int, len(out.Manifest.Features))
+	for i, f := range out.Manifest.Features {
+		columns[i] = slices.Index(names, f.Name)
+		if columns[i] < 0 {
+			number := strings.TrimLeft(f.Name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
+			var err error
+			if columns[i], err = strconv.Atoi(number); err != nil {
+				t.Fatalf("no column for feature %s", f.Name)
 			}
 		}
-		if err != nil && i == 0 {
-			names = record
-			continue
+	}
+	return columns
+}
+
+// table reads a CSV file of numbers; names is nil when the first line is numbers too. Anything that
+// is no number is missing.
+func table(t *testing.T, file string) (names []string, rows [][]float64) {
+	t.Helper()
+	for i, line := range strings.Split(strings.TrimSpace(string(modeltest.File(t, file))), "\n") {
+		fields := strings.Split(strings.TrimSpace(line), ",")
+		row := make([]float64, len(fields))
+		numbers := 0
+		for j, field := range fields {
+			f, err := strconv.ParseFloat(field, 64)
+			if err != nil {
+				f = math.NaN()
+			} else {
+				numbers++
+			}
+			row[j] = f
 		}
-		if err != nil {
-			t.Fatal(path, i, err)
+		if i == 0 && numbers == 0 {
+			names = fields
+			continue
 		}
 		rows = append(rows, row)
 	}
@@ -42,100 +106,5 @@ func readTable(t testing.TB, path string) (names []string, rows [][]float64) {
 
 func readModel(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(realdata.Path(t, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-// reference is a real model with rows and what XGBoost made of them.
-type reference struct {
-	name         string
-	model        []byte
-	rows         [][]float64
-	margin, prob []float64
-}
-
-func references(t testing.TB) []reference {
-	t.Helper()
-	telco := reference{name: "telco", model: readModel(t, "xgboost-telco-churn/model.xgb.json")}
-	_, telco.rows = readTable(t, realdata.Path(t, "xgboost-telco-churn/test_features.csv"))
-	names, expected := readTable(t, realdata.Path(t, "xgboost-telco-churn/test_expected.csv"))
-	for _, e := range expected {
-		for i, name := range names {
-			switch name {
-			case "margin":
-				telco.margin = append(telco.margin, e[i])
-			case "prob":
-				telco.prob = append(telco.prob, e[i])
-			}
-		}
-	}
-	out := []reference{telco}
-	for _, name := range []string{"xgb_logistic", "xgb_squared"} {
-		r := reference{name: name, model: readModel(t, "model-reference/"+name+".json")}
-		_, r.rows = readTable(t, realdata.Path(t, "model-reference/"+name+".rows.csv"))
-		_, margin := readTable(t, realdata.Path(t, "model-reference/"+name+".margin.csv"))
-		_, prob := readTable(t, realdata.Path(t, "model-reference/"+name+".pred.csv"))
-		for i := range margin {
-			r.margin, r.prob = append(r.margin, margin[i][0]), append(r.prob, prob[i][0])
-		}
-		out = append(out, r)
-	}
-	return out
-}
-
-// TestReference holds the interpreter and the module, plain and metered, against XGBoost's own
-// outputs: raw scores bit for bit, probabilities within two units in the last place.
-func TestReference(t *testing.T) {
-	for _, ref := range references(t) {
-		t.Run(ref.name, func(t *testing.T) {
-			if len(ref.rows) == 0 || len(ref.rows) != len(ref.margin) || len(ref.rows) != len(ref.prob) {
-				t.Fatalf("%d rows, %d margins, %d probabilities", len(ref.rows), len(ref.margin), len(ref.prob))
-			}
-			e, err := xgboost(ref.model)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out, err := Compile(ref.model, Options{Name: "reference"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			n := len(e.names)
-			plain := instantiate(t, out.Module, n, 0, 1, false)
-			metered := instantiate(t, out.Module, n, 0, 1, true)
-			budget := out.Manifest.Fuel(1)
-			var worst, differ, most int64
-			for i, row := range ref.rows {
-				want := float32(ref.margin[i])
-				if got := e.margin(row); math.Float32bits(got) != math.Float32bits(want) {
-					t.Fatalf("row %d: interpreter margin %v, want %v", i, got, want)
-				}
-				for _, g := range []*guest{plain, metered} {
-					raw, status := g.call(g.raw, row, nil, 1)
-					if status != 0 || raw[0] != float64(want) {
-						t.Fatalf("row %d: status %d, raw %v, want %v", i, status, raw[0], want)
-					}
-					prob, status := g.call(g.score, row, nil, 1)
-					if status != 0 || math.Float64bits(prob[0]) != math.Float64bits(e.output(want)) {
-						t.Fatalf("row %d: status %d, output %v, interpreter %v", i, status, prob[0], e.output(want))
-					}
-					d := ulps(float32(prob[0]), float32(ref.prob[i]))
-					if worst = max(worst, d); d > 0 {
-						differ++
-					}
-				}
-				most = max(most, metered.used())
-			}
-			if worst > probabilityUlps {
-				t.Errorf("output differs by %d units in the last place", worst)
-			}
-			if most > budget || budget > 2*most {
-				t.Errorf("a row used up to %d fuel, the manifest allows %d", most, budget)
-			}
-			t.Logf("%s: %d rows, %d trees, layouts %v, %d bytes; raw bit-equal, output differs on %d rows by at most %d ulp; fuel %d of %d",
-				ref.name, len(ref.rows), len(e.trees), out.Manifest.Source.Layouts, len(out.Module), differ/2, worst, most, budget)
-		})
-	}
+	return modeltest.File(t, name)
 }

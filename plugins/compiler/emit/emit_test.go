@@ -286,21 +286,31 @@ func TestSteps(t *testing.T) {
 	}
 	nan := math.NaN()
 	steps := map[string]func(w ir.Width) ir.Step{
-		"gather":        func(ir.Width) ir.Step { return &ir.Gather{Columns: []int{3, 3, 0, 6}} },
-		"gather one":    func(ir.Width) ir.Step { return &ir.Gather{Columns: []int{4}} },
-		"long gather":   func(ir.Width) ir.Step { c := make([]int, 100); c[99] = 5; return &ir.Gather{Columns: c} },
-		"concat":        func(ir.Width) ir.Step { return &ir.Concat{Parts: []ir.Ref{0, 1, 0}} },
-		"const":         func(ir.Width) ir.Step { return &ir.Const{Values: some(3)} },
-		"impute":        func(ir.Width) ir.Step { return &ir.Impute{Values: some(n), Missing: nan} },
-		"impute value":  func(ir.Width) ir.Step { return &ir.Impute{Values: some(1), Missing: 1.5, KeepNaN: true} },
-		"affine":        func(w ir.Width) ir.Step { return &ir.Affine{Offset: some(n), Scale: some(1), Width: w} },
-		"one-hot":       func(ir.Width) ir.Step { return &ir.OneHot{Categories: [][]float64{{0, 1}, {}, {0.5}, {2, 1, -1}, {0}, {1}, {-0.5, 0, 0.5}}} },
-		"lookup":        func(ir.Width) ir.Step { return &ir.Lookup{Keys: []float64{-2, -0.5, 0, 1, 1.5}, Values: some(5), Default: 7, Missing: 8} },
-		"lookup of one": func(ir.Width) ir.Step { return &ir.Lookup{Keys: []float64{0}, Values: some(1), Default: nan, Missing: 8} },
-		"empty lookup":  func(ir.Width) ir.Step { return &ir.Lookup{Default: 3, Missing: 8} },
-		"bucket":        func(ir.Width) ir.Step { return &ir.Bucket{Bounds: [][]float64{{0, 1}, {}, {0.5}, {-1, 1, 2}, {0}, {1}, {-0.5, 0}}} },
-		"closed bucket": func(ir.Width) ir.Step { return &ir.Bucket{Bounds: [][]float64{{0, 1}, {}, {0.5}, {-1, 1, 2}, {0}, {1}, {-0.5, 0}}, Closed: true} },
-		"linear":        func(w ir.Width) ir.Step { return &ir.Linear{Weights: [][]float64{some(n)}, Bias: some(1), Width: w} },
+		"gather":       func(ir.Width) ir.Step { return &ir.Gather{Columns: []int{3, 3, 0, 6}} },
+		"gather one":   func(ir.Width) ir.Step { return &ir.Gather{Columns: []int{4}} },
+		"long gather":  func(ir.Width) ir.Step { c := make([]int, 100); c[99] = 5; return &ir.Gather{Columns: c} },
+		"concat":       func(ir.Width) ir.Step { return &ir.Concat{Parts: []ir.Ref{0, 1, 0}} },
+		"const":        func(ir.Width) ir.Step { return &ir.Const{Values: some(3)} },
+		"impute":       func(ir.Width) ir.Step { return &ir.Impute{Values: some(n), Missing: nan} },
+		"impute value": func(ir.Width) ir.Step { return &ir.Impute{Values: some(1), Missing: 1.5, KeepNaN: true} },
+		"affine":       func(w ir.Width) ir.Step { return &ir.Affine{Offset: some(n), Scale: some(1), Width: w} },
+		"one-hot": func(ir.Width) ir.Step {
+			return &ir.OneHot{Categories: [][]float64{{0, 1}, {}, {0.5}, {2, 1, -1}, {0}, {1}, {-0.5, 0, 0.5}}}
+		},
+		"lookup": func(ir.Width) ir.Step {
+			return &ir.Lookup{Keys: []float64{-2, -0.5, 0, 1, 1.5}, Values: some(5), Default: 7, Missing: 8}
+		},
+		"lookup of one": func(ir.Width) ir.Step {
+			return &ir.Lookup{Keys: []float64{0}, Values: some(1), Default: nan, Missing: 8}
+		},
+		"empty lookup": func(ir.Width) ir.Step { return &ir.Lookup{Default: 3, Missing: 8} },
+		"bucket": func(ir.Width) ir.Step {
+			return &ir.Bucket{Bounds: [][]float64{{0, 1}, {}, {0.5}, {-1, 1, 2}, {0}, {1}, {-0.5, 0}}}
+		},
+		"closed bucket": func(ir.Width) ir.Step {
+			return &ir.Bucket{Bounds: [][]float64{{0, 1}, {}, {0.5}, {-1, 1, 2}, {0}, {1}, {-0.5, 0}}, Closed: true}
+		},
+		"linear": func(w ir.Width) ir.Step { return &ir.Linear{Weights: [][]float64{some(n)}, Bias: some(1), Width: w} },
 		"linear last": func(w ir.Width) ir.Step {
 			return &ir.Linear{Weights: [][]float64{some(n), some(n), some(n)}, Bias: some(3), BiasLast: true, Width: w, SkipMissing: true}
 		},
