@@ -40,7 +40,7 @@ func read(file []byte) (*ir.Model, error) {
 		return xgboost.Read(file)
 	case onnx.Detect(file):
 		return onnx.Read(file)
-	case bytes.HasPrefix(file, []byte("\x80")) && len(file) > 1 && file[1] <= 5:
+	case bytes.HasPrefix(file, []byte("\x80")) && len(file) > 1 && file[1] <= 5, bytes.HasPrefix(file, []byte("ccopy_reg\n")):
 		return nil, invalidModel("this is a Python pickle, which holds code and not only a model; export it with arbiter's Python client, or as the library's own model file")
 	case bytes.HasPrefix(file, []byte("PK\x03\x04")):
 		return nil, invalidModel("this is a ZIP archive; unpack it, or save the model in its library's own format")

@@ -80,7 +80,7 @@ func columnsOf(t *testing.T, out *Output, names []string) []int {
 
 // table reads a CSV file of numbers; names is nil when the first line is numbers too. Anything that
 // is no number is missing.
-func table(t *testing.T, file string) (names []string, rows [][]float64) {
+func table(t testing.TB, file string) (names []string, rows [][]float64) {
 	t.Helper()
 	for i, line := range strings.Split(strings.TrimSpace(string(modeltest.File(t, file))), "\n") {
 		fields := strings.Split(strings.TrimSpace(line), ",")
