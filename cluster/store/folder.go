@@ -29,6 +29,11 @@ type Node struct {
 	Format     int    `json:"format"`
 	ClusterID  string `json:"clusterId"`
 	DataGroups int    `json:"dataGroups"`
+	// NodeID names this node, Nodes all nodes of the cluster, sorted, and Replicas is how many of them
+	// keep each data group. They are empty in the folder of a node that stands alone.
+	NodeID   string   `json:"nodeId,omitempty"`
+	Nodes    []string `json:"nodes,omitempty"`
+	Replicas int      `json:"replicas,omitempty"`
 }
 
 // OpenFolder opens the data folder at path, and creates it with the given node description if it
