@@ -97,7 +97,7 @@ func (a *app) server(cmd *cobra.Command, f *serverFlags) error {
 	}
 	opts := serveOptions{apiAddr: c.API.Addr, adminAddr: c.Admin.Addr, node: node.DefaultConfig(), api: api.OptionsFrom(c),
 		log: log, drain: f.drain, shutdown: c.Timeouts.Shutdown}
-	opts.node.DataDir, opts.node.DataGroups, opts.node.MaxModuleBytes = c.Data.Dir, c.Data.Groups, c.Limits.PluginBytes
+	opts.node.DataDir, opts.node.DataGroups, opts.node.MaxModuleBytes = c.Data.Dir, c.DataGroups(), c.Limits.PluginBytes
 	return a.serve(cmd.Context(), opts, func(_ context.Context, at endpoints, ready func()) error {
 		ready()
 		log.Info("ready", "api", "http://"+at.api, "admin", "http://"+at.admin, "data", c.Data.Dir)

@@ -21,6 +21,7 @@ type Config struct {
 	Data     Data
 	API      Listener
 	Admin    Listener
+	Cluster  Cluster
 	Limits   Limits
 	Timeouts Timeouts
 	Log      Log
@@ -29,7 +30,21 @@ type Config struct {
 // Data is where and how state rests.
 type Data struct {
 	Dir    string
-	Groups int // data groups of a new data folder; an existing one keeps its own
+	// Groups is the number of data groups of a new data folder; an existing one keeps its own. 0 means
+	// 2 for a node that stands alone and 16 in a cluster.
+	Groups int
+}
+
+// DataGroups is the number of data groups of a new data folder, with the default filled in.
+func (c *Config) DataGroups() int {
+	switch {
+	case c.Data.Groups != 0:
+		return c.Data.Groups
+	case c.Cluster.NodeID != "":
+		return 16
+	default:
+		return 2
+	}
 }
 
 // Listener is one TCP listener.
@@ -77,8 +92,8 @@ type Log struct {
 // Default is the documented defaults. Data.Dir has none.
 func Default() Config {
 	return Config{
-		Data: Data{Groups: 2},
-		API:  Listener{Addr: "127.0.0.1:8080"}, Admin: Listener{Addr: "127.0.0.1:8081"},
+		API: Listener{Addr: "127.0.0.1:8080"}, Admin: Listener{Addr: "127.0.0.1:8081"},
+		Cluster: Cluster{Replicas: 3},
 		Limits: Limits{
 			HeaderBytes: 16 << 10, BodyBytes: 1 << 20, CatalogBytes: 4 << 20, PluginBytes: 16 << 20,
 			ImportBytes: 32 << 20, Connections: 16384, Uploads: 8, ImportResults: 100_000,
@@ -104,12 +119,13 @@ func (c *Config) validate(p *problems) {
 	if c.Data.Dir == "" {
 		p.key("data.dir", "is missing: name the folder that holds this node's data")
 	}
-	p.between("data.groups", c.Data.Groups, 1, 64)
+	p.between("data.groups", c.Data.Groups, 0, 64)
 	p.listener("api.addr", c.API.Addr)
 	p.listener("admin.addr", c.Admin.Addr)
 	if _, port, err := net.SplitHostPort(c.API.Addr); err == nil && port != "0" && c.API.Addr == c.Admin.Addr {
 		p.key("admin.addr", "is the same as api.addr: choose another port")
 	}
+	c.Cluster.validate(p)
 	c.Limits.validate(p)
 	c.Timeouts.validate(p)
 	if _, err := telemetry.ParseLevel(c.Log.Level); err != nil {

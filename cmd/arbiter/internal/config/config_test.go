@@ -28,6 +28,7 @@ func TestGoodFiles(t *testing.T) {
 	got, _, err = Load(Sources{File: "testdata/full.good.yaml"})
 	want = Config{
 		Data: Data{Dir: "/var/lib/arbiter", Groups: 4}, API: Listener{"[::1]:9080"}, Admin: Listener{"localhost:9081"},
+		Cluster: Cluster{NodeID: "n2", Addr: "127.0.0.1:7102", Nodes: "n1=127.0.0.1:7101, n2=127.0.0.1:7102", ID: "north", Replicas: 2},
 		Limits: Limits{HeaderBytes: 32 << 10, BodyBytes: 2 << 20, CatalogBytes: 8 << 20, PluginBytes: 16 << 20, ImportBytes: 64 << 20,
 			Connections: 1000, Uploads: 4, ImportResults: 100000},
 		Timeouts: Timeouts{Read: 5 * time.Second, UploadRead: 2 * time.Minute, Write: 10 * time.Second, Idle: 90 * time.Second,
@@ -150,6 +151,39 @@ func TestValidateAddresses(t *testing.T) {
 	c.Data.Dir, c.Admin.Addr = "/d", c.API.Addr
 	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "same as api.addr") {
 		t.Errorf("the same address twice: %v", err)
+	}
+}
+
+func TestClusterSettings(t *testing.T) {
+	const nodes = "n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003"
+	for _, test := range []struct {
+		name    string
+		cluster Cluster
+		want    string // part of the message; empty: good
+	}{
+		{"alone", Cluster{Replicas: 3}, ""},
+		{"three", Cluster{NodeID: "n1", Nodes: nodes, Replicas: 3}, ""},
+		{"another address to listen on", Cluster{NodeID: "n1", Addr: "127.0.0.1:0", Nodes: nodes, Replicas: 3}, ""},
+		{"no name", Cluster{Nodes: nodes, Replicas: 3}, "cluster.nodeId is missing"},
+		{"no nodes", Cluster{NodeID: "n1", Replicas: 3}, "cluster.nodes is missing"},
+		{"not one of them", Cluster{NodeID: "n4", Nodes: nodes, Replicas: 3}, "none of the nodes"},
+		{"twice", Cluster{NodeID: "n1", Nodes: nodes + ",n1=127.0.0.1:7004", Replicas: 3}, "names a node twice"},
+		{"one address", Cluster{NodeID: "n1", Nodes: nodes + ",n4=127.0.0.1:7001", Replicas: 3}, "the same address"},
+		{"a bad name", Cluster{NodeID: "n1", Nodes: nodes + ",N_4=127.0.0.1:7004", Replicas: 3}, "something else than"},
+		{"no list", Cluster{NodeID: "n1", Nodes: "n1", Replicas: 3}, "must be a list"},
+		{"beyond loopback", Cluster{NodeID: "n1", Nodes: nodes + ",n4=10.0.0.1:7004", Replicas: 3}, "beyond loopback"},
+		{"port 0", Cluster{NodeID: "n1", Nodes: "n1=127.0.0.1:0", Replicas: 3}, "port 0"},
+		{"no replicas", Cluster{NodeID: "n1", Nodes: nodes}, "cluster.replicas must be"},
+	} {
+		c := Default()
+		c.Data.Dir, c.Cluster = "/d", test.cluster
+		if err := c.Validate(); (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", test.name, err, test.want)
+		}
+	}
+	c := Cluster{NodeID: "n2", Nodes: nodes}
+	if got := c.Listen(); got != "127.0.0.1:7002" {
+		t.Errorf("listens on %q", got)
 	}
 }
 

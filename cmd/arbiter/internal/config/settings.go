@@ -44,9 +44,15 @@ type value interface {
 func (c *Config) settings() []setting {
 	return []setting{
 		{"data.dir", "folder that holds this node's data", (*textValue)(&c.Data.Dir)},
-		{"data.groups", "data groups (shards) of a new data folder", (*intValue)(&c.Data.Groups)},
+		{"data.groups", "data groups (shards) of a new data folder; 0 is 2 for a node alone, 16 in a cluster", (*intValue)(&c.Data.Groups)},
 		{"api.addr", "host:port of the API; loopback only", (*textValue)(&c.API.Addr)},
 		{"admin.addr", "host:port of health, metrics and profiles; loopback only", (*textValue)(&c.Admin.Addr)},
+
+		{"cluster.nodeId", "name of this node in its cluster; empty for a node that stands alone", (*textValue)(&c.Cluster.NodeID)},
+		{"cluster.addr", "host:port that the other nodes reach; its entry in cluster.nodes if empty", (*textValue)(&c.Cluster.Addr)},
+		{"cluster.nodes", "all nodes, as n1=host:port,n2=host:port,n3=host:port; the same on every node", (*textValue)(&c.Cluster.Nodes)},
+		{"cluster.id", "name of the cluster, so that nodes of another are refused; made from the nodes if empty", (*textValue)(&c.Cluster.ID)},
+		{"cluster.replicas", "nodes that keep each data group, at most all of them", (*intValue)(&c.Cluster.Replicas)},
 
 		{"limits.headerBytes", "longest request line with headers", (*bytesValue)(&c.Limits.HeaderBytes)},
 		{"limits.bodyBytes", "largest request body of any other kind", (*bytesValue)(&c.Limits.BodyBytes)},

@@ -1,0 +1,100 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+)
+
+// Cluster is this node's place among others. A node without a NodeID stands alone.
+type Cluster struct {
+	NodeID   string
+	Addr     string // host:port it listens on for the others
+	Nodes    string // id=host:port, separated by commas
+	ID       string // of the cluster; empty: made from the nodes
+	Replicas int    // of each data group
+}
+
+// MaxNodes bounds the nodes of a cluster. Each of them keeps the control group.
+const MaxNodes = 9
+
+// nodeIDs are also names of files and labels of metrics.
+func validNodeID(id string) bool {
+	return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`).MatchString(id)
+}
+
+// Members are the nodes by id, from Nodes.
+func (c *Cluster) Members() (map[string]string, error) {
+	members := map[string]string{}
+	for _, entry := range strings.Split(c.Nodes, ",") {
+		id, addr, ok := strings.Cut(strings.TrimSpace(entry), "=")
+		switch {
+		case !ok || addr == "":
+			return nil, errors.New("must be a list such as n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003")
+		case !validNodeID(id):
+			return nil, errors.New("names a node by something else than up to 32 of a-z, 0-9 and -")
+		case members[id] != "":
+			return nil, errors.New("names a node twice")
+		}
+		for _, other := range members {
+			if other == addr {
+				return nil, errors.New("gives two nodes the same address")
+			}
+		}
+		members[id] = addr
+	}
+	if len(members) > MaxNodes {
+		return nil, fmt.Errorf("names more than %d nodes", MaxNodes)
+	}
+	return members, nil
+}
+
+// Listen is the address to listen on for the other nodes.
+func (c *Cluster) Listen() string {
+	if c.Addr != "" {
+		return c.Addr
+	}
+	members, err := c.Members()
+	if err != nil {
+		return ""
+	}
+	return members[c.NodeID]
+}
+
+func (c *Cluster) validate(p *problems) {
+	p.between("cluster.replicas", c.Replicas, 1, 7)
+	if c.NodeID == "" && c.Nodes == "" && c.Addr == "" {
+		return
+	}
+	switch {
+	case c.NodeID == "":
+		p.key("cluster.nodeId", "is missing: a node of a cluster has a name, one of those in cluster.nodes")
+		return
+	case c.Nodes == "":
+		p.key("cluster.nodes", "is missing: name all nodes of the cluster, such as n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003")
+		return
+	}
+	members, err := c.Members()
+	if err != nil {
+		p.key("cluster.nodes", err.Error())
+		return
+	}
+	if members[c.NodeID] == "" {
+		p.key("cluster.nodeId", "is none of the nodes in cluster.nodes")
+	}
+	for _, addr := range members {
+		if _, port, err := net.SplitHostPort(addr); err == nil && port == "0" {
+			p.key("cluster.nodes", "has a node at port 0: the others could not find it")
+			return
+		}
+		before := len(p.details)
+		if p.listener("cluster.nodes", addr); len(p.details) > before {
+			return
+		}
+	}
+	if c.Addr != "" {
+		p.listener("cluster.addr", c.Addr)
+	}
+}
