@@ -25,11 +25,14 @@ const (
 	History
 	Control
 	Catalogs
+	Idempotency
+	Due
 	bucketEnd
 )
 
 var bucketNames = [...][]byte{
 	[]byte("meta"), []byte("subjects"), []byte("decisions"), []byte("history"), []byte("control"), []byte("catalogs"),
+	[]byte("idempotency"), []byte("due"),
 }
 
 // ErrClosed is returned by every call after Close.
