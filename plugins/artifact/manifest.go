@@ -109,6 +109,12 @@ type Source struct {
 	MaxDepth  int      `json:"maxDepth,omitempty"`
 	Nodes     int      `json:"nodes,omitempty"`
 	Layouts   []string `json:"layouts,omitempty"`
+	// Class is the one of Classes whose output is the score.
+	Class   string   `json:"class,omitempty"`
+	Classes []string `json:"classes,omitempty"`
+	// Order is the place in Features of each feature of the model, in the model's own order; omitted
+	// when the orders are the same.
+	Order []int `json:"order,omitempty"`
 }
 
 // SubjectFeatures is the number of leading features that belong to the subject.

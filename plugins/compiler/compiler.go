@@ -35,6 +35,9 @@ type Options struct {
 	Class string
 	// Golden are rows with the library's own outputs. All must agree; some are embedded.
 	Golden *Golden
+	// Progress, if set, is told what is being done and how far it is, often and on the caller's
+	// goroutine; total is 0 when it is not known.
+	Progress func(doing string, done, total int)
 }
 
 // Output is a compiled model.
@@ -72,6 +75,7 @@ func Compile(model []byte, opts Options) (*Output, error) {
 	if c.model.Probability {
 		m.Output = artifact.OutputProbability
 	}
+	c.progress("writing the module", 0, 0)
 	out, err := emit.Emit(withoutClasses(c.model), m.SubjectFeatures())
 	if err != nil {
 		return nil, err
@@ -90,7 +94,7 @@ func Compile(model []byte, opts Options) (*Output, error) {
 	}
 	m.Golden = append(m.Golden, c.boundaryRows()...)
 	size := measure(c.model)
-	m.Source = &artifact.Source{Format: c.model.Source.Format, Library: c.model.Source.Library, Digest: artifact.Digest(model),
+	m.Source = &artifact.Source{Class: c.class, Classes: c.classesToKeep(), Order: permutation(order), Format: c.model.Source.Format, Library: c.model.Source.Library, Digest: artifact.Digest(model),
 		Objective: c.model.Source.Objective, Trees: size.trees, MaxDepth: size.depth, Nodes: size.nodes, Layouts: out.Layouts}
 	module, err := artifact.Embed(out.Bytes, m)
 	if err != nil {
@@ -99,20 +103,25 @@ func Compile(model []byte, opts Options) (*Output, error) {
 	if m, err = artifact.Parse(module); err != nil {
 		return nil, fmt.Errorf("reading back the manifest: %w", err)
 	}
-	return &Output{Module: module, Manifest: m, Digest: artifact.Digest(module), GoldenChecked: checked, Warnings: c.model.Warnings}, nil
+	return &Output{Module: module, Manifest: m, Digest: artifact.Digest(module), GoldenChecked: checked, Warnings: append(c.warnings, c.model.Warnings...)}, nil
 }
 
 // compilation is a model on its way to an artifact.
 type compilation struct {
-	opts     *Options
-	model    *ir.Model
-	class    string // the class that is scored, "" when there are none
-	features []artifact.Feature
-	oracle   *ir.Interpreter
+	opts  *Options
+	model *ir.Model
+	// classes are all that the model has, class is the one that is scored, "" when there are none.
+	classes    []string
+	class      string
+	classIndex int
+	warnings   []string
+	features   []artifact.Feature
+	oracle     *ir.Interpreter
 }
 
 // load reads the model, makes recipes for its inputs and picks the output.
 func (c *compilation) load(file []byte) (err error) {
+	c.progress("reading the model", 0, 0)
 	if c.model, err = read(file); err != nil {
 		return err
 	}
@@ -131,10 +140,43 @@ func (c *compilation) load(file []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	if len(c.model.Classes) > 0 {
-		c.class = c.model.Classes[index]
+	if c.classes, c.classIndex = c.model.Classes, index; len(c.classes) > 0 {
+		c.class = c.classes[index]
 	}
 	return c.interpret()
+}
+
+func (c *compilation) warn(text string) { c.warnings = append(c.warnings, text) }
+
+func (c *compilation) progress(doing string, done, total int) {
+	if c.opts.Progress != nil {
+		c.opts.Progress(doing, done, total)
+	}
+}
+
+// classesToKeep are the classes as the manifest lists them, nil when they are too many or too long.
+func (c *compilation) classesToKeep() []string {
+	if len(c.classes) > artifact.MaxLevels {
+		return nil
+	}
+	size := 0
+	for _, class := range c.classes {
+		size += len(class)
+	}
+	if size > 1<<16 {
+		return nil
+	}
+	return c.classes
+}
+
+// permutation is order, nil when it changes nothing.
+func permutation(order []int) []int {
+	for i, to := range order {
+		if i != to {
+			return order
+		}
+	}
+	return nil
 }
 
 // interpret makes the oracle anew.

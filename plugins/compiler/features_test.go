@@ -222,10 +222,12 @@ func TestGoldenMistakes(t *testing.T) {
 		{"header only", "age,spend\n", "margin\n", "golden rows:1: there are no rows"},
 		{"no number", "age,spend\n1,x\n", "margin\n1\n", "golden rows:2: column 2 is neither"},
 		{"ragged", "age,spend\n1\n", "margin\n1\n", "golden rows:2: not CSV"},
-		{"no column", rows, "label\n1\n0\n", "expected outputs:1: the header has neither"},
-		{"too few", rows, "margin\n-0.4\n", "expected outputs:2: there are fewer lines"},
-		{"too many", rows, "margin\n-0.4\n0.6\n0.6\n", "expected outputs:4: there are more lines"},
-		{"no expectation", rows, "margin\n-0.4\nnan\n", "expected outputs:3: margin or prob"},
+		{"no column", rows, "label\n1\n0\n", "expected values:1: neither a header nor"},
+		{"too few", rows, "margin\n-0.4\n", "expected values:2: there are fewer lines"},
+		{"too many", rows, "margin\n-0.4\n0.6\n0.6\n", "expected values:4: there are more lines"},
+		{"missing", rows, "margin\n-0.4\nnan\n", "golden rows:3: the model gives another margin"},
+		{"no expectation", rows, "margin\n-0.4\nx\n", "expected values:3: column 1 is no number"},
+		{"columns without names", "1,2,3\n40,,\n", "margin\n-0.4\n0.6\n", "golden rows:1: there is no header, and 3 columns for 2 features"},
 		{"wrong margin", rows, "margin\n-0.4\n0.61\n", "golden rows:3: the model gives another margin"},
 		{"wrong prob", rows, "prob\n0.40131235\n0.7\n", "golden rows:3: the model gives another output"},
 		{"no such feature", "Age,spend\n1,2\n", "margin\n-0.4\n", `golden rows:1: the header has no column for the model's feature "age" (did you mean "Age"?)`},
@@ -239,7 +241,7 @@ func TestGoldenMistakes(t *testing.T) {
 		}
 	}
 	golden, err := ParseGolden([]byte(rows), []byte("label,margin,prob\n0,-0.4,0.40131235\n1,6e-1,0.6456563\n"))
-	if err != nil || golden.Rows() != 2 {
+	if err != nil {
 		t.Fatal(err)
 	}
 	out, err := Compile([]byte(stump), Options{Name: "m", Golden: golden})

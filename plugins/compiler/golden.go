@@ -8,65 +8,380 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/arbiterhq/arbiter/plugins/artifact"
-	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
-	"github.com/arbiterhq/arbiter/plugins/compiler/onnx"
-	"github.com/arbiterhq/arbiter/plugins/compiler/pmml"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
 const (
-	// embeddedRows bounds the golden rows, and the boundary rows, in a manifest; embeddedValues bounds
-	// the values of either together.
-	embeddedRows   = 64
-	embeddedValues = 20_000
 	// maxGoldenRows and maxGoldenBytes bound the files.
 	maxGoldenRows  = 100_000
-	maxGoldenBytes = 64 << 20
-	// ulps32 and ulps64 are how far the library's output may be from ours, in units in the last place of
-	// 32 and of 64 bits: libraries compute the exponential differently.
-	ulps32 = 2
-	ulps64 = 4
+	maxGoldenBytes = 256 << 20
 )
 
-// Golden are feature rows with the outputs that the library gave for them.
+// GoldenFiles are feature rows and what the library that trained the model made of them.
+//
+// Both are text tables, separated by commas, tabs or semicolons, with or without a header. Rows with a
+// header name the features in any order and may have other columns; without one they are in the order
+// of the model. An empty field, nan or na is a missing value.
+//
+// Expected matches Rows line by line; when it is nil, Rows has the expected columns too, or none. Its
+// header tells what a column holds: margin or raw the raw score, prob, score, pred or prediction the
+// output, each alone or with _ and a class. Without such a header the name of the file tells, as in
+// NAME.margin.csv, NAME.raw.csv and NAME.pred.csv, and several columns are the classes in their order.
+type GoldenFiles struct {
+	Rows, Expected         []byte
+	RowsName, ExpectedName string
+}
+
+// Golden are parsed GoldenFiles.
 type Golden struct {
-	names []string // of the features; nil when the file has no header
-	rows  []goldenRow
-	lines []int // of each row in the file of rows
-	// columns are the names of the columns of expectations: margin, prob, or these of one class.
-	columns []string
+	rows, expected *textTable // expected is nil when it is in rows, or absent
 }
 
-type goldenRow struct {
-	fields   []string
-	expected []float64 // by column
+// textTable is the content of one file.
+type textTable struct {
+	file    string
+	records [][]string
+	lines   []int
 }
 
-// Rows is the number of rows.
-func (g *Golden) Rows() int { return len(g.rows) }
-
-// ParseGolden reads two CSV files that match line by line: rows holds the features under a header with
-// their names, empty or nan where missing; expected has a header with the column margin (the raw
-// score), prob (the output), or both, and any others. Errors are *nba.Error with CodeModelInvalid
-// whose details name the line.
+// ParseGolden reads two files that match line by line and have headers; see ReadGolden.
 func ParseGolden(rows, expected []byte) (*Golden, error) {
-	if len(rows)+len(expected) > maxGoldenBytes {
+	return ReadGolden(GoldenFiles{Rows: rows, Expected: expected})
+}
+
+// ReadGolden reads rows and expectations. What they mean depends on the model; see Table. Errors are
+// *nba.Error with CodeModelInvalid whose details name the line, or CodeTooLarge.
+func ReadGolden(f GoldenFiles) (*Golden, error) {
+	if len(f.Rows)+len(f.Expected) > maxGoldenBytes {
 		return nil, nba.Errorf(nba.CodeTooLarge, "the golden rows have more than %d bytes; keep fewer rows", maxGoldenBytes)
 	}
 	g := &Golden{}
-	if err := g.readRows(rows); err != nil {
+	var err error
+	if g.rows, err = readTable(f.Rows, cmp.Or(f.RowsName, "golden rows")); err != nil {
 		return nil, err
 	}
-	if err := g.readExpected(expected); err != nil {
+	if f.Expected != nil {
+		g.expected, err = readTable(f.Expected, cmp.Or(f.ExpectedName, "expected values"))
+	}
+	return g, err
+}
+
+// Table is Golden as a model reads it.
+type Table struct {
+	// Rows holds the features in the order of the model, missing ones as NaN.
+	Rows [][]float64
+	// Margins and Outputs are the expected raw scores and outputs; nil when there are none.
+	Margins, Outputs []float64
+
+	file  string
+	lines []int // of each row
+}
+
+// Place names row i for messages: the file and its line.
+func (t *Table) Place(i int) string { return fmt.Sprintf("%s, line %d", t.file, t.lines[i]) }
+
+// shape is what of a model the meaning of a table depends on.
+type shape struct {
+	names       []string
+	levels      func(feature int) []string
+	classes     []string
+	class       int // the one that is scored
+	probability bool
+}
+
+// TableOf reads the rows for the model of an artifact, in the order of its manifest.
+func (g *Golden) TableOf(m *artifact.Manifest) (*Table, error) {
+	order := modelOrder(m)
+	s := shape{probability: m.Output == artifact.OutputProbability, names: make([]string, len(order)),
+		levels: func(i int) []string { return m.Features[order[i]].Recipe.Levels }}
+	for i, at := range order {
+		s.names[i] = m.Features[at].Name
+	}
+	if m.Source != nil {
+		s.classes = m.Source.Classes
+		s.class = max(0, slices.Index(s.classes, m.Source.Class))
+	}
+	t, err := g.table(&s)
+	if err != nil {
 		return nil, err
 	}
-	return g, nil
+	for i, row := range t.Rows {
+		t.Rows[i] = permute(row, order)
+	}
+	return t, nil
+}
+
+// modelOrder tells the place in the manifest of each feature of the model, in the model's order.
+func modelOrder(m *artifact.Manifest) []int {
+	order := make([]int, len(m.Features))
+	for i := range order {
+		order[i] = i
+	}
+	if m.Source != nil && len(m.Source.Order) == len(order) {
+		sorted := slices.Clone(m.Source.Order)
+		slices.Sort(sorted)
+		if slices.Equal(sorted, order) {
+			return m.Source.Order
+		}
+	}
+	return order
+}
+
+// table reads the rows and the expectations for a model of that shape.
+func (g *Golden) table(s *shape) (*Table, error) {
+	columns, body, err := g.rows.locate(s.names)
+	if err != nil {
+		return nil, err
+	}
+	if len(body.records) == 0 {
+		return nil, goldenError(g.rows.file, 1, "there are no rows under the header")
+	}
+	t := &Table{Rows: make([][]float64, len(body.records)), file: g.rows.file, lines: body.lines}
+	levels := make([][]string, len(columns))
+	for i := range levels {
+		levels[i] = s.levels(i)
+	}
+	values := make([]float64, len(columns)*len(body.records))
+	for r, record := range body.records {
+		t.Rows[r] = values[r*len(columns) : (r+1)*len(columns) : (r+1)*len(columns)]
+		for i, column := range columns {
+			if t.Rows[r][i], err = feature(record[column], levels[i]); err != nil {
+				return nil, goldenError(g.rows.file, body.lines[r],
+					"column %d is neither a number nor empty; the rows hold features as the model sees them, already encoded", column+1)
+			}
+		}
+	}
+	return t, g.expectations(t, s, len(body.records) < len(g.rows.records))
+}
+
+// feature reads a field: the position of a level, a number, or missing.
+func feature(field string, levels []string) (float64, error) {
+	field = strings.TrimSpace(field)
+	if code := slices.Index(levels, field); code >= 0 {
+		return float64(code), nil
+	}
+	v, err := number(field)
+	if err != nil && len(levels) > 0 {
+		return math.NaN(), nil // a text that is none of the levels is missing
+	}
+	return v, err
+}
+
+// number reads a number; empty, nan, na and null in any case mean missing.
+func number(field string) (float64, error) {
+	field = strings.TrimSpace(field)
+	switch strings.ToLower(field) {
+	case "", "nan", "na", "null", "?":
+		return math.NaN(), nil
+	}
+	return strconv.ParseFloat(field, 64)
+}
+
+// locate finds the columns of the features. body is the table without its header.
+func (t *textTable) locate(names []string) (columns []int, body *textTable, err error) {
+	header := t.records[0]
+	at := make(map[string]int, len(header))
+	for i, name := range header {
+		at[strings.TrimSpace(name)] = i
+	}
+	columns = make([]int, len(names))
+	for i, name := range names {
+		column, ok := at[strings.TrimSpace(name)]
+		if !ok {
+			if !numeric(header) {
+				return nil, nil, goldenError(t.file, t.lines[0], "the header has no column for the model's feature %q%s", name, suggest(name, header))
+			}
+			if len(header) != len(names) {
+				return nil, nil, goldenError(t.file, t.lines[0], "there is no header, and %d columns for %d features; name the columns in a header", len(header), len(names))
+			}
+			for i := range columns {
+				columns[i] = i
+			}
+			return columns, t, nil
+		}
+		columns[i] = column
+	}
+	return columns, &textTable{file: t.file, records: t.records[1:], lines: t.lines[1:]}, nil
+}
+
+// numeric tells whether every field of a record could be a value, so that it need not be a header.
+func numeric(record []string) bool {
+	for _, field := range record {
+		if _, err := number(field); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// expectations fills t.Margins and t.Outputs.
+func (g *Golden) expectations(t *Table, s *shape, rowsHaveHeader bool) error {
+	e, header := g.expected, []string(nil)
+	switch {
+	case e == nil && !rowsHaveHeader:
+		return nil
+	case e == nil: // in the same file as the rows, under names that are no features
+		e, header = &textTable{g.rows.file, g.rows.records[1:], g.rows.lines[1:]}, slices.Clone(g.rows.records[0])
+		for i, name := range header {
+			if slices.Contains(s.names, strings.TrimSpace(name)) {
+				header[i] = ""
+			}
+		}
+	case len(e.records) == len(t.Rows)+1:
+		e, header = &textTable{e.file, e.records[1:], e.lines[1:]}, e.records[0]
+	case len(e.records) < len(t.Rows):
+		return goldenError(e.file, e.lines[len(e.lines)-1], "there are fewer lines than golden rows; the files match line by line")
+	case len(e.records) > len(t.Rows):
+		surplus := len(t.Rows)
+		if !numeric(e.records[0]) {
+			surplus++
+		}
+		return goldenError(e.file, e.lines[surplus], "there are more lines than golden rows; the files match line by line")
+	case !numeric(e.records[0]):
+		return goldenError(e.file, e.lines[len(e.lines)-1], "there are fewer lines under the header than golden rows; the files match line by line")
+	}
+	margin, output := namedColumns(header, s)
+	if margin < 0 && output < 0 && g.expected != nil {
+		column, raw, err := e.unnamedColumn(header, s)
+		if err != nil {
+			return err
+		}
+		if margin = column; !raw {
+			margin, output = -1, column
+		}
+		if err := e.read(t, s, margin, output); err != nil {
+			return err
+		}
+		if len(e.records[0]) == 1 && len(s.classes) == 2 && s.class == 0 { // libraries give the second of two classes
+			for i, p := range t.Outputs {
+				t.Outputs[i] = 1 - p
+			}
+		}
+		return nil
+	}
+	return e.read(t, s, margin, output)
+}
+
+// read takes the two columns, -1 for none.
+func (e *textTable) read(t *Table, s *shape, margin, output int) error {
+	column := func(at int) ([]float64, error) {
+		if at < 0 {
+			return nil, nil
+		}
+		values := make([]float64, len(e.records))
+		for i, record := range e.records {
+			v, err := number(record[at])
+			if err != nil {
+				return nil, goldenError(e.file, e.lines[i], "column %d is no number; it holds what the library gave for the row", at+1)
+			}
+			values[i] = v
+		}
+		return values, nil
+	}
+	var err error
+	if t.Margins, err = column(margin); err != nil {
+		return err
+	}
+	t.Outputs, err = column(output)
+	// What is called a prediction is a raw score where it cannot be a probability.
+	if s.probability && t.Margins == nil && slices.ContainsFunc(t.Outputs, func(p float64) bool { return p < 0 || p > 1 }) {
+		t.Margins, t.Outputs = t.Outputs, nil
+	}
+	return err
+}
+
+// namedColumns finds the columns that the header names for the class that is scored, -1 if there is none.
+func namedColumns(header []string, s *shape) (margin, output int) {
+	margin, output = -1, -1
+	for pass := range 2 { // those of the class before those of none
+		for i, name := range header {
+			kind, class, ok := expectation(name)
+			if !ok || (class == "") != (pass == 1) || class != "" && !s.scores(class) {
+				continue
+			}
+			if kind == columnMargin && margin < 0 {
+				margin = i
+			} else if kind == columnProb && output < 0 {
+				output = i
+			}
+		}
+	}
+	return margin, output
+}
+
+// scores tells whether class is the one that is scored.
+func (s *shape) scores(class string) bool {
+	return len(s.classes) > 0 && s.classes[s.class] == class
+}
+
+const (
+	columnMargin = "margin"
+	columnProb   = "prob"
+)
+
+// kindOf reads a word as the kind of a column, "" if it is none.
+func kindOf(word string) string {
+	switch strings.ToLower(word) {
+	case "margin", "margins", "raw", "logit", "logits":
+		return columnMargin
+	case "prob", "probs", "proba", "probability", "probabilities", "score", "scores", "pred", "preds", "predicted", "prediction", "predictions", "output", "outputs":
+		return columnProb
+	}
+	return ""
+}
+
+// expectation tells what a column of that name holds, and of which class.
+func expectation(name string) (kind, class string, ok bool) {
+	name = strings.TrimSpace(name)
+	switch strings.ToLower(name) {
+	case "raw_score", "raw_scores", "rawscore", "raw_prediction", "raw_predictions":
+		return columnMargin, "", true
+	}
+	head, class, _ := strings.Cut(name, "_")
+	kind = kindOf(head)
+	return kind, class, kind != ""
+}
+
+// unnamedColumn finds the column by the file's name, and by the number of columns or their names.
+func (e *textTable) unnamedColumn(header []string, s *shape) (column int, raw bool, err error) {
+	kind := ""
+	for word := range strings.FieldsFuncSeq(strings.TrimSuffix(filepath.Base(e.file), filepath.Ext(e.file)), func(c rune) bool { return !unicode.IsLetter(c) }) {
+		if found := kindOf(word); kind == "" || found == columnMargin {
+			kind = found
+		}
+	}
+	if kind == "" {
+		return 0, false, goldenError(e.file, 1, "neither a header nor the file's name tells what the numbers are; name the columns margin (raw score) or prob (output)%s, or the file NAME.margin.csv or NAME.pred.csv", s.hint())
+	}
+	raw = kind == columnMargin
+	if i := slices.IndexFunc(header, s.scores); i >= 0 {
+		return i, raw, nil
+	}
+	switch n := len(e.records[0]); {
+	case n == 1:
+		return 0, raw, nil
+	case n == len(s.classes):
+		return s.class, raw, nil
+	case n == 2 && len(s.classes) < 2:
+		return 1, raw, nil
+	default:
+		return 0, false, goldenError(e.file, 1, "there are %d columns for a model of %d classes; name the columns margin or prob%s", n, len(s.classes), s.hint())
+	}
+}
+
+// hint is how to name the column of the class that is scored.
+func (s *shape) hint() string {
+	if len(s.classes) < 3 {
+		return ""
+	}
+	return fmt.Sprintf(", such as prob_%s for the class %s", s.classes[s.class], s.classes[s.class])
 }
 
 // goldenError locates a mistake in one of the two files.
@@ -76,382 +391,42 @@ func goldenError(file string, line int, format string, args ...any) error {
 		Details: []nba.Detail{{File: file, Line: line, Code: nba.CodeModelInvalid, Detail: text}}}
 }
 
-const (
-	rowsFile     = "golden rows"
-	expectedFile = "expected outputs"
-)
-
-// eachRecord calls row for each line of a CSV file, the header included.
-func eachRecord(file string, content []byte, row func(line int, record []string) error) error {
+// readTable splits a file into records of the same number of fields.
+func readTable(content []byte, file string) (*textTable, error) {
+	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))
 	r := csv.NewReader(bytes.NewReader(content))
-	r.ReuseRecord = true
+	r.Comma = separator(content)
+	t := &textTable{file: file}
 	for {
 		record, err := r.Read()
 		if errors.Is(err, io.EOF) {
-			return nil
+			break
 		}
 		if parse, ok := errors.AsType[*csv.ParseError](err); ok {
-			return goldenError(file, parse.Line, "not CSV: %v; every line has as many fields as the header", parse.Err)
+			return nil, goldenError(file, parse.Line, "not CSV: %v; every line has as many fields as the first", parse.Err)
 		}
 		if err != nil {
-			return fmt.Errorf("reading %s: %w", file, err)
+			return nil, fmt.Errorf("reading %s: %w", file, err)
 		}
 		line, _ := r.FieldPos(0)
-		if err := row(line, record); err != nil {
-			return err
+		if len(t.records) > maxGoldenRows {
+			return nil, goldenError(file, line, "there are more than %d rows; keep fewer", maxGoldenRows)
 		}
+		t.records, t.lines = append(t.records, record), append(t.lines, line)
 	}
+	if len(t.records) == 0 {
+		return nil, goldenError(file, 1, "there are no rows; the file is empty")
+	}
+	return t, nil
 }
 
-func (g *Golden) readRows(content []byte) error {
-	err := eachRecord(rowsFile, content, func(line int, record []string) error {
-		if g.names == nil {
-			for _, name := range record {
-				g.names = append(g.names, strings.Clone(name))
-			}
-			return nil
-		}
-		if len(g.rows) == maxGoldenRows {
-			return goldenError(rowsFile, line, "there are more than %d rows; keep fewer", maxGoldenRows)
-		}
-		row := goldenRow{fields: slices.Clone(record)}
-		g.rows = append(g.rows, row)
-		g.lines = append(g.lines, line)
-		return nil
-	})
-	if err == nil && len(g.rows) == 0 {
-		return goldenError(rowsFile, 1, "there are no rows under the header")
-	}
-	return err
-}
-
-// number reads a feature; empty, nan and na in any case mean missing.
-func number(field string) (float64, error) {
-	field = strings.TrimSpace(field)
-	switch strings.ToLower(field) {
-	case "", "nan", "na", "null":
-		return math.NaN(), nil
-	}
-	return strconv.ParseFloat(field, 64)
-}
-
-// expectation tells whether a column holds expectations: margin or raw for raw scores, prob, score or
-// prediction for outputs, each alone or with _ and a class. It returns the name in one form.
-func expectation(name string) (string, bool) {
-	name = strings.TrimSpace(name)
-	head, class, of := strings.Cut(name, "_")
-	switch strings.ToLower(head) {
-	case "margin", "raw":
-		head = columnMargin
-	case "prob", "score", "prediction":
-		head = columnProb
-	default:
-		return "", false
-	}
-	if of {
-		return head + "_" + class, true
-	}
-	return head, true
-}
-
-const (
-	columnMargin = "margin"
-	columnProb   = "prob"
-)
-
-func (g *Golden) readExpected(content []byte) error {
-	var columns []int
-	row := -1
-	err := eachRecord(expectedFile, content, func(line int, record []string) error {
-		if row++; row == 0 {
-			for i, name := range record {
-				if column, ok := expectation(name); ok {
-					columns, g.columns = append(columns, i), append(g.columns, column)
-				}
-			}
-			if len(columns) == 0 {
-				return goldenError(expectedFile, line, "the header has neither margin nor prob; name the columns so")
-			}
-			return nil
-		}
-		if row > len(g.rows) {
-			return goldenError(expectedFile, line, "there are more lines than golden rows; the files match line by line")
-		}
-		for _, column := range columns {
-			v, err := strconv.ParseFloat(strings.TrimSpace(record[column]), 64)
-			if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
-				return goldenError(expectedFile, line, "margin or prob is not a finite number")
-			}
-			g.rows[row-1].expected = append(g.rows[row-1].expected, v)
-		}
-		return nil
-	})
-	if err == nil && row < len(g.rows) {
-		return goldenError(expectedFile, row+1, "there are fewer lines than golden rows; the files match line by line")
-	}
-	return err
-}
-
-// column is the index of the expectations of that kind for the class that is scored, -1 if there are
-// none.
-func (g *Golden) column(kind, class string) int {
-	if i := slices.Index(g.columns, kind+"_"+class); i >= 0 && class != "" {
-		return i
-	}
-	return slices.Index(g.columns, kind)
-}
-
-// arrange checks every row against the model and returns how many there were, and those to embed, in
-// the order of the model's inputs.
-func (g *Golden) arrange(c *compilation) (checked int, embed [][]float64, err error) {
-	if g == nil {
-		return 0, nil, nil
-	}
-	columns, err := g.locate(inputNames(c.model))
-	if err != nil {
-		return 0, nil, err
-	}
-	margin, prob := g.column(columnMargin, c.class), g.column(columnProb, c.class)
-	if margin < 0 && prob < 0 {
-		return 0, nil, goldenError(expectedFile, 1, "the header has neither margin nor prob for class %q; name a column prob_%s", c.class, c.class)
-	}
-	row := make([]float64, len(columns))
-	var usable []int
-	for i := range g.rows {
-		if err := g.pick(row, i, columns, c.model.Inputs); err != nil {
-			return 0, nil, err
-		}
-		raw, output := c.run(row)
-		if margin >= 0 && !c.agrees(g.rows[i].expected[margin], raw, false) {
-			return 0, nil, goldenError(rowsFile, g.lines[i], "the model gives another margin than expected%s; check that rows, expected outputs and model file belong together and that all rounds were used", c.suspects(row))
-		}
-		if prob >= 0 && !c.agrees(g.rows[i].expected[prob], output, true) {
-			return 0, nil, goldenError(rowsFile, g.lines[i], "the model gives another output than expected%s; check that rows, expected outputs and model file belong together", c.suspects(row))
-		}
-		if !slices.ContainsFunc(row, func(x float64) bool { return math.IsInf(x, 0) }) { // JSON has no infinity
-			usable = append(usable, i)
+// separator is what stands between the fields of the first line: a comma, else a tab, else a semicolon.
+func separator(content []byte) rune {
+	first, _, _ := bytes.Cut(content, []byte("\n"))
+	for _, c := range ",\t;" {
+		if bytes.ContainsRune(first, c) {
+			return c
 		}
 	}
-	count := min(len(usable), rowsToEmbed(len(columns)))
-	for i := range count {
-		row := make([]float64, len(columns))
-		if err := g.pick(row, usable[i*len(usable)/count], columns, c.model.Inputs); err != nil {
-			return 0, nil, err
-		}
-		embed = append(embed, row)
-	}
-	return len(g.rows), embed, nil
-}
-
-// agrees tells whether the model's number is the library's: raw scores to the bit, outputs within some
-// units in the last place. A number of 32 bits may be written with as few digits as tell it apart.
-//
-// ONNX and PMML fix neither the order nor the width of sums, and the tools that convert models to them
-// change both, so that numbers are compared as their own conformance tests compare them.
-func (c *compilation) agrees(want, got float64, linked bool) bool {
-	switch c.model.Source.Format {
-	case onnx.Format:
-		return close(want, got, 1e-5)
-	case pmml.Format:
-		return close(want, got, 1e-6)
-	}
-	if want == got || narrow(got) && float32(want) == float32(got) {
-		return true
-	}
-	if !linked {
-		return false
-	}
-	if narrow(got) {
-		return distance(int64(order32(float32(want))), int64(order32(float32(got)))) <= ulps32
-	}
-	return distance(order64(want), order64(got)) <= ulps64
-}
-
-// close tells whether two numbers are within a tolerance, relative above 1.
-func close(a, b, tolerance float64) bool {
-	return math.Abs(a-b) <= tolerance*max(1, math.Abs(a), math.Abs(b))
-}
-
-// order32 numbers the floats in their order.
-func order32(x float32) int32 {
-	b := int32(math.Float32bits(x + 0))
-	if b < 0 {
-		return math.MinInt32 - b
-	}
-	return b
-}
-
-func order64(x float64) int64 {
-	b := int64(math.Float64bits(x + 0))
-	if b < 0 {
-		return math.MinInt64 - b
-	}
-	return b
-}
-
-func distance(a, b int64) uint64 {
-	if a < b {
-		a, b = b, a
-	}
-	return uint64(a) - uint64(b)
-}
-
-// suspects names up to three features whose values lie next to a threshold, where a value that was
-// rounded on its way into the file changes sides.
-func (c *compilation) suspects(row []float64) string {
-	type suspect struct {
-		name string
-		gap  float64
-	}
-	var found []suspect
-	for i, thresholds := range c.thresholds() {
-		x := row[i]
-		nearest := math.Inf(1)
-		for _, t := range thresholds {
-			if gap := math.Abs(x-t) / max(math.Abs(t), math.SmallestNonzeroFloat32); gap < nearest {
-				nearest = gap
-			}
-		}
-		if nearest < 1e-6 {
-			found = append(found, suspect{c.model.Inputs[i].Name, nearest})
-		}
-	}
-	if len(found) == 0 {
-		return ""
-	}
-	slices.SortFunc(found, func(a, b suspect) int { return cmp.Compare(a.gap, b.gap) })
-	names := make([]string, 0, 3)
-	for _, s := range found[:min(3, len(found))] {
-		names = append(names, s.name)
-	}
-	return fmt.Sprintf(" (%s: on a threshold of the model or beside it, so that rounding the rows to fewer digits changes the score; write them with 17)", quoted(names))
-}
-
-// pick reads row i in the model's order of inputs.
-func (g *Golden) pick(row []float64, i int, columns []int, inputs []ir.Variable) error {
-	for j, column := range columns {
-		field := g.rows[i].fields[column]
-		if code := slices.Index(inputs[j].Categories, strings.TrimSpace(field)); code >= 0 {
-			row[j] = float64(code)
-			continue
-		}
-		v, err := number(field)
-		switch {
-		case err != nil && len(inputs[j].Categories) > 0:
-			v = math.NaN() // a text that is none of the categories is missing
-		case err != nil:
-			return goldenError(rowsFile, g.lines[i], "column %d is neither a number nor empty; the rows hold features as the model sees them, already encoded", column+1)
-		}
-		row[j] = v
-	}
-	return nil
-}
-
-// rowsToEmbed is how many rows of that many features a manifest gets.
-func rowsToEmbed(features int) int { return min(embeddedRows, max(8, embeddedValues/features)) }
-
-// locate finds each feature of the model among the columns of the rows.
-func (g *Golden) locate(names []string) ([]int, error) {
-	at := make(map[string]int, len(g.names))
-	for i, name := range g.names {
-		at[name] = i
-	}
-	columns := make([]int, len(names))
-	for i, name := range names {
-		column, ok := at[name]
-		if !ok {
-			return nil, goldenError(rowsFile, 1, "the header has no column for the model's feature %q%s", name, suggest(name, g.names))
-		}
-		columns[i] = column
-	}
-	return columns, nil
-}
-
-// golden is row with what the model makes of it; not ok where that is no finite number.
-func (c *compilation) golden(row []float64) (g artifact.GoldenRow, ok bool) {
-	raw, score := c.run(row)
-	if raw-raw != 0 || score-score != 0 {
-		return g, false
-	}
-	g = artifact.GoldenRow{Features: make([]*float64, len(row)), Raw: &raw, Score: score}
-	for i, x := range row {
-		if !math.IsNaN(x) {
-			g.Features[i] = &x
-		}
-	}
-	return g, true
-}
-
-// thresholds are what the trees compare each input with, as far as they read it as it is.
-func (c *compilation) thresholds() [][]float64 {
-	out := make([][]float64, len(c.model.Inputs))
-	add := func(s *ir.Split) {
-		if s.Compare < ir.In && !math.IsInf(s.Value, 0) {
-			out[s.Feature] = append(out[s.Feature], s.Value)
-		}
-	}
-	for _, s := range c.model.Steps {
-		switch s := s.(type) {
-		case *ir.Trees:
-			for i := range s.Trees {
-				for j := range s.Trees[i].Nodes {
-					if n := &s.Trees[i].Nodes[j]; s.In == ir.Input && n.Compare != ir.Leaf {
-						add(&n.Split)
-					}
-				}
-			}
-		case *ir.Oblivious:
-			for i := range s.Splits {
-				if s.In == ir.Input {
-					add(&s.Splits[i])
-				}
-			}
-		}
-	}
-	return out
-}
-
-// boundaryRows makes rows whose values lie on thresholds, one unit in the last place of 32 or 64 bits to
-// either side, are codes of categories and beside them, or are missing: where a wrong comparison shows.
-// The same model always gives the same rows.
-func (c *compilation) boundaryRows() []artifact.GoldenRow {
-	thresholds, inputs := c.thresholds(), c.model.Inputs
-	count := rowsToEmbed(len(inputs))
-	random := rand.New(rand.NewPCG(1, uint64(measure(c.model).trees)))
-	out := make([]artifact.GoldenRow, 0, count)
-	row := make([]float64, len(inputs))
-	for range count {
-		for i := range row {
-			row[i] = boundaryValue(thresholds[i], len(inputs[i].Categories), random)
-		}
-		if g, ok := c.golden(row); ok {
-			out = append(out, g)
-		}
-	}
-	return out
-}
-
-func boundaryValue(thresholds []float64, categories int, random *rand.Rand) float64 {
-	switch {
-	case random.IntN(8) == 0:
-		return math.NaN()
-	case categories > 0:
-		return float64(random.IntN(categories+2) - 1)
-	case len(thresholds) == 0:
-		return [...]float64{0, 1, -1, 0.5, 100, 3}[random.IntN(6)]
-	}
-	t := thresholds[random.IntN(len(thresholds))]
-	up := math.Inf(random.IntN(2)*2 - 1)
-	switch random.IntN(4) {
-	case 0:
-		t = math.Nextafter(t, up)
-	case 1:
-		t = float64(math.Nextafter32(float32(t), float32(up)))
-	case 2:
-		t = float64(float32(t))
-	}
-	if math.IsInf(t, 0) {
-		return 0
-	}
-	return t
+	return ','
 }
