@@ -59,19 +59,19 @@ func (g *Golden) arrange(c *compilation) (checked int, embed [][]float64, err er
 func (c *compilation) compare(t *Table, i int) error {
 	format := c.model.Source.Format
 	raw, output := c.run(t.Rows[i])
-	if t.Margins != nil && !Agree(format, t.Margins[i], raw, false) {
+	if !t.AgreesMargin(format, i, raw) {
 		return goldenError(t.file, t.lines[i], "the model gives another margin than expected; %s", c.reason(t.Rows[i], func(row []float64) bool {
 			raw, _ := c.run(row)
-			return Agree(format, t.Margins[i], raw, false)
+			return t.AgreesMargin(format, i, raw)
 		}, "check that rows, expected outputs and model file belong together, that all rounds were used (a model that stopped early predicts with the best of them), and that the column holds raw scores"))
 	}
-	if t.Outputs != nil && !Agree(format, t.Outputs[i], output, true) {
+	if !t.AgreesOutput(format, i, output) {
 		if len(c.classes) == 2 && Agree(format, 1-t.Outputs[i], output, true) {
 			return goldenError(t.file, t.lines[i], "the expected output is that of the other class; name the class to score, or the column prob_%s", c.class)
 		}
 		return goldenError(t.file, t.lines[i], "the model gives another output than expected; %s", c.reason(t.Rows[i], func(row []float64) bool {
 			_, output := c.run(row)
-			return Agree(format, t.Outputs[i], output, true)
+			return t.AgreesOutput(format, i, output)
 		}, "check that rows, expected outputs and model file belong together, and that all rounds were used (a model that stopped early predicts with the best of them)"))
 	}
 	return nil

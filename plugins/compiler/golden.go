@@ -80,8 +80,26 @@ type Table struct {
 	// Margins and Outputs are the expected raw scores and outputs; nil when there are none.
 	Margins, Outputs []float64
 
-	file  string
-	lines []int // of each row
+	file       string
+	lines      []int // of each row
+	complement bool  // Outputs are those of the other of two classes
+}
+
+// AgreesMargin and AgreesOutput tell whether what a model of that format gives for row i is what is
+// expected, where anything is.
+func (t *Table) AgreesMargin(format string, i int, raw float64) bool {
+	return t.Margins == nil || Agree(format, t.Margins[i], raw, false)
+}
+
+// AgreesOutput is described with AgreesMargin.
+func (t *Table) AgreesOutput(format string, i int, output float64) bool {
+	switch {
+	case t.Outputs == nil:
+		return true
+	case t.complement: // the subtraction rounds, on one side or the other
+		return Agree(format, t.Outputs[i], 1-output, true) || Agree(format, 1-t.Outputs[i], output, true)
+	}
+	return Agree(format, t.Outputs[i], output, true)
 }
 
 // Place names row i for messages: the file and its line.
@@ -260,9 +278,7 @@ func (g *Golden) expectations(t *Table, s *shape, rowsHaveHeader bool) error {
 			return err
 		}
 		if len(e.records[0]) == 1 && len(s.classes) == 2 && s.class == 0 { // libraries give the second of two classes
-			for i, p := range t.Outputs {
-				t.Outputs[i] = 1 - p
-			}
+			t.complement = t.Outputs != nil
 		}
 		return nil
 	}
