@@ -1,0 +1,122 @@
+package project
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// installed skips a test whose toolchain this machine has not. make sdk installs all of them and sets
+// ARBITER_SDK, which turns the skip into a failure.
+func installed(t *testing.T, l Language) {
+	t.Helper()
+	missing := ""
+	switch l {
+	case C:
+		if _, err := exec.LookPath("clang-19"); err != nil {
+			missing = "clang-19"
+		}
+	case Rust:
+		out, err := exec.Command("rustc", "--print", "target-libdir", "--target", "wasm32-unknown-unknown").Output()
+		if err != nil {
+			missing = "rustc"
+		} else if _, err := os.Stat(strings.TrimSpace(string(out))); err != nil {
+			missing = "the Rust target wasm32-unknown-unknown"
+		}
+	case AssemblyScript:
+		if _, err := exec.LookPath("npm"); err != nil {
+			missing = "npm"
+		}
+	}
+	if missing == "" {
+		return
+	}
+	if os.Getenv("ARBITER_SDK") != "" {
+		t.Fatalf("%s is not installed", missing)
+	}
+	t.Skipf("%s is not installed; make sdk installs it", missing)
+}
+
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestGuestSDKs builds the conformance plugin with every guest SDK and holds it against the vectors.
+func TestGuestSDKs(t *testing.T) {
+	for _, l := range Languages() {
+		t.Run(string(l), func(t *testing.T) {
+			installed(t, l)
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "conformance")
+			if err := NewConformance(dir, l); err != nil {
+				t.Fatal(err)
+			}
+			module, spec, err := Build(testContext(t), dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s: %d bytes, limits %+v", l, len(module), spec.Manifest.Limits)
+			if err := Conformance(testContext(t), module); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestNewProject makes, builds and tests the project that a newcomer gets.
+func TestNewProject(t *testing.T) {
+	for _, l := range Languages() {
+		t.Run(string(l), func(t *testing.T) {
+			installed(t, l)
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "upgrade-score")
+			if err := New(dir, "upgrade-score", l); err != nil {
+				t.Fatal(err)
+			}
+			ctx := testContext(t)
+			module, spec, err := Build(ctx, dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			report, err := Test(ctx, module, spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range report.Checks {
+				if c.Err != nil {
+					t.Errorf("%s: %v", c.Name, c.Err)
+				}
+			}
+			if len(report.Checks) < 8 || report.MaxFuel == 0 || report.MemoryBytes == 0 {
+				t.Errorf("the report is not complete: %+v", report)
+			}
+		})
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "mine"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := New(dir, "x", C); nba.CodeOf(err) != nba.CodeConflict {
+		t.Errorf("a folder that is not empty: %v", err)
+	}
+	if err := New(filepath.Join(dir, "sub"), "No Good", C); nba.CodeOf(err) != nba.CodeInvalid {
+		t.Errorf("a bad name: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "sub")); err == nil {
+		t.Error("a refused project left its folder")
+	}
+	if _, err := ParseLanguage("cobol"); nba.CodeOf(err) != nba.CodeInvalid {
+		t.Errorf("a language without SDK: %v", err)
+	}
+}
