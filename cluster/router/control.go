@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/arbiterhq/arbiter/cluster/blob"
 	"github.com/arbiterhq/arbiter/cluster/command"
@@ -15,10 +16,15 @@ import (
 // Control gives the control group a typed face. It is safe for concurrent use. Each write returns
 // after its state is durable, in State, and announced to OnControl.
 type Control struct {
+	shard
 	machine *fsm.Control
 	group   *raftgroup.Group
 	state   *raftgroup.State
 	blobs   *blob.Store
+
+	mu        sync.Mutex
+	announced uint64        // index of the last state that OnControl was called with; guarded by mu
+	news      chan struct{} // closed at the next; guarded by mu
 }
 
 func (r *Router) openControl() (*Control, error) {
@@ -29,16 +35,51 @@ func (r *Router) openControl() (*Control, error) {
 	if err != nil {
 		return nil, fmt.Errorf("group control: %w", err)
 	}
-	c := &Control{state: state, blobs: r.blobs}
-	if c.machine, err = fsm.NewControl(state.Store, r.options.OnControl); err == nil {
-		config := r.groupConfig("control", dir)
+	c := &Control{shard: shard{name: "control", number: controlGroup, net: r.net}, state: state, blobs: r.blobs, news: make(chan struct{})}
+	if r.net != nil { // decisions on every node depend on it
+		c.keepers, c.preferred = r.net.nodes, r.net.nodes[0]
+		r.net.waitControl = c.Wait
+	}
+	if c.machine, err = fsm.NewControl(state.Store, func(state *fsm.ControlState) { c.announce(state, r.options.OnControl) }); err == nil {
+		c.announced = c.machine.Position().Index
+		config := r.groupConfig(&c.shard, dir)
 		config.Options.MaxEntryOps = 1 // the index of the entry is the version of what it stores
 		c.group, err = raftgroup.Open(config, c.machine)
 	}
 	if err != nil {
 		return nil, errors.Join(err, state.Close())
 	}
+	c.local, c.shard.machine = standIn{c.group}, c.machine
 	return c, nil
+}
+
+// announce tells a new state, and then those who wait for it.
+func (c *Control) announce(state *fsm.ControlState, tell func(*fsm.ControlState)) {
+	if tell != nil {
+		tell(state)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.announced = state.Index
+	close(c.news)
+	c.news = make(chan struct{})
+}
+
+// Wait waits until the state here was announced up to an index of the control log.
+func (c *Control) Wait(ctx context.Context, index uint64) error {
+	for {
+		c.mu.Lock()
+		announced, news := c.announced, c.news
+		c.mu.Unlock()
+		if announced >= index {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return nba.Errorf(nba.CodeUnavailable, "this node is behind the others and has not caught up in time: retry shortly (%w)", ctx.Err())
+		}
+	}
 }
 
 // State is what is agreed on now. It is immutable.
@@ -56,7 +97,7 @@ func (c *Control) Document(version uint64) (document []byte, ok bool, err error)
 // DeclareAttributes adds attributes to the dictionary. Those that are there already, with the same
 // type and purposes, change nothing.
 func (c *Control) DeclareAttributes(ctx context.Context, attributes []nba.AttributeDeclaration) error {
-	_, err := c.group.Submit(ctx, &command.DeclareAttributes{Attributes: attributes})
+	_, err := c.submit(ctx, &command.DeclareAttributes{Attributes: attributes}, true)
 	return err
 }
 
@@ -64,14 +105,14 @@ func (c *Control) DeclareAttributes(ctx context.Context, attributes []nba.Attrib
 // be the version of the newest document, 0 for none; otherwise the error has CodePrecondition. A
 // document equal to the newest is not stored again.
 func (c *Control) StoreCatalog(ctx context.Context, name, digest string, document []byte, ifHead *uint64) (version uint64, err error) {
-	result, err := c.group.Submit(ctx, &command.StoreCatalog{Name: name, Digest: digest, Document: document, IfHead: ifHead})
+	result, err := c.submit(ctx, &command.StoreCatalog{Name: name, Digest: digest, Document: document, IfHead: ifHead}, ifHead == nil)
 	return result.Version, err
 }
 
 // ActivateCatalog makes a stored document the active one and returns its catalogVersion. One that is
 // active stays as it is. An unknown version is an *nba.Error with CodeCatalogUnknown.
 func (c *Control) ActivateCatalog(ctx context.Context, version uint64) (catalogVersion uint64, err error) {
-	result, err := c.group.Submit(ctx, &command.ActivateCatalog{Version: version})
+	result, err := c.submit(ctx, &command.ActivateCatalog{Version: version}, true)
 	return result.Version, err
 }
 
@@ -82,12 +123,12 @@ func (c *Control) StagePlugin(ctx context.Context, plugin nba.PluginVersion) err
 	if !c.blobs.Has(plugin.Digest) {
 		return fmt.Errorf("staging plugin %s: its module is not in the blobs", plugin.Name)
 	}
-	_, err := c.group.Submit(ctx, &command.StagePlugin{Plugin: plugin})
+	_, err := c.submit(ctx, &command.StagePlugin{Plugin: plugin}, true)
 	return err
 }
 
 // ActivatePlugin makes a version the active one of its plugin. One that is active stays as it is.
 func (c *Control) ActivatePlugin(ctx context.Context, name, version string) error {
-	_, err := c.group.Submit(ctx, &command.ActivatePlugin{Name: name, Version: version})
+	_, err := c.submit(ctx, &command.ActivatePlugin{Name: name, Version: version}, true)
 	return err
 }

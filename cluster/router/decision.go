@@ -25,7 +25,7 @@ func (r *Router) RecordDecision(ctx context.Context, d *command.Decision) error 
 	if of, ok := SlotOfDecision(d.ID); !ok || of != slot {
 		return nba.Invalid("/decisionId", "the decision id was not made for this subject")
 	}
-	_, err = r.bySlot(slot).group.Submit(ctx, d)
+	_, err = r.bySlot(slot).submit(ctx, d, true)
 	return err
 }
 
@@ -37,7 +37,7 @@ func (r *Router) RecordResponse(ctx context.Context, response command.Response) 
 	if !ok {
 		return nba.ResponseReceipt{}, nba.Errorf(nba.CodeDecisionUnknown, "no such decision: the id is not one of ours")
 	}
-	result, err := r.bySlot(slot).group.Submit(ctx, &response)
+	result, err := r.bySlot(slot).submit(ctx, &response, true)
 	if err != nil {
 		return nba.ResponseReceipt{}, err
 	}

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/arbiterhq/arbiter/cluster/blob"
@@ -29,6 +29,8 @@ type Options struct {
 	// Group and Store tune the data groups and the control group.
 	Group raftgroup.Options
 	Store store.Options
+	// Cluster is this node's place among others; nil for a node that stands alone.
+	Cluster *Cluster
 	// StartTimeout bounds how long Open waits for all groups to be ready.
 	StartTimeout time.Duration
 	// MaxHistory bounds the interactions one call of History returns.
@@ -50,6 +52,7 @@ func (o Options) Default() Options {
 	if o.DataGroups == 0 {
 		o.DataGroups = 4
 	}
+	o.Cluster = o.Cluster.withDefaults()
 	if o.StartTimeout == 0 {
 		o.StartTimeout = 30 * time.Second
 	}
@@ -84,13 +87,16 @@ func (o Options) Validate() error {
 	if o.MaxHistory < 1 || o.StartTimeout <= 0 {
 		problems = append(problems, errors.New("MaxHistory and StartTimeout must be positive"))
 	}
+	problems = append(problems, o.Cluster.validate())
 	return errors.Join(problems...)
 }
 
-// Router leads to the groups of one data folder. It is safe for concurrent use.
+// Router leads to the groups of one data folder and, in a cluster, to those of the other nodes. It is
+// safe for concurrent use.
 type Router struct {
 	options  Options
 	folder   *store.Folder
+	net      *network // nil alone
 	data     []*dataGroup
 	control  *Control
 	blobs    *blob.Store
@@ -99,21 +105,25 @@ type Router struct {
 	closed   error // what Close gives
 }
 
+// controlGroup is the number of the control group; data group i has the number i+1.
+const controlGroup = 0
+
 type dataGroup struct {
-	name    string
-	machine *fsm.Data
+	shard
+	machine *fsm.Data // nil without a replica here
 	group   *raftgroup.Group
 	state   *raftgroup.State
 }
 
-// Open opens the data folder, starts its groups and waits until all are ready. The folder is created
-// if it does not exist. Close ends it.
+// Open opens the data folder and starts its groups. The folder is created if it does not exist. A
+// node that stands alone waits until all its groups are ready; in a cluster that takes other nodes
+// and may last, so Ready tells. Close ends it.
 func Open(ctx context.Context, options Options) (*Router, error) {
 	options = options.Default()
 	if err := options.Validate(); err != nil {
 		return nil, fmt.Errorf("router options: %w", err)
 	}
-	folder, err := store.OpenFolder(options.Dir, store.Node{ClusterID: ulid.Make().String(), DataGroups: options.DataGroups})
+	folder, err := store.OpenFolder(options.Dir, options.founding())
 	if err != nil {
 		return nil, err
 	}
@@ -129,47 +139,72 @@ func (r *Router) start(ctx context.Context) (err error) {
 	if r.blobs, err = blob.Open(r.folder.Blobs()); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.options.StartTimeout)
-	defer cancel()
-	starts, ctx := errgroup.WithContext(ctx)
+	if err := r.join(); err != nil {
+		return err
+	}
+	var starts errgroup.Group
 	starts.Go(func() (err error) {
-		if r.control, err = r.openControl(); err != nil {
-			return err
-		}
-		return r.control.group.WaitReady(ctx)
+		r.control, err = r.openControl()
+		return err
 	})
 	for i := range r.data {
 		starts.Go(func() (err error) {
-			if r.data[i], err = r.openData(i); err != nil {
-				return err
-			}
-			return r.data[i].group.WaitReady(ctx)
+			r.data[i], err = r.openData(i)
+			return err
 		})
 	}
-	return starts.Wait()
+	if err := starts.Wait(); err != nil {
+		return err
+	}
+	if r.net != nil {
+		return r.serve()
+	}
+	return r.waitReady(ctx)
 }
 
-// nodeID names this node as a voter of its groups. It is stored in their logs.
-const nodeID = "node-1"
+// waitReady waits for the groups of a node that stands alone.
+func (r *Router) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.options.StartTimeout)
+	defer cancel()
+	if err := r.control.group.WaitReady(ctx); err != nil {
+		return err
+	}
+	for _, d := range r.data {
+		if err := d.group.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-func (r *Router) groupConfig(name, dir string) raftgroup.Config {
-	return raftgroup.Config{Name: name, Dir: dir, NodeID: nodeID, Options: r.options.Group, Metrics: r.options.Metrics, Logger: r.options.Logger}
+// aloneID names a node that stands alone as the voter of its groups. It is stored in their logs.
+const aloneID = "node-1"
+
+func (r *Router) groupConfig(s *shard, dir string) raftgroup.Config {
+	return raftgroup.Config{Name: s.name, Dir: dir, NodeID: aloneID, Options: r.options.Group, Metrics: r.options.Metrics, Logger: r.options.Logger}
 }
 
 func (r *Router) openData(i int) (*dataGroup, error) {
 	dir := r.folder.Data(i)
-	d := &dataGroup{name: filepath.Base(dir)}
+	d := &dataGroup{shard: shard{name: filepath.Base(dir), number: uint64(i) + 1, net: r.net}}
+	if r.net != nil {
+		node := r.folder.Node()
+		if d.keepers, d.preferred = placement(node.Nodes, i, node.Replicas); !slices.Contains(d.keepers, r.net.self) {
+			return d, nil
+		}
+	}
 	state, err := raftgroup.OpenState(dir, r.options.BootIDPath, r.options.Store, r.options.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("group %s: %w", d.name, err)
 	}
 	d.state = state
 	if d.machine, err = fsm.NewData(state.Store); err == nil {
-		d.group, err = raftgroup.Open(r.groupConfig(d.name, dir), d.machine)
+		d.group, err = raftgroup.Open(r.groupConfig(&d.shard, dir), d.machine)
 	}
 	if err != nil {
 		return nil, errors.Join(err, state.Close())
 	}
+	d.local, d.shard.machine = standIn{d.group}, d.machine
 	return d, nil
 }
 
@@ -181,10 +216,13 @@ func (r *Router) Close() error {
 }
 
 func (r *Router) close() error {
+	if r.net != nil {
+		r.net.close()
+	}
 	var closing errgroup.Group
 	problems := make([]error, len(r.data)+1)
 	for i, d := range r.data {
-		if d != nil {
+		if d != nil && d.group != nil {
 			closing.Go(func() error {
 				problems[i] = errors.Join(d.group.Close(), d.state.Close())
 				return nil
@@ -195,11 +233,15 @@ func (r *Router) close() error {
 		problems[len(r.data)] = errors.Join(r.control.group.Close(), r.control.state.Close())
 	}
 	_ = closing.Wait() // the functions return nil; see problems
-	return errors.Join(append(problems, r.folder.Close())...)
+	return errors.Join(append(problems, r.leave(), r.folder.Close())...)
 }
 
-// Ready is nil when every group can be written and read here.
+// Ready is nil when every group can be written and read through this node. The error names those
+// that cannot.
 func (r *Router) Ready() error {
+	if r.net != nil {
+		return r.clusterReady()
+	}
 	if err := r.control.group.Ready(); err != nil {
 		return err
 	}
@@ -220,20 +262,24 @@ func (r *Router) Blobs() *blob.Store { return r.blobs }
 // ClusterID names the cluster this data folder belongs to.
 func (r *Router) ClusterID() string { return r.folder.Node().ClusterID }
 
-// Subjects is the number of subjects stored.
+// Subjects is the number of subjects stored on this node.
 func (r *Router) Subjects() int64 {
 	total := int64(0)
 	for _, d := range r.data {
-		total += d.machine.Subjects()
+		if d.machine != nil {
+			total += d.machine.Subjects()
+		}
 	}
 	return total
 }
 
-// Snapshot takes a snapshot of every group now, which truncates the logs.
+// Snapshot takes a snapshot of every group here now, which truncates the logs.
 func (r *Router) Snapshot() error {
 	problems := []error{r.control.group.Snapshot()}
 	for _, d := range r.data {
-		problems = append(problems, d.group.Snapshot())
+		if d.group != nil {
+			problems = append(problems, d.group.Snapshot())
+		}
 	}
 	return errors.Join(problems...)
 }

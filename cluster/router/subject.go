@@ -98,7 +98,7 @@ func (r *Router) PutSubject(ctx context.Context, ref nba.SubjectRef, attrs []rec
 	}
 	put := command.Put{Key: command.AppendSubjectKey(nil, ref), Record: encoded}
 	put.IfVersion, put.HasIf = condition(ifVersion)
-	result, err := r.byRef(ref).group.Submit(ctx, &put)
+	result, err := r.byRef(ref).submit(ctx, &put, false)
 	return result.Version, result.Created, err
 }
 
@@ -138,7 +138,7 @@ func (r *Router) PatchSubject(ctx context.Context, ref nba.SubjectRef, set []rec
 		Grant: grant, Refuse: refuse, Clear: clear,
 	}
 	patch.IfVersion, patch.HasIf = condition(ifVersion)
-	result, err := r.byRef(ref).group.Submit(ctx, &patch)
+	result, err := r.byRef(ref).submit(ctx, &patch, false)
 	return result.Version, err
 }
 
@@ -150,7 +150,7 @@ func (r *Router) DeleteSubject(ctx context.Context, ref nba.SubjectRef, ifVersio
 	}
 	erase := command.Delete{Key: command.AppendSubjectKey(nil, ref)}
 	erase.IfVersion, erase.HasIf = condition(ifVersion)
-	_, err = r.byRef(ref).group.Submit(ctx, &erase)
+	_, err = r.byRef(ref).submit(ctx, &erase, false)
 	return err
 }
 
@@ -237,7 +237,7 @@ func (r *Router) importShare(ctx context.Context, d *dataGroup, share []keyed, b
 	begin := 0
 	entry.Reset(time.Now().UnixMilli())
 	flush := func(end int) error {
-		results, err := d.group.Propose(ctx, entry.Bytes())
+		results, err := d.propose(ctx, entry.Bytes())
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,175 @@
+package router
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/arbiterhq/arbiter/cluster/store"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// Cluster is a node's place among others.
+type Cluster struct {
+	// NodeID names this node for good.
+	NodeID string
+	// Nodes are the addresses of all nodes by id, this one included. The ids are those the cluster
+	// was founded with; addresses may change between starts, on all nodes alike.
+	Nodes map[string]string
+	// ID names the cluster. Empty means one made from what all nodes are told alike.
+	ID string
+	// Replicas is how many nodes keep each data group of a new cluster; 0 means 3. All nodes keep the
+	// control group.
+	Replicas int
+	// Listener takes the connections of the other nodes. Open makes it the router's, which closes it.
+	Listener net.Listener
+	// Handlers answer what nodes ask each other beyond what the router itself does.
+	Handlers map[Method]Handler
+}
+
+// maxNodes bounds the nodes of a cluster, and so the voters of the control group.
+const maxNodes = 9
+
+func (c *Cluster) withDefaults() *Cluster {
+	if c == nil {
+		return nil
+	}
+	filled := *c
+	if filled.Replicas == 0 {
+		filled.Replicas = 3
+	}
+	filled.Replicas = min(filled.Replicas, len(filled.Nodes))
+	return &filled
+}
+
+func (c *Cluster) validate() error {
+	switch {
+	case c == nil:
+		return nil
+	case c.Nodes[c.NodeID] == "":
+		return errors.New("the node is none of those of its cluster")
+	case len(c.Nodes) > maxNodes:
+		return fmt.Errorf("%d nodes: at most %d", len(c.Nodes), maxNodes)
+	case c.Replicas < 1:
+		return fmt.Errorf("%d replicas: at least 1", c.Replicas)
+	case c.Listener == nil:
+		return errors.New("no listener for the other nodes")
+	}
+	return nil
+}
+
+// founding describes the node to a folder that is new.
+func (o *Options) founding() store.Node {
+	if o.Cluster == nil {
+		return store.Node{ClusterID: ulid.Make().String(), DataGroups: o.DataGroups}
+	}
+	c := o.Cluster
+	node := store.Node{
+		ClusterID: c.ID, DataGroups: o.DataGroups, NodeID: c.NodeID, Nodes: slices.Sorted(maps.Keys(c.Nodes)), Replicas: c.Replicas,
+	}
+	if node.ClusterID == "" {
+		node.ClusterID = "cluster-" + hashOf(append(slices.Sorted(maps.Values(c.Nodes)), layout(node)))
+	}
+	return node
+}
+
+func hashOf(words []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(words, "\n")))
+	return hex.EncodeToString(sum[:6])
+}
+
+// layout is what all nodes must agree on before they exchange a word.
+func layout(n store.Node) string {
+	return fmt.Sprintf("%s / %d data groups / %d replicas", strings.Join(n.Nodes, " "), n.DataGroups, n.Replicas)
+}
+
+// checkPlace compares what the folder says with what the node was told.
+func checkPlace(folder store.Node, o *Options) error {
+	c := o.Cluster
+	switch {
+	case c == nil && folder.NodeID != "":
+		return nba.Errorf(nba.CodeConflict, "the data folder is that of node %s of a cluster: start it with --node-id and --nodes", folder.NodeID)
+	case c == nil:
+		return nil
+	case folder.NodeID == "":
+		return nba.Errorf(nba.CodeConflict, "the data folder is that of a node that stands alone: start the cluster with new folders and import its data")
+	case folder.NodeID != c.NodeID:
+		return nba.Errorf(nba.CodeConflict, "the data folder is that of node %s, not of %s: each node has a folder of its own", folder.NodeID, c.NodeID)
+	case !slices.Equal(folder.Nodes, slices.Sorted(maps.Keys(c.Nodes))):
+		return nba.Errorf(nba.CodeConflict, "the cluster was founded by the nodes %s: their names cannot change, only their addresses", strings.Join(folder.Nodes, ", "))
+	case c.ID != "" && c.ID != folder.ClusterID:
+		return nba.Errorf(nba.CodeConflict, "the data folder belongs to another cluster than the one named")
+	}
+	return nil
+}
+
+// clusterReady is Ready for a node of a cluster.
+func (r *Router) clusterReady() error {
+	var missing []string
+	for _, s := range r.shards() {
+		if s.ready() != nil {
+			missing = append(missing, s.name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return nba.Errorf(nba.CodeUnavailable, "without a leader that this node knows and follows: %s; are enough nodes up and connected?", strings.Join(missing, ", "))
+}
+
+// maxLag is how far behind its leader a replica may be while its node calls itself ready.
+const maxLag = 5 * time.Second
+
+// ready is nil when calls on the group can be answered through this node, and its replica here, if it
+// keeps one, is current.
+func (s *shard) ready() error {
+	if s.leads() {
+		return nil
+	}
+	node, ok := s.leader()
+	if !ok || !s.net.reachable(node) {
+		return s.errLeaderless()
+	}
+	if s.local == nil {
+		return nil
+	}
+	if age, known := s.local.Age(); !known || age > maxLag {
+		return s.errLeaderless()
+	}
+	return nil
+}
+
+// shards are all groups, the control group first.
+func (r *Router) shards() []*shard {
+	all := make([]*shard, 0, len(r.data)+1)
+	all = append(all, &r.control.shard)
+	for _, d := range r.data {
+		all = append(all, &d.shard)
+	}
+	return all
+}
+
+// shard finds a group by its number.
+func (r *Router) shard(number uint64) (*shard, error) {
+	switch {
+	case number == controlGroup:
+		return &r.control.shard, nil
+	case number <= uint64(len(r.data)):
+		return &r.data[number-1].shard, nil
+	}
+	return nil, errWire
+}
+
+// Alone tells whether this node has no cluster around it.
+func (r *Router) Alone() bool { return r.net == nil }
+
+// NodeID names this node in its cluster; it is empty for a node that stands alone.
+func (r *Router) NodeID() string { return r.folder.Node().NodeID }
