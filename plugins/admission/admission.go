@@ -57,6 +57,15 @@ func (p Policy) withDefaults() Policy {
 	return p
 }
 
+// Isolated is the policy of a host that compiles in a child process under resource limits: a compile bomb
+// then costs that process, so that modules may be as large as those of Go's toolchain.
+func Isolated() Policy {
+	structure := wasmbin.DefaultLimits()
+	structure.FunctionBytes, structure.Locals, structure.Nesting = 1<<20, 4096, 4096
+	structure.BranchTargets, structure.DataSegments, structure.Functions = 16384, 65536, 16384
+	return Policy{MaxCodeBytes: 4 << 20, Structure: structure}
+}
+
 // Compiler turns metered bytes into a pool of instances. *wasm.Sandbox is one; another may compile in
 // a child process first, under resource limits, and load the result from the compiled-code cache.
 type Compiler interface {
@@ -166,18 +175,25 @@ func checkPolicy(m *artifact.Manifest, policy Policy) error {
 }
 
 func checkImports(m *wasmbin.Module) error {
-	if len(m.Imports) == 0 {
+	const shown = 4
+	var names []string
+	others := 0
+	for _, imp := range m.Imports {
+		switch {
+		case imp.Kind == wasmbin.KindFunction && wasm.IsSystemImport(imp.Module, imp.Name):
+		case len(names) < shown:
+			names = append(names, fmt.Sprintf("%q.%q", clip(imp.Module), clip(imp.Name)))
+		default:
+			others++
+		}
+	}
+	if others > 0 {
+		names = append(names, fmt.Sprintf("and %d more", others))
+	}
+	if len(names) == 0 {
 		return nil
 	}
-	names := make([]string, 0, 4)
-	for i, imp := range m.Imports {
-		if i == cap(names) {
-			names = append(names[:i:i], fmt.Sprintf("and %d more", len(m.Imports)-i))
-			break
-		}
-		names = append(names, fmt.Sprintf("%q.%q", clip(imp.Module), clip(imp.Name)))
-	}
-	return refuse("imports", "section 2 (import)", "the module imports %s, and scorers may import nothing; build it without a standard library that needs the system (for C: -nostdlib)", strings.Join(names, ", "))
+	return refuse("imports", "section 2 (import)", "the module imports %s, and scorers may import nothing but the WASI functions that Go needs to start; build it without a standard library that needs the system (for C: -nostdlib)", strings.Join(names, ", "))
 }
 
 // signature is a required or optional export of the contract.

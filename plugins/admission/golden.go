@@ -181,3 +181,33 @@ func same(a, b float64) bool {
 }
 
 func place(i int) string { return fmt.Sprintf("manifest /golden/%d", i) }
+
+// RowScorer runs instance on one row at a time, in the order of the manifest: what arbiter_score_raw
+// gives (NaN where the module does not export it) and what arbiter_score gives.
+func RowScorer(manifest *artifact.Manifest, instance *wasm.Instance) func(ctx context.Context, row []float64) (raw, score float64, err error) {
+	subjectN, hasRaw := manifest.SubjectFeatures(), true
+	return func(ctx context.Context, row []float64) (raw, score float64, err error) {
+		fill := func() {
+			for n, f := range row[:subjectN] {
+				wasm.PutFloat(instance.Subject(), n, f)
+			}
+			for n, f := range row[subjectN:] {
+				wasm.PutFloat(instance.Candidates(1), n, f)
+			}
+		}
+		raw = math.NaN()
+		if hasRaw {
+			fill()
+			if _, err = instance.ScoreRaw(ctx, 1); err == nil {
+				raw = instance.ScoreAt(0)
+			} else if wasm.ReasonOf(err) == "" {
+				hasRaw = false
+			} else {
+				return 0, 0, err
+			}
+		}
+		fill()
+		_, err = instance.Score(ctx, 1)
+		return raw, instance.ScoreAt(0), err
+	}
+}

@@ -33,30 +33,12 @@ func (c *compilation) golden(row []float64) (g artifact.GoldenRow, ok bool) {
 	return g, true
 }
 
-// thresholds are what the trees compare each input with, as far as they read it as it is.
+// thresholds are what the trees compare each input with, as far as they read it as it is, or rounded.
 func (c *compilation) thresholds() [][]float64 {
 	out := make([][]float64, len(c.model.Inputs))
-	add := func(s *ir.Split) {
+	for _, s := range splitsOf(c.model) {
 		if s.Compare < ir.In && !math.IsInf(s.Value, 0) {
-			out[s.Feature] = append(out[s.Feature], s.Value)
-		}
-	}
-	for _, s := range c.model.Steps {
-		switch s := s.(type) {
-		case *ir.Trees:
-			for i := range s.Trees {
-				for j := range s.Trees[i].Nodes {
-					if n := &s.Trees[i].Nodes[j]; s.In == ir.Input && n.Compare != ir.Leaf {
-						add(&n.Split)
-					}
-				}
-			}
-		case *ir.Oblivious:
-			for i := range s.Splits {
-				if s.In == ir.Input {
-					add(&s.Splits[i])
-				}
-			}
+			out[s.column] = append(out[s.column], s.Value)
 		}
 	}
 	return out

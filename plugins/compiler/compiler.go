@@ -50,6 +50,8 @@ type Output struct {
 	GoldenChecked int
 	// Warnings are for the person who compiles; none makes the module wrong.
 	Warnings []string
+
+	compiled *compilation
 }
 
 // Compile compiles a model file. Errors are *nba.Error with CodeModelInvalid (the model, its features
@@ -103,7 +105,7 @@ func Compile(model []byte, opts Options) (*Output, error) {
 	if m, err = artifact.Parse(module); err != nil {
 		return nil, fmt.Errorf("reading back the manifest: %w", err)
 	}
-	return &Output{Module: module, Manifest: m, Digest: artifact.Digest(module), GoldenChecked: checked, Warnings: append(c.warnings, c.model.Warnings...)}, nil
+	return &Output{Module: module, Manifest: m, Digest: artifact.Digest(module), GoldenChecked: checked, Warnings: append(c.warnings, c.model.Warnings...), compiled: c}, nil
 }
 
 // compilation is a model on its way to an artifact.
