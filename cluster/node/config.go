@@ -20,6 +20,9 @@ type Config struct {
 	DataGroups int
 	// MaxModuleBytes bounds a plugin artifact.
 	MaxModuleBytes int
+	// CompileWith is the program, with its arguments, that compiles plugins in a process of its own (see
+	// admission.Isolation). Empty: they are compiled in this process, which admits smaller modules only.
+	CompileWith []string
 	// MaxResponses bounds the responses of one call.
 	MaxResponses int
 	// HistoryPage is the number of interactions in a page when the caller names none, and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/cluster/router"
@@ -29,7 +30,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		catalogs: map[uint64]*catalog.Catalog{}, scratch: newScratchPool(),
 	}
 	n.engine = engine.New(engine.Options{ModelFailed: n.modelFailed})
-	n.host, err = serving.NewHost(serving.Options{Sandbox: wasm.Config{Logger: cfg.Logger}, Policy: admission.Policy{MaxBytes: cfg.MaxModuleBytes}, Registerer: cfg.Registry})
+	n.host, err = serving.NewHost(hostOptions(cfg))
 	if err != nil {
 		return nil, fmt.Errorf("starting the model host: %w", err)
 	}
@@ -45,6 +46,18 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	// What was applied between the two lines above was announced before current was set.
 	n.applyControl(n.router.Control().State())
 	return n, nil
+}
+
+// hostOptions tell where and under which limits plugins are compiled and run.
+func hostOptions(cfg Config) serving.Options {
+	options := serving.Options{Sandbox: wasm.Config{Logger: cfg.Logger}, Registerer: cfg.Registry}
+	if len(cfg.CompileWith) > 0 {
+		isolation := admission.Isolation{Program: cfg.CompileWith[0], Args: cfg.CompileWith[1:]}
+		options.Sandbox.CacheDir, options.Sandbox.Precompile = filepath.Join(cfg.DataDir, "cache", "wasm"), isolation.Precompile
+		options.Policy = admission.Isolated()
+	}
+	options.Policy.MaxBytes = cfg.MaxModuleBytes
+	return options
 }
 
 // loadActive prepares the active models. One that cannot be loaded costs its propensities, not the

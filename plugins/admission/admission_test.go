@@ -17,7 +17,10 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/wasm/wasmtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	childMain()
+	goleak.VerifyTestMain(m)
+}
 
 // The sandbox knows the fuel global by name, because it must not import wasmbin.
 func TestFuelGlobalName(t *testing.T) {

@@ -15,8 +15,9 @@ const (
 	// fuelMargin is how much more fuel a call is granted than the dearest one that was measured: other
 	// rows may take other ways through the code.
 	fuelMargin = 4
-	// growPages are granted beyond the memory that the module begins with.
-	growPages = 2
+	// growPages are granted beyond the memory that the module begins with; Go's heap begins there.
+	growPages   = 2
+	growPagesGo = 64
 )
 
 // measure fills in the limits that plugin.yaml leaves out.
@@ -28,6 +29,9 @@ func (s *Spec) measure(ctx context.Context, module []byte) (artifact.Limits, err
 			return limits, err
 		}
 		limits.MemoryPages = growPages
+		if s.Language == Go {
+			limits.MemoryPages = growPagesGo
+		}
 		for _, memory := range m.Memories {
 			limits.MemoryPages += int(memory.Min)
 		}
@@ -74,7 +78,7 @@ func openBench(ctx context.Context, module []byte) (*bench, error) {
 		return nil, err
 	}
 	b := &bench{sandbox: sandbox}
-	if b.admitted, err = admission.Admit(ctx, sandbox, module, admission.Policy{}); err == nil {
+	if b.admitted, err = admission.Admit(ctx, sandbox, module, admission.Isolated()); err == nil {
 		b.instance, err = b.admitted.Pool.Acquire(ctx)
 	}
 	if err != nil {

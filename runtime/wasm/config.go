@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,6 +44,10 @@ type Config struct {
 	CacheDir string
 	// CacheEntries bounds the modules kept in CacheDir; default 64, the oldest go first.
 	CacheEntries int
+	// Precompile, if set, fills dir, the cache entry of a module that is not there yet, by CompileInto in
+	// a process that may be killed. Without it modules are compiled in this process, and their structure
+	// must be bounded more tightly. It needs CacheDir.
+	Precompile func(ctx context.Context, dir string, metered []byte, memoryPages uint32) error
 
 	// Logger reports faults in the background; default slog.Default().
 	Logger *slog.Logger
@@ -84,6 +89,9 @@ func (c Config) Validate() error {
 	}
 	bound("Instances", c.Instances, 256)
 	bound("MaxWaiters", c.MaxWaiters, 1<<20)
+	if c.Precompile != nil && c.CacheDir == "" {
+		errs = append(errs, errors.New("Precompile needs CacheDir"))
+	}
 	bound("CacheEntries", c.CacheEntries, 1<<16)
 	if c.MaxWait < 0 {
 		errs = append(errs, errors.New("MaxWait must not be negative"))

@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -115,6 +116,9 @@ func (s *Sandbox) compile(ctx context.Context, p *Pool, metered []byte) error {
 		if dir, err = cacheEntry(s.config.CacheDir, metered); err != nil {
 			return err
 		}
+		if err := s.precompile(ctx, dir, metered, p.spec.MemoryPages); err != nil {
+			return err
+		}
 	}
 	err := compileIn(ctx, p, metered, dir)
 	if err != nil && dir != "" {
@@ -134,6 +138,32 @@ func (s *Sandbox) compile(ctx context.Context, p *Pool, metered []byte) error {
 	return nil
 }
 
+// precompile has Config.Precompile fill an empty cache entry.
+func (s *Sandbox) precompile(ctx context.Context, dir string, metered []byte, memoryPages uint32) error {
+	if s.config.Precompile == nil {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("reading a cache entry: %w", err)
+	}
+	if len(entries) > 0 {
+		return nil
+	}
+	return s.config.Precompile(ctx, dir, metered, memoryPages)
+}
+
+// CompileInto compiles a metered module into the compiled-code cache in dir and keeps nothing else. It
+// is what a child process does for Config.Precompile: if the module is a compile bomb, only that process
+// dies of it.
+func CompileInto(ctx context.Context, dir string, metered []byte, memoryPages uint32) error {
+	p := &Pool{spec: Spec{MemoryPages: memoryPages}, config: Config{}.withDefaults()}
+	if err := compileIn(ctx, p, metered, dir); err != nil {
+		return err
+	}
+	return p.close()
+}
+
 func compileIn(ctx context.Context, p *Pool, metered []byte, dir string) (err error) {
 	config := wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2).
 		WithMemoryLimitPages(p.spec.MemoryPages).WithDebugInfoEnabled(false)
@@ -145,7 +175,10 @@ func compileIn(ctx context.Context, p *Pool, metered []byte, dir string) (err er
 		config = config.WithCompilationCache(p.cache)
 	}
 	p.engine = wazero.NewRuntimeWithConfig(ctx, config)
-	if p.compiled, err = compileModule(ctx, p.engine, metered); err != nil {
+	if p.compiled, err = compileModule(ctx, p.engine, metered); err == nil {
+		err = linkSystem(ctx, p.engine, p.compiled)
+	}
+	if err != nil {
 		if cerr := p.close(); cerr != nil {
 			p.config.Logger.Error("closing a module", "digest", p.spec.Digest, "error", cerr)
 		}

@@ -84,7 +84,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.devCommand(), a.serverCommand(),
 		a.decideCommand(), a.respondCommand(), a.subjectCommand(), a.catalogCommand(),
-		a.modelCommand(), a.pluginCommand(), a.benchCommand(), a.versionCommand(),
+		a.modelCommand(), a.pluginCommand(), a.benchCommand(), a.versionCommand(), a.compileChildCommand(),
 	)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formatNames(), cobra.ShellCompDirectiveNoFileComp))
 	return root

@@ -66,6 +66,7 @@ func (a *app) serve(ctx context.Context, opts serveOptions, prepare func(ctx con
 	}
 	registry := telemetry.NewRegistry()
 	opts.node.Registry, opts.node.Logger = registry, opts.log
+	opts.node.CompileWith = compileWith()
 	opts.api.Registry, opts.api.Logger = registry, opts.log
 	n, err := node.Open(ctx, opts.node)
 	if err != nil {
