@@ -10,7 +10,7 @@ BENCHSTAT   := golang.org/x/perf/cmd/benchstat@latest
 ARGS        ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models test-python clean toolchain
+.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models test-python sdk bench-sdk clean toolchain
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,14 @@ test-python: build ## run the Python client's tests with the real model librarie
 	  .cache/python/bin/pip install --quiet --disable-pip-version-check -r sdk/client/python/tests/requirements.txt && \
 	  cp sdk/client/python/tests/requirements.txt .cache/python/installed; }
 	cd sdk/client/python && PYTHONDONTWRITEBYTECODE=1 ARBITER_BIN='$(CURDIR)/$(BIN)' '$(CURDIR)/.cache/python/bin/python' -W ignore -m unittest -v
+
+sdk: toolchain ## install the toolchains of the guest SDKs, build and test them all
+	sdk/toolchains.sh
+	ARBITER_SDK=1 $(GO) test -count=1 ./sdk/... ./plugins/project
+
+bench-sdk: toolchain ## the same plugin in four languages: size, compile, start, time a call
+	sdk/toolchains.sh
+	ARBITER_SDK=1 $(GO) test -run '^$$' -bench BenchmarkGuestSDKs -benchtime 20000x -count 5 ./plugins/project
 
 fmt: toolchain ## format the code
 	gofmt -w $$(git ls-files '*.go')

@@ -120,3 +120,41 @@ func TestNewRefuses(t *testing.T) {
 		t.Errorf("a language without SDK: %v", err)
 	}
 }
+
+// BenchmarkGuestSDKs compares the same plugin in all languages: bytes, the time to admit it (with
+// compilation and a first instance), its memory and one call.
+func BenchmarkGuestSDKs(b *testing.B) {
+	for _, l := range Languages() {
+		b.Run(string(l), func(b *testing.B) {
+			dir := filepath.Join(b.TempDir(), "upgrade-score")
+			if err := New(dir, "upgrade-score", l); err != nil {
+				b.Fatal(err)
+			}
+			ctx := context.Background()
+			module, spec, err := Build(ctx, dir)
+			if err != nil {
+				b.Fatal(err)
+			}
+			began := time.Now()
+			bench, err := openBench(ctx, module)
+			if err != nil {
+				b.Fatal(err)
+			}
+			admitted := time.Since(began)
+			defer func() {
+				if err := bench.close(ctx); err != nil {
+					b.Error(err)
+				}
+			}()
+			row, subjects := spec.Cases[0].Features, spec.Manifest.SubjectFeatures()
+			for b.Loop() {
+				if _, _, err := bench.score(ctx, row, subjects, 1); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(module)), "bytes")
+			b.ReportMetric(float64(admitted.Microseconds())/1000, "admit-ms")
+			b.ReportMetric(float64(bench.instance.MemoryBytes()), "memory-B")
+		})
+	}
+}

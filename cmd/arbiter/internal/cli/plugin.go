@@ -14,18 +14,26 @@ const maxModuleBytes = 64 << 20
 
 func (a *app) pluginCommand() *cobra.Command {
 	return noun("plugin", "Plugins: the WebAssembly artifacts that score and decide",
-		`  arbiter plugin push churn.wasm --activate
+		`  arbiter plugin new upgrade-score --lang rust
+  arbiter plugin test upgrade-score
+  arbiter plugin push churn.wasm --activate
   arbiter plugin list
   arbiter plugin activate churn 1.1.0
   arbiter plugin inspect churn.wasm`,
+		a.pluginNewCommand(), a.pluginBuildCommand(), a.pluginTestCommand(),
 		a.pluginPushCommand(), a.pluginListCommand(), a.pluginActivateCommand(), a.pluginInspectCommand())
 }
 
-func (a *app) pluginPushCommand() *cobra.Command {
+func (a *app) pluginPushCommand() *cobra.Command { return a.pushCommand("plugin") }
+
+// modelPushCommand is arbiter plugin push, where those who train models look for it.
+func (a *app) modelPushCommand() *cobra.Command { return a.pushCommand("model") }
+
+func (a *app) pushCommand(noun string) *cobra.Command {
 	var activate bool
 	cmd := &cobra.Command{
 		Use: "push FILE", Short: "Upload an artifact; the node checks it and replays its golden rows",
-		Example: "  arbiter plugin push churn.wasm\n  arbiter plugin push churn.wasm --activate",
+		Example: "  arbiter " + noun + " push churn.wasm\n  arbiter " + noun + " push churn.wasm --activate",
 		Args:    args("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			module, err := a.readFile(args[0], maxModuleBytes)
