@@ -16,6 +16,8 @@ import (
 
 const testID = "01JD7Q3X1Z8Y6W5V4T3S2R1Q0P"
 
+const testDigest = "sha256:6a2da20943931e9834fc12cfe5bb47bbd9ae43489a30726962b576f4e3993e50"
+
 func testKey() []byte {
 	return AppendSubjectKey(nil, nba.SubjectRef{ID: "447700900123", Type: nba.Account})
 }
@@ -24,11 +26,16 @@ func testDecision() *Decision {
 	d := &Decision{
 		ID: testID, Subject: nba.SubjectRef{ID: "447700900123", Type: nba.Account}, Time: time.UnixMilli(1_750_000_000_123).UTC(),
 		Channel: "web", Direction: nba.Inbound, CatalogVersion: 300, RequestID: "req-1", Degraded: true,
+		DegradedReason: "MODEL_FAILED", InControlGroup: true, Placements: []string{"empty", "hero", "banner"}, Explanation: []byte(`{"stages":[]}`), Keep: 1000,
 	}
 	for i, action := range []string{"family-plan", "fiber", "fallback"} {
 		d.Propositions = append(d.Propositions, Proposition{
 			Placement: []string{"hero", "hero", "banner"}[i], Rank: i + 1, Action: action, Treatment: action + "-web",
-			Propensity: 0.25, Priority: float64(i) * 1.5, SelectionProbability: 1, ModelDigest: []string{"sha256:aa", "sha256:bb", "sha256:aa"}[i],
+			Propensity: 0.25, ContextWeight: []float64{1, 1.5, 1}[i], Value: []float64{120, 0.5, -3}[i], Lever: []float64{1.1, 1, 1}[i],
+			Priority: 0.25 * []float64{120 * 1.1, 1.5 * 0.5, 7}[i], SelectionProbability: []float64{1, 0.5, 1}[i],
+			ReasonCode: "RANKED", ReasonLabel: "rank " + string(rune('1'+i)) + " of 3",
+			ModelName: []string{"churn", "churn", ""}[i], ModelVersion: []string{"1.0.0", "1.0.1", ""}[i],
+			ModelDigest: []string{testDigest, "sha256:bb", ""}[i],
 		})
 	}
 	return d
@@ -49,8 +56,18 @@ func body(t testing.TB, op interface{ Append([]byte) ([]byte, error) }, kind Kin
 		t.Fatalf("Open: %v", err)
 	}
 	got, ok := e.Next()
-	if !ok || got.Kind != kind || got.Version != opVersion {
-		t.Fatalf("got kind %d version %d, want %d version 1", got.Kind, got.Version, kind)
+	version := uint8(opVersion)
+	if kind == DecisionRecorded {
+		version = decisionVersion
+	}
+	if !ok || got.Kind != kind || got.Version != version {
+		t.Fatalf("got kind %d version %d, want %d version %d", got.Kind, got.Version, kind, version)
+	}
+	if k, v := KindOf(encoded); k != kind || v != version {
+		t.Fatalf("KindOf gives %d version %d", k, v)
+	}
+	if _, known := Needs(kind, version); !known {
+		t.Fatalf("no level knows kind %d version %d", kind, version)
 	}
 	return got.Body
 }
@@ -160,8 +177,11 @@ func TestSubjectKey(t *testing.T) {
 func TestDecision(t *testing.T) {
 	want := testDecision()
 	var got Recorded
-	if err := got.Decode(body(t, want, DecisionRecorded)); err != nil {
+	if err := got.Decode(body(t, want, DecisionRecorded), decisionVersion); err != nil {
 		t.Fatal(err)
+	}
+	if got.Keep != 1000 || !got.Counted {
+		t.Errorf("got keep %d, counted %v", got.Keep, got.Counted)
 	}
 	if got.ID != ulid.MustParseStrict(testID) || !bytes.Equal(got.Key, testKey()) || got.Propositions != 3 || got.TimeMS != want.Time.UnixMilli() {
 		t.Errorf("got %v, %d propositions, time %d", got.ID, got.Propositions, got.TimeMS)
@@ -172,13 +192,20 @@ func TestDecision(t *testing.T) {
 	}
 	read := Decision{
 		ID: got.ID.String(), Subject: want.Subject, Time: time.UnixMilli(r.TimeMS).UTC(), Channel: r.Channel, Direction: r.Direction,
-		CatalogVersion: r.CatalogVersion, RequestID: r.RequestID, Degraded: r.Degraded,
+		CatalogVersion: r.CatalogVersion, RequestID: r.RequestID, Degraded: r.Degraded, DegradedReason: r.DegradedReason,
+		InControlGroup: r.InControlGroup, Placements: r.Placements, Keep: got.Keep,
 	}
 	for p, ok := r.Next(); ok; p, ok = r.Next() {
 		read.Propositions = append(read.Propositions, p)
 	}
+	read.Explanation = r.Explanation()
 	if d := cmp.Diff(*want, read); d != "" || r.Err() != nil {
 		t.Errorf("%v (-want +got):\n%s", r.Err(), d)
+	}
+	t.Logf("%d bytes for %d propositions", len(got.Record), len(want.Propositions))
+	want.Explanation = make([]byte, MaxExplanation+1)
+	if _, err := want.Append(nil); nba.CodeOf(err) != nba.CodeTooLarge {
+		t.Errorf("a huge explanation: got %v", err)
 	}
 	want.ID = "not a ulid"
 	if _, err := want.Append(nil); nba.CodeOf(err) != nba.CodeInvalid {
@@ -274,6 +301,14 @@ func FuzzEntry(f *testing.F) {
 	seed(&Delete{Key: testKey()})
 	seed(testDecision())
 	seed(&Response{DecisionID: testID, Action: "a", Outcome: nba.Impression})
+	seed(&Expire{BeforeMS: 5, KeysMS: 6, Limit: 7})
+	seed(&Mark{Of: 3, Digest: Digest{Hi: 1, Lo: 2}})
+	inner, err := testDecision().Append(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	seed(&KeyedOp{ID: [KeyBytes]byte{1}, TTL: 9, Op: inner})
+	f.Add(entryOf(decision1()))
 	seed(&ActivatePlugin{Name: "churn", Version: "1.0.0"})
 	seed(&DeclareAttributes{Attributes: []nba.AttributeDeclaration{{Name: "a", Type: nba.KindBool}}})
 	f.Add([]byte{})
@@ -308,9 +343,24 @@ func checkOp(t *testing.T, op Op) {
 		if d.Decode(op.Body) == nil && op.Body[0]&flagMerge == 0 {
 			same(d.Append(nil))
 		}
+	case Expired:
+		var e Expire
+		if e.Decode(op.Body) == nil {
+			same(e.Append(nil))
+		}
+	case StateMarked:
+		var m Mark
+		if m.Decode(op.Body) == nil {
+			same(m.Append(nil))
+		}
+	case Keyed:
+		var k KeyedOp
+		if inner, err := k.Decode(op.Body); err == nil {
+			checkOp(t, inner)
+		}
 	case DecisionRecorded:
 		var d Recorded
-		if d.Decode(op.Body) == nil {
+		if d.Decode(op.Body, op.Version) == nil {
 			r, err := OpenDecision(d.Record)
 			if err != nil || r.Left() != d.Propositions {
 				t.Fatalf("a checked decision does not open: %v", err)
@@ -319,6 +369,9 @@ func checkOp(t *testing.T, op Op) {
 				if _, ok := r.Next(); !ok {
 					t.Fatal("a checked decision ends early")
 				}
+			}
+			if r.Err() != nil || r.explanation && len(r.Explanation()) == 0 {
+				t.Fatalf("a checked decision: %v", r.Err())
 			}
 		}
 	case ResponseRecorded:
@@ -331,5 +384,150 @@ func checkOp(t *testing.T, op Op) {
 	default:
 		var a ActivatePlugin
 		_ = DecodeControl(op.Body, &a)
+	}
+}
+
+// decision1 is a DecisionRecorded of version 1 with a record of format 1, as the first release wrote it.
+func decision1() []byte {
+	id := idBytes()
+	b, at := beginOp(nil, DecisionRecorded)
+	b = append(append(b, id...), testKey()...)
+	b = append(b, recordFormat1, flagDegraded)
+	b = append(b, 1, 0, 0, 0, 0, 0, 0, 0) // time
+	b = append(b, 42)                     // catalogVersion
+	b = appendText(appendText(appendText(b, "web"), "inbound"), "req-1")
+	b = append(b, 2)
+	one := func(rank byte, placement, action, digest string, share byte) {
+		b = append(b, rank)
+		if share == 0 {
+			b = appendText(append(b, 0), placement)
+		} else {
+			b = append(b, share)
+		}
+		b = appendText(appendText(b, action), action+"-web")
+		if share == 0 {
+			b = appendText(append(b, 0), digest)
+		} else {
+			b = append(b, share)
+		}
+		for range 3 {
+			b = append(b, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f)
+		}
+	}
+	one(1, "hero", "x", "sha256:aa", 0)
+	one(2, "hero", "y", "sha256:aa", 1)
+	return endOp(b, at)
+}
+
+func entryOf(op []byte) []byte {
+	var b Builder
+	b.Reset(1)
+	b.Add(op)
+	return b.Bytes()
+}
+
+// TestOldDecisionsAreRead: logs and stores outlive releases.
+func TestOldDecisionsAreRead(t *testing.T) {
+	var p Recorded
+	if err := p.Decode(decision1()[opHeadBytes:], 1); err != nil || p.Propositions != 2 || p.Counted || p.Keep != 0 {
+		t.Fatalf("got %+v, %v", p, err)
+	}
+	r, err := OpenDecision(p.Record)
+	if err != nil || r.Complete() || !r.Degraded || r.CatalogVersion != 42 || r.Channel != "web" || r.RequestID != "req-1" || r.Placements != nil {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	for i, action := range []string{"x", "y"} {
+		got, ok := r.Next()
+		want := Proposition{Placement: "hero", Rank: i + 1, Action: action, Treatment: action + "-web", Propensity: 1, Priority: 1,
+			SelectionProbability: 1, ModelDigest: "sha256:aa"}
+		if !ok || got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	if r.Err() != nil {
+		t.Error(r.Err())
+	}
+}
+
+func TestKeyed(t *testing.T) {
+	inner, err := (&Delete{Key: testKey()}).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := KeyedOp{ID: KeyID(SubjectDelete, testKey(), 0, "k"), Fingerprint: [KeyBytes]byte{7}, TTL: 86_400_000, Op: inner}
+	var got KeyedOp
+	op, err := got.Decode(body(t, &want, Keyed))
+	if d := cmp.Diff(want, got); err != nil || d != "" || op.Kind != SubjectDelete || op.Version != 1 {
+		t.Errorf("%v, %+v (-want +got):\n%s", err, op, d)
+	}
+	ids := map[[KeyBytes]byte]string{}
+	for name, id := range map[string][KeyBytes]byte{
+		"same": want.ID, "kind": KeyID(SubjectPut, testKey(), 0, "k"), "scope": KeyID(SubjectDelete, testKey()[:5], 0, "k"),
+		"part": KeyID(SubjectDelete, testKey(), 1, "k"), "key": KeyID(SubjectDelete, testKey(), 0, "l"),
+		"border": KeyID(SubjectDelete, append(testKey(), 'k'), 0, ""),
+	} {
+		if other, taken := ids[id]; taken {
+			t.Errorf("%s and %s have the same id", name, other)
+		}
+		ids[id] = name
+	}
+	for name, op := range map[string]operation{
+		"a key in a key":      &KeyedOp{Op: mustAppend(t, &want)},
+		"a control operation": &KeyedOp{Op: mustAppend(t, &ActivateCatalog{Version: 1})},
+		"nothing":             &KeyedOp{},
+		"too long":            &KeyedOp{TTL: MaxKeyTTL + 1, Op: inner},
+		"cut":                 &KeyedOp{Op: inner[:len(inner)-1]},
+	} {
+		if _, err := got.Decode(body(t, op, Keyed)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: got %v, want ErrMalformed", name, err)
+		}
+	}
+}
+
+type operation interface{ Append([]byte) ([]byte, error) }
+
+func mustAppend(t testing.TB, op operation) []byte {
+	t.Helper()
+	b, err := op.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestExpireAndMark(t *testing.T) {
+	expire := Expire{BeforeMS: -1, KeysMS: 1 << 50, Limit: MaxExpired}
+	var gotExpire Expire
+	if err := gotExpire.Decode(body(t, &expire, Expired)); err != nil || gotExpire != expire {
+		t.Errorf("got %+v, %v", gotExpire, err)
+	}
+	for _, limit := range []uint32{0, MaxExpired + 1} {
+		if err := gotExpire.Decode(body(t, &Expire{Limit: limit}, Expired)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("limit %d: got %v", limit, err)
+		}
+	}
+	mark := Mark{Of: 9, Digest: Digest{Hi: 1 << 63, Lo: 5}}
+	var gotMark Mark
+	if err := gotMark.Decode(body(t, &mark, StateMarked)); err != nil || gotMark != mark {
+		t.Errorf("got %+v, %v", gotMark, err)
+	}
+}
+
+// TestLevels: every kind has a level, and nothing else has.
+func TestLevels(t *testing.T) {
+	for _, step := range []struct {
+		kind    Kind
+		version uint8
+		level   Level
+	}{
+		{SubjectPut, 1, 1}, {SubjectPatch, 1, 1}, {SubjectDelete, 1, 1}, {DecisionRecorded, 1, 1}, {DecisionRecorded, 2, 2}, {ResponseRecorded, 1, 1},
+		{Keyed, 1, 2}, {Expired, 1, 2}, {StateMarked, 1, 2}, {AttributesDeclared, 1, 1}, {CatalogStored, 1, 1}, {CatalogActivated, 1, 1},
+		{PluginStaged, 1, 1}, {PluginActivated, 1, 1}, {NodeAnnounced, 1, 1}, {RetentionSet, 1, 2},
+		{0, 1, 0}, {SubjectPut, 2, 0}, {DecisionRecorded, 3, 0}, {60, 1, 0}, {StateMarked, 0, 0},
+	} {
+		level, known := Needs(step.kind, step.version)
+		if level != step.level || known != (step.level > 0) || level > LevelKnown {
+			t.Errorf("kind %d version %d: got %d %v, want %d", step.kind, step.version, level, known, step.level)
+		}
 	}
 }

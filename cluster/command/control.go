@@ -41,6 +41,31 @@ type ActivatePlugin struct {
 	Version string `json:"version"`
 }
 
+// AnnounceNode tells what the release of a node can apply.
+type AnnounceNode struct {
+	Node  string `json:"node"`
+	Level Level  `json:"level"`
+	// Release is for people.
+	Release string `json:"release,omitempty"`
+	// Members are the nodes of the cluster as the node knows them, with itself.
+	Members []string `json:"members"`
+}
+
+// SetRetention tells how long interactions and idempotency keys are kept.
+type SetRetention struct {
+	Retention nba.Retention `json:"retention"`
+}
+
+// Append appends the operation to dst.
+func (o *AnnounceNode) Append(dst []byte) ([]byte, error) {
+	return appendControl(dst, NodeAnnounced, o)
+}
+
+// Append appends the operation to dst.
+func (o *SetRetention) Append(dst []byte) ([]byte, error) {
+	return appendControl(dst, RetentionSet, o)
+}
+
 // Append appends the operation to dst.
 func (o *DeclareAttributes) Append(dst []byte) ([]byte, error) {
 	return appendControl(dst, AttributesDeclared, o)

@@ -15,7 +15,8 @@ const (
 	maxText         = nba.MaxTextBytes
 )
 
-// Decision is what is kept of one decision: enough to attribute responses and to show the history.
+// Decision is what is kept of one decision: all of the answer that the catalog version it names does not
+// tell. It serves to attribute responses, to show the history, and to give the same answer again.
 type Decision struct {
 	// ID is a ULID made by the router: it leads to the group of the subject.
 	ID             string
@@ -26,7 +27,16 @@ type Decision struct {
 	CatalogVersion uint64
 	RequestID      string
 	Degraded       bool
-	Propositions   []Proposition
+	DegradedReason string
+	InControlGroup bool
+	// Placements are those of the answer, in its order; nil means those of Propositions.
+	Placements   []string
+	Propositions []Proposition
+	// Explanation is that of the answer as JSON; empty for none.
+	Explanation []byte
+
+	// Keep is how many decisions of the subject are kept, with this one; 0 means any number.
+	Keep int
 }
 
 // Proposition is one proposition of a Decision.
@@ -36,10 +46,15 @@ type Proposition struct {
 	Action               string
 	Treatment            string
 	Propensity           float64
+	ContextWeight        float64
+	Value                float64
+	Lever                float64
 	Priority             float64
 	SelectionProbability float64
-	// ModelDigest is empty when no model scored the action.
-	ModelDigest string
+	ReasonCode           string
+	ReasonLabel          string
+	// ModelName, ModelVersion and ModelDigest are empty when no model scored the action.
+	ModelName, ModelVersion, ModelDigest string
 }
 
 // Response is the outcome of one proposition, as it is stored.
@@ -62,74 +77,48 @@ type Recorded struct {
 	Record       []byte
 	TimeMS       int64
 	Propositions int
+	// Keep is how many decisions of the subject are kept, with this one; 0 means any number.
+	Keep int
+	// Counted is false for an operation of version 1, which neither counts nor displaces decisions.
+	Counted bool
 }
 
-const (
-	recordFormat   = 1
-	flagDegraded   = 1 << 0
-	maxRankEncoded = math.MaxUint16
-)
+const decisionVersion = 2 // of the operation
 
-// Append appends the operation to dst. The subject must be normalized; an id that is not a ULID is
-// an error.
+// Append appends the operation to dst. The subject must be normalized; an id that is not a ULID, and an
+// explanation that is too large, are errors.
 func (d *Decision) Append(dst []byte) ([]byte, error) {
 	id, err := ulid.ParseStrict(d.ID)
 	if err != nil {
 		return dst, nba.Invalid("/decisionId", "the decision id is not a ULID")
 	}
+	if len(d.Explanation) > MaxExplanation {
+		return dst, nba.Errorf(nba.CodeTooLarge, "the explanation takes more than %d bytes: ask for less, or without an Idempotency-Key", MaxExplanation)
+	}
 	dst, at := beginOp(dst, DecisionRecorded)
+	dst[at-opHeadBytes+1] = decisionVersion
 	dst = append(dst, id[:]...)
 	dst = AppendSubjectKey(dst, d.Subject)
+	dst = binary.AppendUvarint(dst, uint64(max(d.Keep, 0)))
 	return endOp(d.appendRecord(dst), at), nil
 }
 
-// appendRecord writes texts once: propositions refer to the table of texts by position.
-func (d *Decision) appendRecord(dst []byte) []byte {
-	flags := byte(0)
-	if d.Degraded {
-		flags |= flagDegraded
-	}
-	dst = append(dst, recordFormat, flags)
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(d.Time.UnixMilli()))
-	dst = binary.AppendUvarint(dst, d.CatalogVersion)
-	dst = appendText(dst, d.Channel)
-	dst = appendText(dst, string(d.Direction))
-	dst = appendText(dst, d.RequestID)
-	dst = binary.AppendUvarint(dst, uint64(len(d.Propositions)))
-	for i := range d.Propositions {
-		p := &d.Propositions[i]
-		dst = binary.AppendUvarint(dst, uint64(p.Rank))
-		dst = d.appendShared(dst, i, p.Placement, func(q *Proposition) string { return q.Placement })
-		dst = appendText(dst, p.Action)
-		dst = appendText(dst, p.Treatment)
-		dst = d.appendShared(dst, i, p.ModelDigest, func(q *Proposition) string { return q.ModelDigest })
-		for _, f := range [...]float64{p.Propensity, p.Priority, p.SelectionProbability} {
-			dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(f))
-		}
-	}
-	return dst
-}
-
-// appendShared writes 0 and the text, or n for the text of the proposition n places before.
-func (d *Decision) appendShared(dst []byte, i int, text string, of func(*Proposition) string) []byte {
-	for back := 1; back <= i; back++ {
-		if of(&d.Propositions[i-back]) == text {
-			return binary.AppendUvarint(dst, uint64(back))
-		}
-	}
-	return appendText(append(dst, 0), text)
-}
-
-// Decode reads the body of a DecisionRecorded and checks the record.
-func (d *Recorded) Decode(body []byte) error {
+// Decode reads the body of a DecisionRecorded of the given version, 1 or 2, and checks the record.
+func (d *Recorded) Decode(body []byte, version uint8) error {
 	r := reader{rest: body}
 	copy(d.ID[:], r.take(len(d.ID)))
 	d.Key = r.subject()
+	d.Keep, d.Counted = 0, version >= decisionVersion
+	if d.Counted {
+		keep := r.uvarint()
+		r.bad = r.bad || keep > nba.MaxRetentionPerSubject
+		d.Keep = int(keep)
+	}
 	d.Record = r.rest
 	if r.bad {
 		return ErrMalformed
 	}
-	it, err := OpenDecision(d.Record)
+	it, err := openDecision(d.Record, true)
 	if err != nil {
 		return err
 	}
@@ -139,86 +128,6 @@ func (d *Recorded) Decode(body []byte) error {
 			return it.Err()
 		}
 	}
-}
-
-// DecisionReader reads the stored record of a decision. Texts share its memory.
-type DecisionReader struct {
-	Degraded       bool
-	TimeMS         int64
-	CatalogVersion uint64
-	Channel        string
-	Direction      nba.Direction
-	RequestID      string
-
-	left       int
-	r          reader
-	placements []string
-	digests    []string
-}
-
-// OpenDecision reads the head of a record; Next reads the propositions.
-func OpenDecision(record []byte) (DecisionReader, error) {
-	d := DecisionReader{r: reader{rest: record}}
-	r := &d.r
-	version, flags := r.u8(), r.u8()
-	d.Degraded = flags&flagDegraded != 0
-	d.TimeMS = int64(r.u64())
-	d.CatalogVersion = r.uvarint()
-	d.Channel = r.text(maxText)
-	d.Direction = nba.Direction(r.text(maxText))
-	d.RequestID = r.text(maxText)
-	n := r.uvarint()
-	if version != recordFormat || flags&^flagDegraded != 0 || n > MaxPropositions || r.bad {
-		return DecisionReader{}, ErrMalformed
-	}
-	d.left = int(n)
-	return d, nil
-}
-
-// Left is the number of propositions that Next has yet to return.
-func (d *DecisionReader) Left() int { return d.left }
-
-// Next returns the next proposition; ok is false at the end and when the record is malformed, which
-// Err tells apart.
-func (d *DecisionReader) Next() (p Proposition, ok bool) {
-	if d.left == 0 || d.r.bad {
-		return Proposition{}, false
-	}
-	d.left--
-	rank := d.r.uvarint()
-	if rank > maxRankEncoded {
-		d.r.bad = true
-	}
-	p.Rank = int(rank)
-	p.Placement = d.shared(&d.placements)
-	p.Action = d.r.text(maxText)
-	p.Treatment = d.r.text(maxText)
-	p.ModelDigest = d.shared(&d.digests)
-	p.Propensity, p.Priority, p.SelectionProbability = d.r.f64(), d.r.f64(), d.r.f64()
-	return p, !d.r.bad
-}
-
-// Err is ErrMalformed when Next stopped before the end, or when bytes follow the end.
-func (d *DecisionReader) Err() error {
-	if d.left > 0 {
-		return ErrMalformed
-	}
-	return d.r.end()
-}
-
-func (d *DecisionReader) shared(seen *[]string) string {
-	back := d.r.uvarint()
-	text := ""
-	switch {
-	case back == 0:
-		text = d.r.text(maxText)
-	case back > uint64(len(*seen)):
-		d.r.bad = true
-	default:
-		text = (*seen)[len(*seen)-int(back)]
-	}
-	*seen = append(*seen, text)
-	return text
 }
 
 // Responded is a decoded ResponseRecorded. Record is what the history keeps of it.

@@ -19,12 +19,17 @@ const (
 	SubjectDelete    Kind = 3
 	DecisionRecorded Kind = 4
 	ResponseRecorded Kind = 5
+	Keyed            Kind = 6
+	Expired          Kind = 7
+	StateMarked      Kind = 8 // of the control group too
 
 	AttributesDeclared Kind = 64
 	CatalogStored      Kind = 65
 	CatalogActivated   Kind = 66
 	PluginStaged       Kind = 67
 	PluginActivated    Kind = 68
+	NodeAnnounced      Kind = 69
+	RetentionSet       Kind = 70
 )
 
 // Limits of one entry. A decoder refuses more.

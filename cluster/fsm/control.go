@@ -20,6 +20,8 @@ type ControlState struct {
 	Dictionary *nba.Dictionary
 	Catalog    CatalogState
 	Plugins    *registry.State
+	Features   Features
+	Retention  nba.Retention
 }
 
 // CatalogState tells which catalog documents there are. Zero numbers mean none.
@@ -44,8 +46,8 @@ func (c *CatalogState) Version(version uint64) (nba.CatalogVersion, bool) {
 
 // Control is the state machine of the control group.
 //
-//	control   "dictionary", "catalog", "plugins" -> JSON
-//	catalogs  version, big endian                -> document
+//	control   "dictionary", "catalog", "plugins", "features", "retention" -> JSON
+//	catalogs  version, big endian                                         -> document
 //
 // ApplyBatch, Apply, Snapshot and Restore are for raft; the rest is safe for concurrent use.
 type Control struct {
@@ -63,10 +65,12 @@ const (
 	partDictionary = iota
 	partCatalog
 	partPlugins
+	partFeatures
+	partRetention
 	partEnd
 )
 
-var partKeys = [...][]byte{[]byte("dictionary"), []byte("catalog"), []byte("plugins")}
+var partKeys = [...][]byte{[]byte("dictionary"), []byte("catalog"), []byte("plugins"), []byte("features"), []byte("retention")}
 
 type storedDictionary struct {
 	Purposes   []nba.Purpose   `json:"purposes"`
@@ -113,7 +117,8 @@ func (c *Control) load() error {
 		return err
 	}
 	defer r.Release()
-	state := &ControlState{Index: c.Position().Index, Dictionary: nba.NewDictionary(), Plugins: &registry.State{}}
+	state := &ControlState{Index: c.Position().Index, Dictionary: nba.NewDictionary(), Plugins: &registry.State{},
+		Features: Features{Level: command.LevelFirst}, Retention: nba.DefaultRetention()}
 	if raw := r.Get(store.Control, partKeys[partDictionary]); raw != nil {
 		var d storedDictionary
 		if err := json.Unmarshal(raw, &d); err != nil {
@@ -135,6 +140,13 @@ func (c *Control) load() error {
 			return err
 		}
 	}
+	for part, into := range map[int]any{partFeatures: &state.Features, partRetention: &state.Retention} {
+		if raw := r.Get(store.Control, partKeys[part]); raw != nil {
+			if err := json.Unmarshal(raw, into); err != nil {
+				return fmt.Errorf("reading the %s: %w", partKeys[part], err)
+			}
+		}
+	}
 	c.state.Store(state)
 	return nil
 }
@@ -145,11 +157,13 @@ func (c *Control) beginBatch() {
 	c.next, c.dirty = &next, [partEnd]bool{}
 }
 
-func (c *Control) finishBatch(tx *store.Tx) error {
+func (c *Control) finishBatch(u *update) error {
 	parts := [partEnd]any{
 		storedDictionary{Purposes: c.next.Dictionary.Purposes(), Attributes: c.next.Dictionary.Attributes()},
 		storedCatalog(c.next.Catalog),
 		c.next.Plugins,
+		c.next.Features,
+		c.next.Retention,
 	}
 	for i, part := range parts {
 		if !c.dirty[i] {
@@ -159,7 +173,7 @@ func (c *Control) finishBatch(tx *store.Tx) error {
 		if err != nil {
 			return fmt.Errorf("encoding the %s: %w", partKeys[i], err)
 		}
-		if err := tx.Put(store.Control, partKeys[i], raw); err != nil {
+		if err := u.replace(store.Control, partKeys[i], u.Get(store.Control, partKeys[i]), raw); err != nil {
 			return err
 		}
 	}
@@ -178,21 +192,25 @@ func (c *Control) Announce() {
 	}
 }
 
-func (c *Control) applyOp(tx *store.Tx, at At, op command.Op) (Result, error) {
-	if op.Version != 1 {
+func (c *Control) applyOp(u *update, at At, op command.Op) (Result, error) {
+	if _, known := command.Needs(op.Kind, op.Version); !known {
 		return Result{}, unknownKind(op)
 	}
 	switch op.Kind {
 	case command.AttributesDeclared:
 		return c.declare(op.Body)
 	case command.CatalogStored:
-		return c.storeCatalog(tx, at, op.Body)
+		return c.storeCatalog(u, at, op.Body)
 	case command.CatalogActivated:
 		return c.activateCatalog(at, op.Body)
 	case command.PluginStaged:
 		return c.stagePlugin(at, op.Body)
 	case command.PluginActivated:
 		return c.activatePlugin(at, op.Body)
+	case command.NodeAnnounced:
+		return c.announce(op.Body)
+	case command.RetentionSet:
+		return c.setRetention(op.Body)
 	default:
 		return Result{}, unknownKind(op)
 	}
@@ -214,7 +232,7 @@ func (c *Control) declare(body []byte) (Result, error) {
 }
 
 // storeCatalog is idempotent: the document that is the newest already is not stored again.
-func (c *Control) storeCatalog(tx *store.Tx, at At, body []byte) (Result, error) {
+func (c *Control) storeCatalog(u *update, at At, body []byte) (Result, error) {
 	var op command.StoreCatalog
 	if err := command.DecodeControl(body, &op); err != nil {
 		return Result{}, err
@@ -233,7 +251,7 @@ func (c *Control) storeCatalog(tx *store.Tx, at At, body []byte) (Result, error)
 	catalog.Head = at.Index
 	catalog.Versions = append(catalog.Versions, stored)
 	c.dirty[partCatalog] = true
-	return Result{Version: at.Index, Value: stored, Created: true}, tx.Put(store.Catalogs, catalogKey(at.Index), op.Document)
+	return Result{Version: at.Index, Value: stored, Created: true}, u.insert(store.Catalogs, catalogKey(at.Index), op.Document)
 }
 
 func headMoved(want, head uint64) *nba.Error {

@@ -17,10 +17,13 @@ import (
 // Data is the state machine of a data group: subjects, the decisions made for them, and their
 // interaction history.
 //
-//	subjects   subject key                                              -> record
-//	decisions  ULID                                                     -> decision entry
-//	history    subject key, ms, ULID, historyDecision                   -> nothing
-//	history    subject key, ms, ULID, historyResponse, position, outcome -> response record
+//	subjects     subject key                                              -> record
+//	decisions    ULID                                                     -> decision entry
+//	history      subject key                                              -> number of decisions in its history
+//	history      subject key, ms, ULID, historyDecision                   -> nothing
+//	history      subject key, ms, ULID, historyResponse, position, outcome -> response record
+//	idempotency  id of the key                                            -> what the operation answered
+//	due          dueKey, ms, id of the key                                -> nothing
 //
 // ApplyBatch, Apply, Snapshot and Restore are for raft; the rest is safe for concurrent use.
 type Data struct {
@@ -37,6 +40,7 @@ type Data struct {
 	old   record.Record
 	set   record.Record
 	patch command.Patch
+	keyed command.KeyedOp
 	key   []byte
 }
 
@@ -79,30 +83,34 @@ func (d *Data) beginBatch() {
 	d.arena.reset()
 }
 
-func (d *Data) finishBatch(tx *store.Tx) error {
+func (d *Data) finishBatch(u *update) error {
 	if d.count == d.subjects.Load() {
 		return nil
 	}
-	return tx.Put(store.Meta, keySubjects, binary.LittleEndian.AppendUint64(nil, uint64(d.count)))
+	return u.local(keySubjects, binary.LittleEndian.AppendUint64(nil, uint64(d.count)))
 }
 
 func (d *Data) commitBatch() { d.subjects.Store(d.count) }
 
-func (d *Data) applyOp(tx *store.Tx, at At, op command.Op) (Result, error) {
-	if op.Version != 1 {
+func (d *Data) applyOp(u *update, at At, op command.Op) (Result, error) {
+	if _, known := command.Needs(op.Kind, op.Version); !known {
 		return Result{}, unknownKind(op)
 	}
 	switch op.Kind {
 	case command.SubjectPut:
-		return d.put(tx, op.Body)
+		return d.put(u, op.Body)
 	case command.SubjectPatch:
-		return d.patchSubject(tx, op.Body)
+		return d.patchSubject(u, op.Body)
 	case command.SubjectDelete:
-		return d.delete(tx, op.Body)
+		return d.delete(u, op.Body)
 	case command.DecisionRecorded:
-		return d.recordDecision(tx, op.Body)
+		return d.recordDecision(u, op)
 	case command.ResponseRecorded:
-		return d.recordResponse(tx, op.Body)
+		return d.recordResponse(u, op.Body)
+	case command.Keyed:
+		return d.applyKeyed(u, at, op.Body)
+	case command.Expired:
+		return d.expire(u, op.Body)
 	default:
 		return Result{}, unknownKind(op)
 	}
@@ -126,7 +134,7 @@ func guard(hasIf bool, want, present uint64) *nba.Error {
 	return nba.Errorf(nba.CodePrecondition, "the subject is at version %d, not %d: read it again and repeat the change", present, want)
 }
 
-func (d *Data) put(tx *store.Tx, body []byte) (Result, error) {
+func (d *Data) put(u *update, body []byte) (Result, error) {
 	var p command.Put
 	if err := p.Decode(body); err != nil {
 		return Result{}, err
@@ -134,7 +142,7 @@ func (d *Data) put(tx *store.Tx, body []byte) (Result, error) {
 	if d.set.Reset(nba.SubjectRef{}, p.Record) != nil {
 		return refuse(nba.Errorf(nba.CodeInvalid, "the subject record is not well-formed"))
 	}
-	stored := tx.Get(store.Subjects, p.Key)
+	stored := u.Get(store.Subjects, p.Key)
 	if stored != nil && d.old.Reset(nba.SubjectRef{}, stored) != nil {
 		return Result{}, corruptSubject()
 	}
@@ -157,7 +165,7 @@ func (d *Data) put(tx *store.Tx, body []byte) (Result, error) {
 		value = d.arena.keep(append(d.arena.room(len(p.Record)), p.Record...))
 	}
 	record.SetVersion(value, present+1)
-	if err := tx.Put(store.Subjects, p.Key, value); err != nil {
+	if err := u.replace(store.Subjects, p.Key, stored, value); err != nil {
 		return Result{}, err
 	}
 	if stored == nil {
@@ -175,7 +183,7 @@ func unknownSubject() *nba.Error {
 	return nba.Errorf(nba.CodeSubjectUnknown, "no such subject: store it first with PUT /v1/subjects or an import")
 }
 
-func (d *Data) patchSubject(tx *store.Tx, body []byte) (Result, error) {
+func (d *Data) patchSubject(u *update, body []byte) (Result, error) {
 	p := &d.patch
 	if err := p.Decode(body); err != nil {
 		return Result{}, err
@@ -183,7 +191,7 @@ func (d *Data) patchSubject(tx *store.Tx, body []byte) (Result, error) {
 	if d.set.Reset(nba.SubjectRef{}, p.Set) != nil {
 		return refuse(nba.Errorf(nba.CodeInvalid, "the subject record is not well-formed"))
 	}
-	stored := tx.Get(store.Subjects, p.Key)
+	stored := u.Get(store.Subjects, p.Key)
 	if stored == nil {
 		return refuse(unknownSubject())
 	}
@@ -202,15 +210,15 @@ func (d *Data) patchSubject(tx *store.Tx, body []byte) (Result, error) {
 	}
 	value := d.arena.keep(merged)
 	record.SetVersion(value, present+1)
-	return Result{Version: present + 1}, tx.Put(store.Subjects, p.Key, value)
+	return Result{Version: present + 1}, u.replace(store.Subjects, p.Key, stored, value)
 }
 
-func (d *Data) delete(tx *store.Tx, body []byte) (Result, error) {
+func (d *Data) delete(u *update, body []byte) (Result, error) {
 	var p command.Delete
 	if err := p.Decode(body); err != nil {
 		return Result{}, err
 	}
-	stored := tx.Get(store.Subjects, p.Key)
+	stored := u.Get(store.Subjects, p.Key)
 	if stored == nil {
 		return refuse(unknownSubject())
 	}
@@ -220,74 +228,77 @@ func (d *Data) delete(tx *store.Tx, body []byte) (Result, error) {
 	if err := guard(p.HasIf, p.IfVersion, d.old.Version()); err != nil {
 		return refuse(err)
 	}
-	if err := d.deleteHistory(tx, p.Key); err != nil {
+	if err := d.deleteHistory(u, p.Key); err != nil {
 		return Result{}, err
 	}
 	d.count--
-	return Result{Version: d.old.Version()}, tx.Delete(store.Subjects, p.Key)
+	return Result{Version: d.old.Version()}, u.remove(store.Subjects, p.Key, stored)
 }
 
 // deleteHistory erases the history of a subject and the decisions in it.
-func (d *Data) deleteHistory(tx *store.Tx, subjectKey []byte) error {
-	var keys [][]byte
-	tx.Scan(store.History, subjectKey, func(key, _ []byte) bool {
-		keys = append(keys, slices.Clone(key))
+func (d *Data) deleteHistory(u *update, subjectKey []byte) error {
+	var keys, values [][]byte
+	u.Scan(store.History, subjectKey, func(key, value []byte) bool {
+		keys, values = append(keys, slices.Clone(key)), append(values, value)
 		return true
 	})
-	for _, key := range keys {
+	for i, key := range keys {
 		if h, ok := ParseHistoryKey(key, len(subjectKey)); ok && h.Kind == HistoryDecision {
-			if err := tx.Delete(store.Decisions, h.Decision[:]); err != nil {
+			if err := u.remove(store.Decisions, h.Decision[:], u.Get(store.Decisions, h.Decision[:])); err != nil {
 				return err
 			}
 		}
-		if err := tx.Delete(store.History, key); err != nil {
+		if err := u.remove(store.History, key, values[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d *Data) recordDecision(tx *store.Tx, body []byte) (Result, error) {
+func (d *Data) recordDecision(u *update, op command.Op) (Result, error) {
 	var p command.Recorded
-	if err := p.Decode(body); err != nil {
+	if err := p.Decode(op.Body, op.Version); err != nil {
 		return Result{}, err
 	}
-	if tx.Get(store.Subjects, p.Key) == nil {
+	if u.Get(store.Subjects, p.Key) == nil {
 		return refuse(unknownSubject())
 	}
-	if stored := d.decision(tx, p.ID[:]); stored != nil {
+	if stored := d.decision(u, p.ID[:]); stored != nil {
 		if e, err := OpenDecisionEntry(stored); err != nil {
 			return Result{}, err
 		} else if string(e.Key) != string(p.Key) {
 			return refuse(nba.Errorf(nba.CodeConflict, "the decision id is already in use"))
 		}
-		return Result{Duplicate: true}, nil
+		return Result{Duplicate: true, Decision: p.ID}, nil
+	}
+	if err := d.countDecision(u, &p); err != nil {
+		return Result{}, err
 	}
 	value := d.arena.keep(appendDecisionEntry(d.arena.room(len(p.Key)+p.Propositions+len(p.Record)+8), &p))
-	if err := tx.Put(store.Decisions, p.ID[:], value); err != nil {
+	if err := u.insert(store.Decisions, p.ID[:], value); err != nil {
 		return Result{}, err
 	}
 	d.key = AppendHistoryKey(d.key[:0], p.Key, HistoryKey{TimeMS: p.TimeMS, Decision: p.ID, Kind: HistoryDecision})
-	return Result{}, tx.Put(store.History, d.key, nil)
+	return Result{Decision: p.ID}, u.insert(store.History, d.key, nil)
 }
 
 // decision is the stored decision of an id, or nil.
-func (d *Data) decision(tx *store.Tx, id []byte) []byte {
+func (d *Data) decision(u *update, id []byte) []byte {
 	if bytes.Compare(id, d.newest) > 0 {
 		d.newest = append(d.newest[:0], id...)
 		return nil
 	}
-	return tx.Get(store.Decisions, id)
+	return u.Get(store.Decisions, id)
 }
 
-func (d *Data) recordResponse(tx *store.Tx, body []byte) (Result, error) {
+func (d *Data) recordResponse(u *update, body []byte) (Result, error) {
 	var p command.Responded
 	if err := p.Decode(body); err != nil {
 		return Result{}, err
 	}
-	stored := tx.Get(store.Decisions, p.ID[:])
+	stored := u.Get(store.Decisions, p.ID[:])
 	if stored == nil {
-		return refuse(nba.Errorf(nba.CodeDecisionUnknown, "no such decision: it was simulated, or its subject was deleted"))
+		return refuse(nba.Errorf(nba.CodeDecisionUnknown, "no such decision: it was simulated, it is older than what is kept, or its subject was deleted"))
 	}
 	entry, err := OpenDecisionEntry(stored)
 	if err != nil {
@@ -306,11 +317,11 @@ func (d *Data) recordResponse(tx *store.Tx, body []byte) (Result, error) {
 	}
 	value := d.arena.keep(append(d.arena.room(len(stored)), stored...))
 	value[entry.outcomesAt+position] |= bit
-	if err := tx.Put(store.Decisions, p.ID[:], value); err != nil {
+	if err := u.replace(store.Decisions, p.ID[:], stored, value); err != nil {
 		return Result{}, err
 	}
 	d.key = AppendHistoryKey(d.key[:0], entry.Key, HistoryKey{
 		TimeMS: p.TimeMS, Decision: p.ID, Kind: HistoryResponse, Position: uint16(position), Outcome: p.Outcome,
 	})
-	return Result{}, tx.Put(store.History, d.key, d.arena.keep(append(d.arena.room(len(p.Record)), p.Record...)))
+	return Result{}, u.insert(store.History, d.key, d.arena.keep(append(d.arena.room(len(p.Record)), p.Record...)))
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,8 +51,13 @@ const testMS = 1_750_000_000_000
 
 func entry(t testing.TB, index uint64, ops ...operation) *raft.Log {
 	t.Helper()
+	return entryAt(t, index, testMS, ops...)
+}
+
+func entryAt(t testing.TB, index uint64, proposedMS int64, ops ...operation) *raft.Log {
+	t.Helper()
 	var b command.Builder
-	b.Reset(testMS)
+	b.Reset(proposedMS)
 	for _, op := range ops {
 		encoded, err := op.Append(nil)
 		if err != nil {
@@ -60,6 +66,15 @@ func entry(t testing.TB, index uint64, ops ...operation) *raft.Log {
 		b.Add(encoded)
 	}
 	return &raft.Log{Index: index, Term: 1, Type: raft.LogCommand, Data: b.Detach()}
+}
+
+func keyed(t testing.TB, id, fingerprint byte, ttl uint64, op operation) *command.KeyedOp {
+	t.Helper()
+	encoded, err := op.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &command.KeyedOp{ID: [16]byte{id}, Fingerprint: [16]byte{fingerprint}, TTL: ttl, Op: encoded}
 }
 
 // do applies one operation as the next entry.
@@ -196,7 +211,12 @@ func keys(t testing.TB, d *Data, b store.Bucket) int {
 	}
 	defer r.Release()
 	n := 0
-	r.Scan(b, nil, func(_, _ []byte) bool { n++; return true })
+	r.Scan(b, nil, func(k, _ []byte) bool {
+		if _, count := command.ParseSubjectKey(k); b != store.History || !count {
+			n++
+		}
+		return true
+	})
 	return n
 }
 
@@ -248,7 +268,7 @@ func script(t testing.TB, n int) []*raft.Log {
 		var ops []operation
 		for range 1 + random.IntN(4) {
 			id := subject()
-			switch random.IntN(7) {
+			switch random.IntN(11) {
 			case 0, 1:
 				ops = append(ops, &command.Put{Key: key(id), Record: rec(t, 1, 2, attr(1, random.Int64()), attr(5, 3)), Merge: random.IntN(2) == 0})
 			case 2:
@@ -260,7 +280,17 @@ func script(t testing.TB, n int) []*raft.Log {
 					ops = append(ops, &command.Delete{Key: key(id)})
 				}
 			case 5:
-				ops = append(ops, decision(byte(random.IntN(100)), id, "x", "y"))
+				made := decision(byte(random.IntN(100)), id, "x", "y")
+				made.Keep = random.IntN(5)
+				ops = append(ops, made)
+			case 7:
+				ops = append(ops, &command.Expire{BeforeMS: random.Int64N(20), KeysMS: testMS + random.Int64N(40), Limit: 1 + random.Uint32N(4)})
+			case 8:
+				ops = append(ops, keyed(t, byte(random.IntN(6)), byte(random.IntN(2)), random.Uint64N(50), decision(byte(random.IntN(100)), id, "x", "y")))
+			case 9:
+				ops = append(ops, keyed(t, byte(random.IntN(6)), 0, random.Uint64N(50), &command.Put{Key: key(id), Record: rec(t, 0, 0)}))
+			case 10:
+				ops = append(ops, &command.Mark{})
 			case 6:
 				ops = append(ops, &command.Response{
 					DecisionID: decisionID(byte(random.IntN(100))), Action: "y", Outcome: nba.Outcomes[random.IntN(len(nba.Outcomes))],
@@ -268,7 +298,7 @@ func script(t testing.TB, n int) []*raft.Log {
 				})
 			}
 		}
-		logs = append(logs, entry(t, uint64(i+2), ops...))
+		logs = append(logs, entryAt(t, uint64(i+2), testMS+int64(i), ops...))
 	}
 	return logs
 }
@@ -291,7 +321,7 @@ func answersOf(answers []any) string {
 	out := ""
 	for _, a := range answers {
 		for _, r := range a.(Results) {
-			out += fmt.Sprintf("%d %v %v %q\n", r.Version, r.Created, r.Duplicate, nba.CodeOf(r.Err))
+			out += fmt.Sprintf("%d %v %v %v %v %v %q\n", r.Version, r.Created, r.Duplicate, r.Replayed, r.Decision, r.Value, nba.CodeOf(r.Err))
 		}
 	}
 	return out
@@ -307,8 +337,33 @@ func TestBatchesDoNotMatter(t *testing.T) {
 		wantAnswers = append(wantAnswers, single.Apply(l))
 	}
 	want, wantText := stateOf(t, single), answersOf(wantAnswers)
-	if single.Subjects() == 0 {
-		t.Fatal("the script leaves no subjects: it tests nothing")
+	for _, b := range []store.Bucket{store.Subjects, store.Decisions, store.History, store.Idempotency, store.Due} {
+		if keys(t, single, b) == 0 {
+			t.Fatalf("the script leaves nothing in bucket %d: it tests nothing", b)
+		}
+	}
+	for _, answer := range []string{"true", "CONFLICT", "IDEMPOTENCY_KEY_REUSED", "SUBJECT_UNKNOWN", "DECISION_UNKNOWN", " true}", "{0 1 false}"} {
+		if !strings.Contains(wantText, answer) {
+			t.Fatalf("the script never answers %s", answer)
+		}
+	}
+	if err := single.Verify(); err != nil {
+		t.Fatal(err)
+	}
+	if single.Digest().Digest == (Digest{}) || single.Mark().Index == 0 {
+		t.Fatal("the digest did not follow, or was never marked")
+	}
+	same := func(t *testing.T, d *Data) {
+		t.Helper()
+		if !bytes.Equal(stateOf(t, d), want) || d.Subjects() != single.Subjects() {
+			t.Error("the state differs")
+		}
+		if d.Digest() != single.Digest() || d.Mark() != single.Mark() {
+			t.Errorf("the digest differs: %+v and %+v", d.Digest(), single.Digest())
+		}
+		if err := d.Verify(); err != nil {
+			t.Error(err)
+		}
 	}
 
 	t.Run("batched", func(t *testing.T) {
@@ -323,9 +378,7 @@ func TestBatchesDoNotMatter(t *testing.T) {
 		if got := answersOf(answers); got != wantText {
 			t.Error("the answers differ")
 		}
-		if !bytes.Equal(stateOf(t, d), want) {
-			t.Error("the state differs")
-		}
+		same(t, d)
 	})
 	t.Run("restarted and replayed", func(t *testing.T) {
 		s := openStore(t)
@@ -343,9 +396,7 @@ func TestBatchesDoNotMatter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(stateOf(t, d), want) || d.Subjects() != single.Subjects() {
-			t.Error("the state differs")
-		}
+		same(t, d)
 	})
 	t.Run("restored", func(t *testing.T) {
 		half := newData(t)
@@ -359,9 +410,7 @@ func TestBatchesDoNotMatter(t *testing.T) {
 			t.Fatalf("position %d with %d subjects, want %d with %d", d.Position().Index, d.Subjects(), half.Position().Index, half.Subjects())
 		}
 		d.ApplyBatch(logs[100:])
-		if !bytes.Equal(stateOf(t, d), want) {
-			t.Error("the state differs")
-		}
+		same(t, d)
 	})
 }
 
@@ -438,7 +487,7 @@ func FuzzDecisionEntry(f *testing.F) {
 		f.Fatal(err)
 	}
 	var p command.Recorded
-	if err := p.Decode(encoded[6:]); err != nil {
+	if err := p.Decode(encoded[6:], 2); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(appendDecisionEntry(nil, &p))

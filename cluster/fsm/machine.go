@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
+	"github.com/oklog/ulid/v2"
 
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/store"
@@ -21,7 +22,13 @@ type Result struct {
 	Created bool
 	// Duplicate is true when the same decision or response was already recorded.
 	Duplicate bool
-	// Value is what a control operation gives: *nba.Dictionary, nba.CatalogVersion, nba.PluginVersion.
+	// Replayed is true when the operation took effect earlier under the same idempotency key; the rest
+	// is what it answered then.
+	Replayed bool
+	// Decision is the id that was recorded, of a decision.
+	Decision ulid.ULID
+	// Value is what other operations give: *nba.Dictionary, nba.CatalogVersion, nba.PluginVersion,
+	// nba.Retention, Features, Marked, or Expiry.
 	Value any
 }
 
@@ -45,43 +52,57 @@ type Position struct {
 	// ConfigurationIndex where it stood in the log. Empty before the first.
 	Configuration      []byte
 	ConfigurationIndex uint64
+	// Digest is that of the state.
+	Digest Digest
 }
 
 // machine is what both state machines share. apply answers one operation within the transaction of
 // the batch; reload reads what the machine holds in memory, after opening and after a restore.
 type machine struct {
 	store    *store.Store
-	apply    func(tx *store.Tx, at At, op command.Op) (Result, error)
+	apply    func(u *update, at At, op command.Op) (Result, error)
 	reload   func() error
-	begin    func()                // before the first entry of a batch
-	finish   func(*store.Tx) error // after the last, within the transaction
-	commit   func()                // after the transaction
+	begin    func()              // before the first entry of a batch
+	finish   func(*update) error // after the last, within the transaction
+	commit   func()              // after the transaction
 	position atomic.Pointer[Position]
+	mark     atomic.Pointer[Marked]
 	failed   atomic.Pointer[error]
+
+	// Used within one batch.
+	pairs   pairs
+	marking Marked
 }
 
 // At tells an operation its place and its time.
 type At struct {
-	Index      uint64
+	Index uint64
+	// ProposedMS is when the entry was proposed, in milliseconds since 1970.
 	ProposedMS int64
 }
 
 // open reads the position. It is for the constructors.
 func (m *machine) open() error {
-	position, err := readPosition(m.store)
+	r, err := m.store.Acquire()
+	if err != nil {
+		return err
+	}
+	position, err := readPosition(r)
+	var mark Marked
+	if err == nil {
+		position.Digest = readDigest(r, position.Index)
+		mark, _ = parseMarked(r.Get(store.Meta, keyMark))
+	}
+	r.Release()
 	if err != nil {
 		return err
 	}
 	m.position.Store(position)
+	m.mark.Store(&mark)
 	return m.reload()
 }
 
-func readPosition(s *store.Store) (*Position, error) {
-	r, err := s.Acquire()
-	if err != nil {
-		return nil, err
-	}
-	defer r.Release()
+func readPosition(r *store.Reader) (*Position, error) {
 	p := &Position{}
 	if v := r.Get(store.Meta, keyApplied); len(v) == 16 {
 		p.Index, p.Term = binary.LittleEndian.Uint64(v), binary.LittleEndian.Uint64(v[8:])
@@ -119,8 +140,10 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 		return fill(answers, err)
 	}
 	position := *m.position.Load()
+	m.marking = *m.mark.Load()
 	m.begin()
 	err := m.store.Update(func(tx *store.Tx) error {
+		u := &update{Tx: tx, digest: position.Digest, pairs: &m.pairs}
 		for i, entry := range entries {
 			if entry.Index <= position.Index {
 				answers[i] = Results(nil)
@@ -129,20 +152,21 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 			var err error
 			switch entry.Type {
 			case raft.LogCommand:
-				answers[i], err = m.applyEntry(tx, entry)
+				answers[i], err = m.applyEntry(u, entry)
 			case raft.LogConfiguration:
 				position.Configuration, position.ConfigurationIndex = entry.Data, entry.Index
-				err = putConfiguration(tx, &position)
+				err = putConfiguration(u, &position)
 			}
 			if err != nil {
 				return fmt.Errorf("entry %d: %w", entry.Index, err)
 			}
 			position.Index, position.Term = entry.Index, entry.Term
 		}
-		if err := m.finish(tx); err != nil {
+		if err := m.finish(u); err != nil {
 			return err
 		}
-		return putApplied(tx, &position)
+		position.Digest = u.digest
+		return putApplied(u, &position)
 	})
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrStopped, err)
@@ -150,6 +174,9 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 		return fill(answers, err)
 	}
 	m.position.Store(&position)
+	if marking := m.marking; marking != *m.mark.Load() {
+		m.mark.Store(&marking)
+	}
 	m.commit()
 	return answers
 }
@@ -161,7 +188,7 @@ func fill(answers []any, err error) []any {
 	return answers
 }
 
-func (m *machine) applyEntry(tx *store.Tx, entry *raft.Log) (Results, error) {
+func (m *machine) applyEntry(u *update, entry *raft.Log) (Results, error) {
 	e, err := command.Open(entry.Data)
 	if err != nil {
 		return nil, err
@@ -173,7 +200,12 @@ func (m *machine) applyEntry(tx *store.Tx, entry *raft.Log) (Results, error) {
 		if !ok {
 			return results, nil
 		}
-		result, err := m.apply(tx, at, op)
+		var result Result
+		if op.Kind == command.StateMarked && op.Version == 1 {
+			result, err = m.markState(u, at, op.Body)
+		} else {
+			result, err = m.apply(u, at, op)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -181,14 +213,17 @@ func (m *machine) applyEntry(tx *store.Tx, entry *raft.Log) (Results, error) {
 	}
 }
 
-func putApplied(tx *store.Tx, p *Position) error {
+func putApplied(u *update, p *Position) error {
 	v := binary.LittleEndian.AppendUint64(make([]byte, 0, 16), p.Index)
-	return tx.Put(store.Meta, keyApplied, binary.LittleEndian.AppendUint64(v, p.Term))
+	if err := u.local(keyApplied, binary.LittleEndian.AppendUint64(v, p.Term)); err != nil {
+		return err
+	}
+	return u.local(keyDigest, appendMarked(make([]byte, 0, 8+command.DigestBytes), Marked{Index: p.Index, Digest: p.Digest}))
 }
 
-func putConfiguration(tx *store.Tx, p *Position) error {
+func putConfiguration(u *update, p *Position) error {
 	v := binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(p.Configuration)), p.ConfigurationIndex)
-	return tx.Put(store.Meta, keyConfiguration, append(v, p.Configuration...))
+	return u.local(keyConfiguration, append(v, p.Configuration...))
 }
 
 // Snapshot implements raft.FSM. It is quick: the state is streamed later, from a read transaction.

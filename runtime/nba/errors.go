@@ -10,27 +10,28 @@ type Code string
 
 // The codes.
 const (
-	CodeInvalid           Code = "INVALID"               // the input breaks the contract
-	CodeMalformed         Code = "MALFORMED"             // the input cannot be parsed at all
-	CodeUnsupportedMedia  Code = "UNSUPPORTED_MEDIA"     // the content type is not accepted here
-	CodeNotFound          Code = "NOT_FOUND"             // no such route or resource
-	CodeSubjectUnknown    Code = "SUBJECT_UNKNOWN"       // no such subject
-	CodeAttributeUnknown  Code = "ATTRIBUTE_UNKNOWN"     // no such attribute in the dictionary
-	CodeActionUnknown     Code = "ACTION_UNKNOWN"        // no such action in the catalog
-	CodeDecisionUnknown   Code = "DECISION_UNKNOWN"      // no such decision
-	CodePluginUnknown     Code = "PLUGIN_UNKNOWN"        // no such plugin or version
-	CodeCatalogUnknown    Code = "CATALOG_UNKNOWN"       // no such catalog version, or none active yet
-	CodeCatalogInvalid    Code = "CATALOG_INVALID"       // the catalog document has mistakes
-	CodePluginRefused     Code = "PLUGIN_REFUSED"        // admission refused the artifact
-	CodeModelInvalid      Code = "MODEL_INVALID"         // the model file cannot be compiled
-	CodeConflict          Code = "CONFLICT"              // contradicts what is stored
-	CodePrecondition      Code = "PRECONDITION_FAILED"   // If-Match does not hold
-	CodePreconditionNeeds Code = "PRECONDITION_REQUIRED" // If-Match is missing
-	CodeTooLarge          Code = "TOO_LARGE"             // beyond a documented limit
-	CodeOverloaded        Code = "OVERLOADED"            // a bounded queue is full; retry later
-	CodeUnavailable       Code = "UNAVAILABLE"           // no leader, starting, or shutting down
-	CodeTimeout           Code = "TIMEOUT"               // the deadline of the request passed
-	CodeInternal          Code = "INTERNAL"              // a fault of ours
+	CodeInvalid           Code = "INVALID"                // the input breaks the contract
+	CodeMalformed         Code = "MALFORMED"              // the input cannot be parsed at all
+	CodeUnsupportedMedia  Code = "UNSUPPORTED_MEDIA"      // the content type is not accepted here
+	CodeNotFound          Code = "NOT_FOUND"              // no such route or resource
+	CodeSubjectUnknown    Code = "SUBJECT_UNKNOWN"        // no such subject
+	CodeAttributeUnknown  Code = "ATTRIBUTE_UNKNOWN"      // no such attribute in the dictionary
+	CodeActionUnknown     Code = "ACTION_UNKNOWN"         // no such action in the catalog
+	CodeDecisionUnknown   Code = "DECISION_UNKNOWN"       // no such decision
+	CodePluginUnknown     Code = "PLUGIN_UNKNOWN"         // no such plugin or version
+	CodeCatalogUnknown    Code = "CATALOG_UNKNOWN"        // no such catalog version, or none active yet
+	CodeCatalogInvalid    Code = "CATALOG_INVALID"        // the catalog document has mistakes
+	CodePluginRefused     Code = "PLUGIN_REFUSED"         // admission refused the artifact
+	CodeModelInvalid      Code = "MODEL_INVALID"          // the model file cannot be compiled
+	CodeConflict          Code = "CONFLICT"               // contradicts what is stored
+	CodePrecondition      Code = "PRECONDITION_FAILED"    // If-Match does not hold
+	CodePreconditionNeeds Code = "PRECONDITION_REQUIRED"  // If-Match is missing
+	CodeKeyReused         Code = "IDEMPOTENCY_KEY_REUSED" // the key was used for another request
+	CodeTooLarge          Code = "TOO_LARGE"              // beyond a documented limit
+	CodeOverloaded        Code = "OVERLOADED"             // a bounded queue is full; retry later
+	CodeUnavailable       Code = "UNAVAILABLE"            // no leader, starting, or shutting down
+	CodeTimeout           Code = "TIMEOUT"                // the deadline of the request passed
+	CodeInternal          Code = "INTERNAL"               // a fault of ours
 )
 
 // Detail is one mistake within an input. It never holds the offending value.
