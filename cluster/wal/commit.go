@@ -1,0 +1,383 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"time"
+)
+
+// request is what one caller writes: records of one group and of one kind.
+type request struct {
+	group  *Group
+	buf    []byte  // the records
+	chain  []byte  // the checksums of their heads
+	count  int     // records
+	places []place // of entries, offset in buf
+	kind   recordKind
+	index  uint64
+	value  value
+	// small may use the reserve when the disk is full; twice is written in two batches, so that
+	// one bad block does not lose it.
+	small, twice bool
+
+	err  error
+	lead bool // the caller must write for all that wait
+	done chan struct{}
+}
+
+// add appends a record.
+func (r *request) add(rec *record, data, extensions []byte) {
+	start := len(r.buf)
+	var crc uint32
+	r.buf, crc = appendRecord(r.buf, rec, data, extensions)
+	r.chain = append(r.chain, byte(crc), byte(crc>>8), byte(crc>>16), byte(crc>>24))
+	r.count++
+	r.kind = rec.kind
+	if rec.kind == kindEntry || rec.kind == kindMoved {
+		r.places = append(r.places, place{rec.group, uint32(len(r.buf) - start), uint32(start), rec.index})
+	}
+}
+
+// commit writes r together with what others write, and returns when it is durable. Of the callers
+// that wait, one writes for all: there is no goroutine to hand over to.
+func (l *Log) commit(r *request) error {
+	r.done = make(chan struct{}, 1)
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return ErrClosed
+	}
+	l.queue = append(l.queue, r)
+	if l.leading {
+		l.mu.Unlock()
+		<-r.done
+		if !r.lead {
+			return r.err
+		}
+		l.mu.Lock()
+	}
+	l.leading = true
+	batch := l.take()
+	l.mu.Unlock()
+
+	l.write(batch)
+
+	l.mu.Lock()
+	switch {
+	case l.closed:
+		l.refuse()
+	case len(l.queue) > 0:
+		next := l.queue[0]
+		next.lead = true
+		next.done <- struct{}{}
+	default:
+		l.leading = false
+	}
+	l.mu.Unlock()
+	for _, other := range batch[1:] { // batch[0] is r
+		other.done <- struct{}{}
+	}
+	return r.err
+}
+
+// refuse ends those that wait when the log is closed.
+func (l *Log) refuse() {
+	for _, r := range l.queue {
+		r.err = ErrClosed
+		r.done <- struct{}{}
+	}
+	l.queue, l.leading = nil, false
+	l.idle.Broadcast()
+}
+
+// take removes from the queue what goes into one batch.
+func (l *Log) take() []*request {
+	size, n := int64(0), 0
+	for _, r := range l.queue {
+		if n > 0 && size+int64(len(r.buf)) > l.options.MaxBatchBytes {
+			break
+		}
+		size += int64(len(r.buf))
+		n++
+	}
+	batch := make([]*request, n)
+	copy(batch, l.queue)
+	left := copy(l.queue, l.queue[n:])
+	clear(l.queue[left:])
+	l.queue = l.queue[:left]
+	return batch
+}
+
+// write makes the requests durable and lets their groups know. The caller leads.
+func (l *Log) write(batch []*request) {
+	if err := l.Failed(); err != nil {
+		refuseAll(batch, err)
+		return
+	}
+	u := l.unit(batch)
+	if u.bytes == 0 {
+		return
+	}
+	seg, birth := l.tail, []byte(nil)
+	if seg == nil || l.mustRotate || !seg.room(seg.end, u.bytes, u.entries) {
+		var err error
+		if seg, birth, err = l.rotate(u); err != nil {
+			if small := l.onlySmall(batch, err); len(small) > 0 && len(small) < len(batch) {
+				l.write(small)
+			}
+			return
+		}
+	}
+	at := max(seg.end, int64(len(birth)))
+	parts := append(l.parts[:0], birth)
+	if len(birth) == 0 {
+		parts = parts[:0]
+	}
+	parts = l.layOut(parts, u, seg, at)
+	err := seg.f.writeAt(parts, at-int64(len(birth)))
+	clear(parts[:cap(parts)])
+	l.parts = parts[:0]
+	if err == nil {
+		if err = seg.f.sync(); err != nil {
+			err = l.fail(fmt.Errorf("syncing the log: %w", err))
+		} else {
+			l.syncs.Add(1)
+		}
+	} else if isFull(err) {
+		l.mustRotate = true // what of it was written must not be met again
+		err = fmt.Errorf("%w: %w", ErrFull, err)
+	} else {
+		err = l.fail(fmt.Errorf("writing the log: %w", err))
+	}
+	if err != nil {
+		if birth != nil {
+			l.unborn(seg)
+		}
+		refuseAll(batch, err)
+		return
+	}
+	if birth != nil {
+		l.born(seg, at)
+	}
+	l.applied(batch, seg, at)
+	seg.end = at + u.bytes
+	l.seq += u.batches
+	l.batches.Add(u.batches)
+	l.records.Add(uint64(u.records))
+	l.written.Add(uint64(u.bytes) + uint64(len(birth)))
+}
+
+// unit is what one sync makes durable: a batch, and a second with the values once more.
+type unit struct {
+	requests, twice []*request
+	size, twiceSize int64 // with heads, without padding
+	bytes           int64 // in the file
+	batches         uint64
+	records         int
+	entries         int
+}
+
+func (l *Log) unit(batch []*request) unit {
+	u := unit{requests: batch, size: batchHeadBytes, twiceSize: batchHeadBytes}
+	for _, r := range batch {
+		u.size += int64(len(r.buf))
+		u.records += r.count
+		u.entries += len(r.places)
+		if r.twice {
+			u.twice = append(u.twice, r)
+			u.twiceSize += int64(len(r.buf))
+		}
+	}
+	u.bytes, u.batches = alignBlock(u.size), 1
+	if len(u.twice) > 0 {
+		u.bytes, u.batches = u.bytes+alignBlock(u.twiceSize), 2
+	}
+	return u
+}
+
+// layOut appends the bytes of the unit to parts, as they go to the segment at the given offset.
+func (l *Log) layOut(parts [][]byte, u unit, seg *segment, at int64) [][]byte {
+	l.heads = l.heads[:0]
+	one := func(requests []*request, size, at int64, seq uint64, flags uint16) {
+		head := batchHead{flags: flags, segment: seg.number, offset: uint32(at), length: uint32(size), seq: seq}
+		for _, r := range requests {
+			head.chain = checksum(head.chain, r.chain)
+			head.records += uint32(r.count)
+		}
+		n := len(l.heads)
+		l.heads = head.append(l.heads, seg.salt)
+		parts = append(parts, l.heads[n:len(l.heads):len(l.heads)])
+		for _, r := range requests {
+			parts = append(parts, r.buf)
+		}
+		if pad := alignBlock(size) - size; pad > 0 {
+			parts = append(parts, l.zeros[:pad])
+		}
+	}
+	one(u.requests, u.size, at, l.seq, 0)
+	if len(u.twice) > 0 {
+		one(u.twice, u.twiceSize, at+alignBlock(u.size), l.seq+1, batchIsCopy)
+	}
+	return parts
+}
+
+func refuseAll(batch []*request, err error) {
+	for _, r := range batch {
+		r.err = err
+	}
+}
+
+// onlySmall refuses the requests that need space, and returns the others.
+func (l *Log) onlySmall(batch []*request, err error) []*request {
+	var small []*request
+	for _, r := range batch {
+		if r.small {
+			small = append(small, r)
+		}
+	}
+	if len(small) == 0 || len(small) == len(batch) {
+		refuseAll(batch, err)
+		return nil
+	}
+	for _, r := range batch {
+		if !r.small {
+			r.err = err
+		}
+	}
+	return small
+}
+
+// fail closes the log for writing.
+func (l *Log) fail(err error) error {
+	err = fmt.Errorf("%w: %w", ErrFailed, err)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed == nil {
+		l.failed = err
+		l.options.Logger.Error("the log takes no writes any more", "error", err)
+	}
+	return err
+}
+
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// retryFull is how long a full disk is not asked again by writers.
+const retryFull = time.Second
+
+// rotate takes the next file and makes its head. Nothing is written yet.
+func (l *Log) rotate(u unit) (*segment, []byte, error) {
+	small := true
+	for _, r := range u.requests {
+		small = small && r.small
+	}
+	head := segmentHead{salt: rand.Uint64(), created: time.Now().UnixMilli(), firstSeq: l.seq, groups: l.table()}
+	if l.tail != nil {
+		head.before, head.beforeEnd = l.tail.number, uint32(l.tail.end)
+	}
+	seg, err := l.spare(small)
+	if err != nil {
+		return nil, nil, err
+	}
+	seg.salt = head.salt
+	head.number = seg.number
+	birth := head.append(nil)
+	if !seg.room(int64(len(birth)), u.bytes, u.entries) {
+		l.unborn(seg)
+		return nil, nil, fmt.Errorf("%d bytes do not fit into a file of the log of %d bytes", u.bytes, seg.bytes)
+	}
+	return seg, birth, nil
+}
+
+// spare takes an empty file, or makes one. Those that are small may take the last.
+func (l *Log) spare(small bool) (*segment, error) {
+	keep := l.options.Reserve
+	if small {
+		keep = 0
+	}
+	for {
+		l.mu.Lock()
+		if len(l.spares) > keep {
+			seg := l.spares[0]
+			l.spares = l.spares[1:]
+			l.mu.Unlock()
+			l.wake()
+			return seg, nil
+		}
+		asked := l.fullAt
+		l.mu.Unlock()
+		if !asked.IsZero() && time.Since(asked) < retryFull {
+			return nil, fmt.Errorf("%w: free some space, it is taken up again within seconds", ErrFull)
+		}
+		if err := l.makeSpare(keep); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// makeSpare makes an empty file, unless there are more than enough.
+func (l *Log) makeSpare(enough int) error {
+	l.making.Lock()
+	defer l.making.Unlock()
+	l.mu.Lock()
+	number, have := l.next, len(l.spares)
+	if have <= enough {
+		l.next++ // also after a failure: the name may be taken then
+	}
+	l.mu.Unlock()
+	if have > enough {
+		return nil
+	}
+	f, err := l.fs.create(segmentName(number), l.options.SegmentBytes)
+	if err == nil {
+		if err = l.fs.syncFolder(); err != nil {
+			err = errors.Join(err, f.close())
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		return l.noSpare(err)
+	}
+	if !l.fullAt.IsZero() {
+		l.fullAt = time.Time{}
+		l.options.Logger.Info("the disk of the log has space again")
+	}
+	l.spares = append(l.spares, &segment{number: number, f: f, bytes: l.options.SegmentBytes})
+	return nil
+}
+
+// noSpare notes that a file could not be made. mu is held.
+func (l *Log) noSpare(err error) error {
+	if !isFull(err) {
+		return fmt.Errorf("making a file of the log: %w", err)
+	}
+	if l.fullAt.IsZero() {
+		l.options.Logger.Warn("the disk is full: the log takes no entries beyond its last file until there is space", "error", err)
+	}
+	l.fullAt = time.Now()
+	return fmt.Errorf("%w: %w", ErrFull, err)
+}
+
+// unborn gives a file back that was not begun.
+func (l *Log) unborn(seg *segment) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spares = append([]*segment{seg}, l.spares...)
+}
+
+// born makes seg the tail.
+func (l *Log) born(seg *segment, data int64) {
+	seg.data, seg.end = data, data
+	l.mustRotate = false
+	l.mu.Lock()
+	if l.tail != nil {
+		l.sealing = append(l.sealing, l.tail)
+	}
+	l.tail = seg
+	l.mu.Unlock()
+	l.wake()
+}

@@ -1,0 +1,218 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Log is the log of a node. It is safe for concurrent use. A folder must be open once only: its
+// owner holds a lock on the data folder.
+type Log struct {
+	options Options
+	fs      fileSystem
+
+	mu      sync.Mutex // guards all up to the next blank line
+	idle    *sync.Cond // leading became false
+	queue   []*request
+	leading bool // a caller is writing
+	closed  bool
+	failed  error
+	tail    *segment
+	// segments are those begun and not given up, by number; spares are not begun. The tail is not
+	// among them.
+	segments []*segment
+	spares   []*segment
+	sealing  []*segment // full, without a durable footer
+	next     uint64     // number of the next file
+	fullAt   time.Time  // when a file could last not be made; zero: the disk has space
+	byName   map[string]*Group
+	byID     map[uint16]*Group
+
+	// The writing caller's.
+	seq        uint64 // of the next batch
+	mustRotate bool   // the tail is from a log that was not closed
+	cached     []cachedRun
+	cacheBytes int64
+	parts      [][]byte
+	heads      []byte
+	zeros      []byte // one block
+
+	making sync.Mutex // held while a file is made or renamed, so that their numbers ascend
+
+	syncs, batches, records, written atomic.Uint64
+
+	kick   chan struct{}
+	quit   chan struct{}
+	keeper sync.WaitGroup
+}
+
+// Open opens the log in a folder that exists, and makes one if there is none. It reads what the
+// newest file holds, and of the others where their entries are. Close ends it.
+func Open(dir string, options Options) (*Log, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("creating the folder of the log: %w", err)
+	}
+	return open(folder(dir), options)
+}
+
+func open(fs fileSystem, options Options) (*Log, error) {
+	options = options.Default()
+	if err := options.Validate(); err != nil {
+		return nil, fmt.Errorf("options of the log: %w", err)
+	}
+	l := &Log{
+		options: options, fs: fs, byName: make(map[string]*Group), byID: make(map[uint16]*Group),
+		zeros: make([]byte, blockBytes), kick: make(chan struct{}, 1), quit: make(chan struct{}),
+	}
+	l.idle = sync.NewCond(&l.mu)
+	if err := l.recover(); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the log: %w", err), l.closeFiles())
+	}
+	l.keeper.Add(1)
+	go l.keep()
+	l.wake()
+	return l, nil
+}
+
+// Close finishes what is being written, notes that nothing is missing at the end, and closes the
+// files. Writes that wait are refused.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	for l.leading {
+		l.idle.Wait()
+	}
+	l.leading = true
+	failed := l.failed
+	l.mu.Unlock()
+	close(l.quit)
+	l.keeper.Wait()
+	var problem error
+	if failed == nil && l.tail != nil {
+		r := &request{small: true, done: make(chan struct{}, 1)}
+		r.add(&record{kind: kindClose}, appendTable(nil, l.table()), nil)
+		l.write([]*request{r})
+		problem = r.err
+	}
+	return errors.Join(problem, l.closeFiles())
+}
+
+func (l *Log) closeFiles() error {
+	var problems []error
+	for _, s := range slices.Concat(l.segments, l.spares, l.sealing, []*segment{l.tail}) {
+		if s != nil && s.f != nil {
+			problems = append(problems, s.f.close())
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// Group is the log of one group. A name that is new begins an empty log.
+func (l *Log) Group(name string) (*Group, error) {
+	if name == "" || len(name) > maxNameBytes || name == lostNames {
+		return nil, fmt.Errorf("%q cannot be the name of a group: 1 to %d bytes", name, maxNameBytes)
+	}
+	l.mu.Lock()
+	g, found := l.byName[name]
+	if !found {
+		if len(l.byID) >= maxGroups {
+			l.mu.Unlock()
+			return nil, fmt.Errorf("the log has %d groups already", maxGroups)
+		}
+		id := uint16(0)
+		for l.byID[id] != nil {
+			id++
+		}
+		g = &Group{log: l, id: id, name: name}
+		if l.byName[lostNames] != nil {
+			g.damage = damageEntries | damageValues // it may have had a log, of which the beginning is lost
+		}
+		l.byName[name], l.byID[id] = g, g
+	}
+	l.mu.Unlock()
+	return g, g.found()
+}
+
+// lostNames is a group in the table that tells that names of groups may be lost.
+const lostNames = "?"
+
+// Groups are the names of all groups, in no order.
+func (l *Log) Groups() (names []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, g := range l.byName {
+		if name != lostNames && g.ordinal > 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Full tells that there is no space for entries beyond those that fit into the file in use: proposing
+// more is likely to fail. It is cheap.
+func (l *Log) Full() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.full()
+}
+
+func (l *Log) full() bool { return !l.fullAt.IsZero() && len(l.spares) <= l.options.Reserve }
+
+// Failed is nil while the log takes writes, and afterwards what went wrong.
+func (l *Log) Failed() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+// Stats tells what the log did and how large it is.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := Stats{
+		Syncs: l.syncs.Load(), Batches: l.batches.Load(), Records: l.records.Load(), BytesWritten: l.written.Load(),
+		Segments: len(l.segments) + len(l.sealing), SpareSegments: len(l.spares), Full: l.full(),
+	}
+	for _, seg := range slices.Concat(l.segments, l.sealing) {
+		s.LiveBytes += seg.liveBytes.Load()
+	}
+	if l.tail != nil {
+		s.Segments++
+		s.LiveBytes += l.tail.liveBytes.Load()
+	}
+	return s
+}
+
+// table is how all groups stand. Only the writing caller changes that.
+func (l *Log) table() []groupState {
+	l.mu.Lock()
+	groups := make([]*Group, 0, len(l.byID))
+	for _, g := range l.byID {
+		groups = append(groups, g)
+	}
+	l.mu.Unlock()
+	states := make([]groupState, 0, len(groups))
+	for _, g := range groups {
+		if g.ordinal > 0 || g.name == lostNames {
+			states = append(states, g.state())
+		}
+	}
+	slices.SortFunc(states, func(a, b groupState) int { return int(a.id) - int(b.id) })
+	return states
+}
+
+func (l *Log) wake() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
