@@ -182,32 +182,47 @@ func same(a, b float64) bool {
 
 func place(i int) string { return fmt.Sprintf("manifest /golden/%d", i) }
 
-// RowScorer runs instance on one row at a time, in the order of the manifest: what arbiter_score_raw
-// gives (NaN where the module does not export it) and what arbiter_score gives.
-func RowScorer(manifest *artifact.Manifest, instance *wasm.Instance) func(ctx context.Context, row []float64) (raw, score float64, err error) {
-	subjectN, hasRaw := manifest.SubjectFeatures(), true
-	return func(ctx context.Context, row []float64) (raw, score float64, err error) {
-		fill := func() {
-			for n, f := range row[:subjectN] {
-				wasm.PutFloat(instance.Subject(), n, f)
-			}
-			for n, f := range row[subjectN:] {
-				wasm.PutFloat(instance.Candidates(1), n, f)
-			}
+// RowScorer runs an instance on one row at a time.
+type RowScorer struct {
+	instance *wasm.Instance
+	subjectN int
+	hasRaw   bool
+	fuel     uint64
+}
+
+// NewRowScorer makes a RowScorer of an instance that nobody else uses.
+func NewRowScorer(manifest *artifact.Manifest, instance *wasm.Instance) *RowScorer {
+	return &RowScorer{instance: instance, subjectN: manifest.SubjectFeatures(), hasRaw: true}
+}
+
+// Score scores a row that is in the order of the manifest: raw is what arbiter_score_raw gives, NaN where
+// the module does not export it, score what arbiter_score gives.
+func (r *RowScorer) Score(ctx context.Context, row []float64) (raw, score float64, err error) {
+	raw = math.NaN()
+	if r.hasRaw {
+		r.fill(row)
+		if _, err = r.instance.ScoreRaw(ctx, 1); err == nil {
+			raw = r.instance.ScoreAt(0)
+		} else if wasm.ReasonOf(err) == "" && ctx.Err() == nil {
+			r.hasRaw = false
+		} else {
+			return 0, 0, err
 		}
-		raw = math.NaN()
-		if hasRaw {
-			fill()
-			if _, err = instance.ScoreRaw(ctx, 1); err == nil {
-				raw = instance.ScoreAt(0)
-			} else if wasm.ReasonOf(err) == "" {
-				hasRaw = false
-			} else {
-				return 0, 0, err
-			}
-		}
-		fill()
-		_, err = instance.Score(ctx, 1)
-		return raw, instance.ScoreAt(0), err
+	}
+	r.fill(row)
+	used, err := r.instance.Score(ctx, 1)
+	r.fuel = max(r.fuel, used)
+	return raw, r.instance.ScoreAt(0), err
+}
+
+func (r *RowScorer) fill(row []float64) {
+	for n, f := range row[:r.subjectN] {
+		wasm.PutFloat(r.instance.Subject(), n, f)
+	}
+	for n, f := range row[r.subjectN:] {
+		wasm.PutFloat(r.instance.Candidates(1), n, f)
 	}
 }
+
+// Fuel is the most that a call of arbiter_score has used.
+func (r *RowScorer) Fuel() uint64 { return r.fuel }

@@ -35,7 +35,7 @@ func sandboxed(t *testing.T, module []byte) Scorer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { admitted.Pool.Put(instance) })
-	return admission.RowScorer(admitted.Manifest, instance)
+	return admission.NewRowScorer(admitted.Manifest, instance).Score
 }
 
 // TestGate holds the modules of one file of each format against the interpreter, and expects a module

@@ -102,6 +102,9 @@ func (t *Table) AgreesOutput(format string, i int, output float64) bool {
 	return Agree(format, t.Outputs[i], output, true)
 }
 
+// Complement tells that Outputs are those of the other of two classes, as libraries give them.
+func (t *Table) Complement() bool { return t.complement }
+
 // Place names row i for messages: the file and its line.
 func (t *Table) Place(i int) string { return fmt.Sprintf("%s, line %d", t.file, t.lines[i]) }
 
@@ -403,7 +406,7 @@ func (s *shape) hint() string {
 // goldenError locates a mistake in one of the two files.
 func goldenError(file string, line int, format string, args ...any) error {
 	text := fmt.Sprintf(format, args...)
-	return &nba.Error{Code: nba.CodeModelInvalid, Message: "the golden rows cannot be used",
+	return &nba.Error{Code: nba.CodeModelInvalid, Message: "the rows cannot be used",
 		Details: []nba.Detail{{File: file, Line: line, Code: nba.CodeModelInvalid, Detail: text}}}
 }
 

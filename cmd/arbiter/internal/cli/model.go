@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +10,11 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/arbiterhq/arbiter/plugins/admission"
+	"github.com/arbiterhq/arbiter/plugins/artifact"
 	"github.com/arbiterhq/arbiter/plugins/compiler"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+	"github.com/arbiterhq/arbiter/runtime/wasm"
 	"github.com/spf13/cobra"
 )
 
@@ -21,17 +26,19 @@ const (
 )
 
 func (a *app) modelCommand() *cobra.Command {
-	return noun("model", "Models: compile a trained model file into a plugin, and check it; offline",
+	return noun("model", "Models: compile a trained model file into a plugin, check and push it",
 		`  arbiter model compile model.xgb.json --features features.yaml -o churn.wasm
   arbiter model check churn.wasm --rows rows.csv --expected expected.csv
-  arbiter model inspect churn.wasm`,
-		a.modelCompileCommand(), a.modelCheckCommand(), a.modelInspectCommand(), a.modelBenchCommand())
+  arbiter model inspect churn.wasm
+  arbiter model push churn.wasm --activate`,
+		a.modelCompileCommand(), a.modelCheckCommand(), a.modelInspectCommand(), a.modelBenchCommand(), a.modelPushCommand())
 }
 
 // compileFlags are the flags of arbiter model compile.
 type compileFlags struct {
 	features, golden, expected string
 	name, version, purpose     string
+	class                      string
 	out                        string
 }
 
@@ -39,10 +46,15 @@ func (a *app) modelCompileCommand() *cobra.Command {
 	var f compileFlags
 	cmd := &cobra.Command{
 		Use: "compile FILE", Short: "Compile a model file into a plugin",
-		Long: "Compiles a model as XGBoost saved it (JSON) into one WebAssembly file, the plugin. With --golden the outputs\n" +
-			"of the library are compared row by row first, and some rows go into the plugin: every node that admits it\n" +
-			"checks them again.",
-		Example: `  arbiter model compile churn.xgb.json --features features.yaml
+		Long: "Compiles a model as its library saved it into one WebAssembly file, the plugin: LightGBM text, XGBoost JSON or\n" +
+			"UBJSON, CatBoost JSON, ONNX, PMML; what it is shows by its content. The plugin is run in the sandbox and held\n" +
+			"against the model on rows made for every threshold. With --golden the outputs of the library are compared row\n" +
+			"by row first, and some rows go into the plugin: every node that admits it checks them again.\n\n" +
+			"Rows are the features by name, or in the model's order without a header. What the library gave stands in the\n" +
+			"same file or in --golden-expected: columns margin (or raw) and prob (or score, pred), prob_CLASS of one of\n" +
+			"several classes; without a header the file's name tells, as in NAME.raw.csv and NAME.pred.csv.",
+		Example: `  arbiter model compile churn.xgb.json --features features.yaml --golden rows.csv -o churn.wasm
+  arbiter model compile segments.lgb.txt --class premium
   arbiter model compile churn.xgb.json --features features.yaml --golden rows.csv --golden-expected expected.csv \
       --name churn --version 1.1.0 -o churn.wasm`,
 		Args: args("FILE"),
@@ -50,8 +62,9 @@ func (a *app) modelCompileCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.features, "features", "", "feature `FILE`: how each feature is made (default: attributes of the same names)")
-	flags.StringVar(&f.golden, "golden", "", "CSV `FILE` of feature rows")
-	flags.StringVar(&f.expected, "golden-expected", "", "CSV `FILE` with the library's output of each row: column margin, prob, or both")
+	flags.StringVar(&f.golden, "golden", "", "CSV `FILE` of feature rows, with what the library gave for them or without")
+	flags.StringVar(&f.expected, "golden-expected", "", "CSV `FILE` with what the library gave for each row, when it is not in the file of the rows")
+	flags.StringVar(&f.class, "class", "", "class whose probability is the score (default the second of two; needed when there are more)")
 	flags.StringVar(&f.name, "name", "", "name of the plugin (default made of the file's name)")
 	flags.StringVar(&f.version, "version", "1.0.0", "version of the plugin")
 	flags.StringVar(&f.purpose, "purpose", "", "purpose whose consent the features need (default that of the feature file, or profiling)")
@@ -62,8 +75,8 @@ func (a *app) modelCompileCommand() *cobra.Command {
 }
 
 func (a *app) compileModel(cmd *cobra.Command, file string, f *compileFlags) error {
-	if (f.golden == "") != (f.expected == "") {
-		return usage(cmd, "--golden and --golden-expected belong together")
+	if f.golden == "" && f.expected != "" {
+		return usage(cmd, "--golden-expected needs --golden: the rows it belongs to")
 	}
 	if f.name == "" {
 		if f.name = pluginName(file); f.name == "" {
@@ -77,7 +90,9 @@ func (a *app) compileModel(cmd *cobra.Command, file string, f *compileFlags) err
 	if err != nil {
 		return err
 	}
-	opts := compiler.Options{Name: f.name, Version: f.version, Purpose: f.purpose}
+	line := newStageLine(a)
+	defer line.clear()
+	opts := compiler.Options{Name: f.name, Version: f.version, Purpose: f.purpose, Class: f.class, Progress: line.update}
 	if f.features != "" {
 		text, err := a.readFile(f.features, maxFeaturesBytes)
 		if err != nil {
@@ -94,10 +109,18 @@ func (a *app) compileModel(cmd *cobra.Command, file string, f *compileFlags) err
 	}
 	out, err := compiler.Compile(model, opts)
 	if err != nil {
+		return explainClass(err, f.class)
+	}
+	gated, err := a.gateModel(cmd.Context(), out)
+	if err != nil {
 		return err
 	}
+	line.clear()
 	for _, warning := range out.Warnings {
 		fmt.Fprintf(a.err, "%s %s\n", a.paint(a.errTTY).yellow("Warning:"), warning)
+	}
+	if _, err := admission.Inspect(out.Module, admission.Policy{}); err != nil {
+		fmt.Fprintf(a.err, "%s a node with default limits would refuse it: %s\n", a.paint(a.errTTY).yellow("Warning:"), err)
 	}
 	if err := writeWhole(f.out, out.Module); err != nil {
 		return err
@@ -112,23 +135,68 @@ func (a *app) compileModel(cmd *cobra.Command, file string, f *compileFlags) err
 		if s := summary.Source; s != nil && s.Trees > 0 {
 			fmt.Fprintf(w, "  %s, %s deep at most, %s\n", plural(s.Trees, "tree"), plural(s.MaxDepth, "level"), plural(len(summary.Features), "feature"))
 		}
-		if f.golden != "" {
+		if out.GoldenChecked > 0 {
 			fmt.Fprintf(w, "  %s agree with the library; %d are in the plugin\n", plural(out.GoldenChecked, "golden row"), summary.GoldenRows)
 		}
-		fmt.Fprintf(w, "%s arbiter plugin push %s --activate\n", p.dim("To let it score:"), f.out)
+		if gated.Splits > 0 {
+			fmt.Fprintf(w, "  the module equals the model bit for bit on %s rows, made for %s of its %s splits\n", thousands(int64(gated.Rows)), thousands(int64(gated.Covered)), thousands(int64(gated.Splits)))
+		} else {
+			fmt.Fprintf(w, "  the module equals the model bit for bit on %s rows with odd values\n", thousands(int64(gated.Rows)))
+		}
+		fmt.Fprintf(w, "%s arbiter model push %s --activate\n", p.dim("To let it score:"), f.out)
 	})
 }
 
+// explainClass adds how to name a class to the error of a model of several.
+func explainClass(err error, class string) error {
+	if class == "" && nba.CodeOf(err) == nba.CodeModelInvalid && strings.Contains(err.Error(), "name the class to score") {
+		return withHint(err, "add --class NAME")
+	}
+	return err
+}
+
+// gateModel runs the module in the sandbox and holds it against the model.
+func (a *app) gateModel(ctx context.Context, out *compiler.Output) (gated compiler.Gated, err error) {
+	err = inSandbox(ctx, out.Module, func(admitted *admission.Admitted, instance *wasm.Instance) error {
+		gated, err = out.Gate(ctx, admission.NewRowScorer(admitted.Manifest, instance).Score)
+		return err
+	})
+	return gated, err
+}
+
+// inSandbox admits a module, with limits beyond those of a node, and lends fn one instance.
+func inSandbox(ctx context.Context, module []byte, fn func(*admission.Admitted, *wasm.Instance) error) (err error) {
+	sandbox, err := wasm.New(wasm.Config{Instances: 1, MaxCallFuel: benchFuel})
+	if err != nil {
+		return fmt.Errorf("starting the sandbox: %w", err)
+	}
+	defer func() { err = errors.Join(err, sandbox.Close(context.WithoutCancel(ctx))) }()
+	admitted, err := admission.Admit(ctx, sandbox, module, admission.Policy{MaxBytes: maxModuleBytes, MaxMemoryPages: benchPages, MaxCallFuel: benchFuel})
+	if err != nil {
+		return err
+	}
+	defer admitted.Pool.Release()
+	instance, err := admitted.Pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer admitted.Pool.Discard(instance)
+	return fn(admitted, instance)
+}
+
+// readGolden reads feature rows and what is expected of them; without expectedFile both are in one.
 func (a *app) readGolden(rowsFile, expectedFile string) (*compiler.Golden, error) {
-	rows, err := a.readFile(rowsFile, maxRowsBytes)
-	if err != nil {
+	files := compiler.GoldenFiles{RowsName: rowsFile, ExpectedName: expectedFile}
+	var err error
+	if files.Rows, err = a.readFile(rowsFile, maxRowsBytes); err != nil {
 		return nil, err
 	}
-	expected, err := a.readFile(expectedFile, maxRowsBytes)
-	if err != nil {
-		return nil, err
+	if expectedFile != "" {
+		if files.Expected, err = a.readFile(expectedFile, maxRowsBytes); err != nil {
+			return nil, err
+		}
 	}
-	return compiler.ParseGolden(rows, expected)
+	return compiler.ReadGolden(files)
 }
 
 // pluginName makes a plugin name of a file name: "Churn_model.xgb.json" gives "churn-model".
@@ -192,6 +260,22 @@ func (a *app) inspect(file string) error {
 	return a.print(summary, func(w io.Writer, p paint) { renderSummary(w, p, summary) })
 }
 
+// listed joins names, the first most of them.
+func listed(names []string, most int) string {
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + ", …"
+	}
+	return strings.Join(names, ", ")
+}
+
+// duration prints nanoseconds with two digits.
+func duration(ns float64) string {
+	if ns < 1000 {
+		return fmt.Sprintf("%.2g ns", ns)
+	}
+	return fmt.Sprintf("%.2g µs", ns/1000)
+}
+
 // renderSummary prints a plugin's manifest for people.
 func renderSummary(w io.Writer, p paint, s *compiler.Summary) {
 	fmt.Fprintf(w, "%s %s, a %s that gives a %s\n\n", p.bold(s.Name), p.bold(s.Version), s.Kind, dash(s.Output))
@@ -206,9 +290,23 @@ func renderSummary(w io.Writer, p paint, s *compiler.Summary) {
 	if source := s.Source; source != nil {
 		line("source", "%s", strings.TrimSpace(source.Format+" "+source.Library))
 		if source.Trees > 0 {
-			line("model", "%s, %s deep at most, %s", plural(source.Trees, "tree"), plural(source.MaxDepth, "level"), source.Objective)
+			line("model", "%s, %s deep at most, %s nodes, %s", plural(source.Trees, "tree"), plural(source.MaxDepth, "level"), thousands(int64(source.Nodes)), source.Objective)
+		}
+		if len(source.Layouts) > 0 {
+			line("layout", "%s", strings.Join(source.Layouts, ", "))
+		}
+		if source.Class != "" {
+			line("class", "%s, of %s", source.Class, listed(source.Classes, 10))
 		}
 	}
+	if c := s.Cost; c.FuelOneRow > 0 && s.Kind == artifact.KindScorer {
+		further := ""
+		if s.CandidateFeatures > 0 {
+			further = fmt.Sprintf(", %s for each further candidate", duration(c.FurtherRowNS))
+		}
+		line("cost", "about %s a call of one row%s; predicted from the fuel, arbiter model bench measures", duration(c.OneRowNS), further)
+	}
+	line("inputs", "%s of the subject, %d of the candidate", plural(s.SubjectFeatures, "feature"), s.CandidateFeatures)
 	fmt.Fprintln(w)
 	t := newTable(p, "#", "Feature", "Of", "Made from")
 	right(t, 1)

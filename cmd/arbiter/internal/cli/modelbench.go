@@ -102,10 +102,15 @@ func (a *app) benchModel(ctx context.Context, in io.Reader, file string, f *mode
 	}
 	defer admitted.Pool.Release()
 	loaded := time.Since(began)
-	rows, err := a.readRows(f.rows, admitted.Manifest)
+	golden, err := a.readGolden(f.rows, "")
 	if err != nil {
 		return err
 	}
+	table, err := golden.TableOf(admitted.Manifest)
+	if err != nil {
+		return err
+	}
+	rows := table.Rows
 	instance, err := admitted.Pool.Acquire(ctx)
 	if err != nil {
 		return err
