@@ -87,7 +87,10 @@ func (r *replayer) golden(i int) (float64, error) {
 			return 0, r.failed("golden", place(i)+" raw", err)
 		}
 		if raw := r.instance.ScoreAt(0); !g.MatchesRaw(raw) {
-			return 0, refuse("golden", place(i)+"/raw", "the module returns %v, and the row says %v; rebuild the module and its golden rows from the same model", raw, *g.Raw)
+			return 0, refuse("golden", place(i)+"/raw", "the module returns %v, and the row says %v; %s", raw, *g.Raw, r.reason(i, func() bool {
+				_, err := r.instance.ScoreRaw(r.ctx, 1)
+				return err == nil && g.MatchesRaw(r.instance.ScoreAt(0))
+			}))
 		}
 	}
 	score, err := r.score("golden", place(i))
@@ -95,9 +98,31 @@ func (r *replayer) golden(i int) (float64, error) {
 		return 0, err
 	}
 	if !g.MatchesScore(score) {
-		return 0, refuse("golden", place(i)+"/score", "the module returns %v, and the row says %v; rebuild the module and its golden rows from the same model", score, g.Score)
+		return 0, refuse("golden", place(i)+"/score", "the module returns %v, and the row says %v; %s", score, g.Score, r.reason(i, func() bool {
+			_, err := r.instance.Score(r.ctx, 1)
+			return err == nil && g.MatchesScore(r.instance.ScoreAt(0))
+		}))
 	}
 	return score, nil
+}
+
+// reason tells which features of golden row i are suspicious, and why that usually happens. agrees scores
+// the row that was filled in and compares.
+func (r *replayer) reason(i int, agrees func() bool) string {
+	const tries = 2000 // each is a call
+	tried := 0
+	text := artifact.Diagnose(r.manifest.Names(), r.manifest.Golden[i].Row(nil), func(row []float64) bool {
+		if tried++; tried > tries || r.ctx.Err() != nil {
+			return false
+		}
+		r.row = append(r.row[:0], row...)
+		r.fill(1)
+		return agrees()
+	})
+	if text == "" {
+		text = "no single value explains it: usually the module and the golden rows are of different models, or the rows were scored with fewer trees or another class"
+	}
+	return text + "; rebuild the module and its golden rows from the same model"
 }
 
 // batch scores the candidates of all golden rows with one subject, in one call and one by one, and
