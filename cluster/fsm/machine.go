@@ -87,7 +87,7 @@ func (m *machine) open() error {
 	if err != nil {
 		return err
 	}
-	position, err := readPosition(r)
+	position, err := ReadPosition(r.Get)
 	var mark Marked
 	if err == nil {
 		position.Digest = readDigest(r, position.Index)
@@ -102,14 +102,15 @@ func (m *machine) open() error {
 	return m.reload()
 }
 
-func readPosition(r *store.Reader) (*Position, error) {
+// ReadPosition reads the position out of a state, without its digest.
+func ReadPosition(get func(store.Bucket, []byte) []byte) (*Position, error) {
 	p := &Position{}
-	if v := r.Get(store.Meta, keyApplied); len(v) == 16 {
+	if v := get(store.Meta, keyApplied); len(v) == 16 {
 		p.Index, p.Term = binary.LittleEndian.Uint64(v), binary.LittleEndian.Uint64(v[8:])
 	} else if v != nil {
 		return nil, fmt.Errorf("the store's log position is damaged")
 	}
-	if v := r.Get(store.Meta, keyConfiguration); len(v) >= 8 {
+	if v := get(store.Meta, keyConfiguration); len(v) >= 8 {
 		p.ConfigurationIndex = binary.LittleEndian.Uint64(v)
 		p.Configuration = append([]byte(nil), v[8:]...)
 	}

@@ -116,15 +116,11 @@ func (g *Group) start() error {
 }
 
 func (g *Group) startRaft(logger hclog.Logger, walDir string) error {
-	files, err := raft.NewFileSnapshotStoreWithLogger(g.config.Dir, g.options.RetainSnapshots, logger)
-	if err != nil {
-		return fmt.Errorf("opening the snapshots: %w", err)
-	}
-	g.snapshots = &snapshots{FileSnapshotStore: files, dir: filepath.Join(g.config.Dir, "snapshots")}
+	g.snapshots = &snapshots{store: g.machine.Store()}
 	if err := store.SyncFolder(g.config.Dir); err != nil {
 		return err
 	}
-	if err := g.snapshots.begin(g.log, g.machine.Position(), walDir); err != nil {
+	if err := g.snapshots.begin(g.log, walDir); err != nil {
 		return err
 	}
 	var kick func()
@@ -149,7 +145,6 @@ func (g *Group) startRaft(logger hclog.Logger, walDir string) error {
 	if err != nil {
 		return fmt.Errorf("starting raft: %w", err)
 	}
-	g.snapshots.begun()
 	if kick != nil {
 		kick()
 	}
@@ -269,6 +264,7 @@ func (g *Group) Close() error {
 		g.bulks.Wait()
 	}()
 	var problems []error
+	g.machine.Store().Interrupt()
 	select {
 	case <-stopped:
 	case <-time.After(g.options.StopTimeout):

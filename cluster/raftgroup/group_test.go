@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -64,7 +63,7 @@ func openTest(t testing.TB, dir string, options Options, wrap func(*fsm.Data) Ma
 	t.Helper()
 	logs := &lockedBuffer{}
 	logger := slog.New(slog.NewTextHandler(logs, nil))
-	state, err := OpenState(dir, store.DefaultBootIDPath, store.Options{}, logger)
+	state, err := OpenState(dir, store.Options{}, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,10 +142,6 @@ func TestSnapshotsTruncateTheLog(t *testing.T) {
 			t.Fatalf("the log still begins at %d; the newest snapshot is at %d", first, g.snapshots.newest.Load())
 		}
 		time.Sleep(5 * time.Millisecond)
-	}
-	found, err := filepath.Glob(filepath.Join(dir, "snapshots", "*"))
-	if err != nil || len(found) == 0 || len(found) > 3 {
-		t.Errorf("snapshots: %v", found)
 	}
 	g.close(t)
 
@@ -360,21 +355,38 @@ func TestMachineFailureStopsTheGroup(t *testing.T) {
 	g.close(t)
 }
 
-// TestDamagedSnapshots: where the newest snapshot is damaged, an older one and the log do, as long as
-// the log reaches back to it. Otherwise the start must fail: going on would lose what was acknowledged.
-func TestDamagedSnapshots(t *testing.T) {
+// TestDamagedState: a state that cannot be opened is made again from the log, if that is whole. Otherwise
+// the start must fail: going on would lose what was acknowledged.
+func TestDamagedState(t *testing.T) {
+	remove := func(name string) func(t *testing.T, dir string) {
+		return func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	damage := func(name string, size int64) func(t *testing.T, dir string) {
+		return func(t *testing.T, dir string) {
+			path := filepath.Join(dir, name)
+			if err := errors.Join(os.Truncate(path, 0), os.Truncate(path, size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	for _, test := range []struct {
 		name     string
 		trailing uint64
-		damage   int // of the two snapshots, from the newest
+		harm     func(t *testing.T, dir string)
 		ok       bool
 	}{
-		{"the log reaches back, none damaged", 10_000, 0, true},
-		{"the log reaches back, newest damaged", 10_000, 1, true},
-		{"the log reaches back, both damaged", 10_000, 2, true},
-		{"the log is short, none damaged", 1, 0, true},
-		{"the log is short, newest damaged", 1, 1, false},
-		{"the log is short, both damaged", 1, 2, false},
+		{"the log is whole, no file", 10_000, remove("state.db"), true},
+		{"the log is whole, no marks", 10_000, remove("state.marks"), true},
+		{"the log is whole, marks of zeros", 10_000, damage("state.marks", 32<<10), true},
+		{"the log is whole, an empty file", 10_000, damage("state.db", 0), true},
+		{"the log is whole, a file of zeros", 10_000, damage("state.db", 1<<20), true},
+		{"the log is short, nothing damaged", 1, func(*testing.T, string) {}, true},
+		{"the log is short, no file", 1, remove("state.db"), false},
+		{"the log is short, no marks", 1, remove("state.marks"), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -390,19 +402,7 @@ func TestDamagedSnapshots(t *testing.T) {
 				}
 			}
 			g.close(t)
-			found, err := filepath.Glob(filepath.Join(dir, "snapshots", "*", "state.bin"))
-			if err != nil || len(found) != 2 {
-				t.Fatalf("snapshots: %v %v", found, err)
-			}
-			slices.Reverse(found)
-			for _, path := range found[:test.damage] {
-				if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := os.Remove(filepath.Join(dir, "state.db")); err != nil {
-				t.Fatal(err)
-			}
+			test.harm(t, dir)
 			if !test.ok {
 				for range 2 { // nor does a second attempt believe what the first left
 					openFails(t, dir)
@@ -421,7 +421,7 @@ func TestDamagedSnapshots(t *testing.T) {
 func openFails(t *testing.T, dir string) {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(&lockedBuffer{}, nil))
-	state, err := OpenState(dir, store.DefaultBootIDPath, store.Options{}, logger)
+	state, err := OpenState(dir, store.Options{}, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -459,13 +459,10 @@ func TestManyQuietRestarts(t *testing.T) {
 		}
 		g.close(t)
 	}
-	if err := os.Remove(filepath.Join(dir, "state.db")); err != nil {
-		t.Fatal(err)
-	}
 	g := openTest(t, dir, options, nil)
 	defer g.close(t)
 	if g.data.Subjects() != 1 {
-		t.Errorf("made again: %d subjects, want 1", g.data.Subjects())
+		t.Errorf("%d subjects, want 1", g.data.Subjects())
 	}
 }
 

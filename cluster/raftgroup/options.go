@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/store"
 )
 
 // Machine is the state machine of a group: *fsm.Data or *fsm.Control. Raft calls it from one
@@ -19,6 +20,8 @@ type Machine interface {
 	Position() fsm.Position
 	// StateBytes is about the size of its state on disk.
 	StateBytes() int64
+	// Store is what holds its state.
+	Store() *store.Store
 	// Err tells why the machine stopped.
 	Err() error
 }
@@ -63,8 +66,6 @@ type Options struct {
 	SnapshotInterval time.Duration
 	// TrailingEntries stay in the log after a snapshot, for followers that are a little behind.
 	TrailingEntries uint64
-	// RetainSnapshots is how many snapshots are kept.
-	RetainSnapshots int
 	// SegmentBytes is the size of a log file, which is allocated at once.
 	SegmentBytes int
 	// HeartbeatTimeout is how long voters wait for their leader before they elect another.
@@ -90,7 +91,6 @@ func (o Options) Default() Options {
 	setInt(&o.MaxEntryBytes, 256<<10)
 	setInt(&o.MaxInFlight, 1)
 	setInt(&o.MaxBulkInFlight, 2)
-	setInt(&o.RetainSnapshots, 2)
 	setInt(&o.SegmentBytes, 16<<20)
 	setTime(&o.Linger, time.Millisecond)
 	setTime(&o.SnapshotInterval, 5*time.Second)
@@ -121,7 +121,6 @@ func (o Options) Validate() error {
 	positive("MaxEntryBytes", int64(o.MaxEntryBytes))
 	positive("MaxInFlight", int64(o.MaxInFlight))
 	positive("MaxBulkInFlight", int64(o.MaxBulkInFlight))
-	positive("RetainSnapshots", int64(o.RetainSnapshots))
 	positive("SnapshotBytes", o.SnapshotBytes)
 	positive("SnapshotInterval", int64(o.SnapshotInterval))
 	positive("Linger", int64(o.Linger))

@@ -1,71 +1,154 @@
 package raftgroup
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/store"
 )
 
-// snapshots are the snapshots of a group on disk. While raft starts, they answer instead with the
-// place where the store stands: the store already holds what a replay of the log would build, so
-// raft begins after it and the start takes as long for a long log as for a short one.
+// snapshots are the snapshots of a group as raft sees them. There is one: the last checkpoint of the
+// store. Taking it copies nothing; sending it streams from the pages of the checkpoint; receiving one
+// makes a state in a file beside the present one, which then takes its place.
+//
+// While raft starts, the snapshot is the place where the store stands, so raft begins after it.
 type snapshots struct {
-	*raft.FileSnapshotStore
-	dir      string
-	starting atomic.Bool
-	start    atomic.Pointer[raft.SnapshotMeta] // answered by List while starting, if not nil
-	newest   atomic.Uint64                     // index of the newest snapshot on disk
-	log      *guardedLog
+	store  *store.Store
+	log    *guardedLog
+	newest atomic.Uint64 // index of the newest snapshot raft knows: the log may begin after it
+
+	mu       sync.Mutex
+	received *received // a state that was received and not restored yet
+	streams  int
+	streamed time.Time // when the last stream ended
 }
 
-// begin prepares the start at the given position of the state, which holds every snapshot on disk.
-func (s *snapshots) begin(log *guardedLog, at fsm.Position, walDir string) error {
-	s.log = log
-	onDisk, err := s.FileSnapshotStore.List()
+// note is what a checkpoint of the store remembers of the snapshot that raft took with it. Raft counts
+// entries that the state machine does not see, so a snapshot can stand further than the state, by
+// entries that hold no operations; the log may have been truncated there.
+type note struct {
+	Index              uint64 `json:"index"`
+	Term               uint64 `json:"term"`
+	Configuration      []byte `json:"configuration"`
+	ConfigurationIndex uint64 `json:"configurationIndex"`
+	// Received is true when the state came from another node. The log of this one may end before it.
+	Received bool `json:"received,omitempty"`
+}
+
+func noteOf(meta *raft.SnapshotMeta, received bool) ([]byte, error) {
+	b, err := json.Marshal(note{
+		Index: meta.Index, Term: meta.Term, Received: received,
+		Configuration: raft.EncodeConfiguration(meta.Configuration), ConfigurationIndex: meta.ConfigurationIndex,
+	})
 	if err != nil {
-		return fmt.Errorf("listing the snapshots: %w", err)
+		return nil, fmt.Errorf("encoding a snapshot's place: %w", err)
 	}
-	first, firstErr := log.FirstIndex()
-	last, lastErr := log.LastIndex()
-	if err := errors.Join(firstErr, lastErr); err != nil {
-		return fmt.Errorf("reading the log: %w", err)
-	}
-	begin := at.Index
-	var start *raft.SnapshotMeta
-	if at.Index > 0 && len(at.Configuration) > 0 {
-		start = &raft.SnapshotMeta{
-			Version: raft.SnapshotVersionMax, ID: "store", Index: at.Index, Term: at.Term,
-			Configuration: raft.DecodeConfiguration(at.Configuration), ConfigurationIndex: at.ConfigurationIndex,
+	return b, nil
+}
+
+func readNote(b []byte) (n note, err error) {
+	if len(b) > 0 {
+		if err := json.Unmarshal(b, &n); err != nil {
+			return note{}, fmt.Errorf("the note of the last checkpoint cannot be read: %w", err)
 		}
 	}
-	if len(onDisk) > 0 {
-		s.newest.Store(onDisk[0].Index)
+	return n, nil
+}
+
+// place is where a state stands for raft: at its position, or at the snapshot it was taken for if that
+// is further. It is nil for an empty state.
+func place(at *fsm.Position, n note) *raft.SnapshotMeta {
+	meta := &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Index: at.Index, Term: at.Term, ConfigurationIndex: at.ConfigurationIndex}
+	configuration := at.Configuration
+	if n.Index > at.Index || n.Index > 0 && len(configuration) == 0 {
+		meta.Index, meta.Term, meta.ConfigurationIndex, configuration = n.Index, n.Term, n.ConfigurationIndex, n.Configuration
 	}
-	// A snapshot stands further than the state it holds, where the entries before it hold no
-	// operations. If the log was truncated there, the start is at the snapshot.
-	if first > begin+1 && len(onDisk) > 0 && onDisk[0].Index > begin {
-		start, begin = onDisk[0], onDisk[0].Index
+	if meta.Index == 0 || len(configuration) == 0 {
+		return nil
+	}
+	meta.Configuration = raft.DecodeConfiguration(configuration)
+	meta.ID = fmt.Sprintf("%d-%d", meta.Term, meta.Index)
+	return meta
+}
+
+// begin prepares the start: it checks that state and log fit together.
+func (s *snapshots) begin(log *guardedLog, walDir string) error {
+	s.log = log
+	n, err := readNote(s.store.Note()) // no checkpoint is made before the group runs
+	if err != nil {
+		return err
+	}
+	at, err := s.durable()
+	if err != nil {
+		return err
+	}
+	begin := uint64(0)
+	if at != nil {
+		begin = at.Index
+	}
+	s.newest.Store(n.Index)
+	first, last, err := ends(log)
+	if err != nil {
+		return err
+	}
+	if n.Received && last > 0 && last < n.Index {
+		// The log was to be dropped when the state was received. It is all older than the state.
+		if err := log.DeleteRange(first, last); err != nil {
+			return fmt.Errorf("dropping the log that a received state replaces: %w", err)
+		}
+		first, last = 0, 0
 	}
 	switch {
-	case last < begin:
+	case last < begin && !(n.Received && last == 0 && begin == n.Index):
 		return fmt.Errorf("the log ends at entry %d and the state at %d: the log is damaged, restore a backup of the data folder", last, begin)
-	case first > begin+1:
+	case last > 0 && first > begin+1:
 		return fmt.Errorf("the log begins at entry %d and the state ends at %d: the entries between are lost, restore a backup of the data folder", first, begin)
 	}
-	s.start.Store(start)
-	s.starting.Store(true)
 	if last > 0 {
 		s.log.bytes.Store(estimate(walDir, first, last, max(s.newest.Load(), first)))
 	}
 	return nil
+}
+
+func ends(log *guardedLog) (first, last uint64, err error) {
+	first, firstErr := log.FirstIndex()
+	last, lastErr := log.LastIndex()
+	if err := errors.Join(firstErr, lastErr); err != nil {
+		return 0, 0, fmt.Errorf("reading the log: %w", err)
+	}
+	return first, last, nil
+}
+
+// durable is the place of the last checkpoint, nil if the state is empty.
+func (s *snapshots) durable() (*raft.SnapshotMeta, error) {
+	snapshot, err := s.store.Durable()
+	if err != nil {
+		return nil, err
+	}
+	defer snapshot.Release()
+	return metaOf(snapshot)
+}
+
+func metaOf(snapshot *store.Snapshot) (*raft.SnapshotMeta, error) {
+	n, err := readNote(snapshot.Note())
+	if err != nil {
+		return nil, err
+	}
+	at, err := fsm.ReadPosition(snapshot.Get)
+	if err != nil {
+		return nil, err
+	}
+	return place(at, n), nil
 }
 
 // estimate is the part of the log's size on disk that is newer than the entry after.
@@ -85,56 +168,199 @@ func estimate(dir string, first, last, after uint64) int64 {
 	return int64(float64(total) * float64(last-after) / float64(last-first+1))
 }
 
-// begun ends the start: from here on List tells what is on disk.
-func (s *snapshots) begun() { s.starting.Store(false) }
-
 // List implements raft.SnapshotStore.
 func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
-	if s.starting.Load() {
-		if start := s.start.Load(); start != nil {
-			return []*raft.SnapshotMeta{start}, nil
-		}
-		return nil, nil
-	}
-	return s.FileSnapshotStore.List()
-}
-
-// Create implements raft.SnapshotStore.
-func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
-	configurationIndex uint64, transport raft.Transport) (raft.SnapshotSink, error) {
-	sink, err := s.FileSnapshotStore.Create(version, index, term, configuration, configurationIndex, transport)
-	if err != nil {
+	meta, err := s.durable()
+	if err != nil || meta == nil {
 		return nil, err
 	}
-	return &durableSink{SnapshotSink: sink, store: s, index: index, bytes: s.log.bytes.Load()}, nil
+	return []*raft.SnapshotMeta{meta}, nil
 }
 
-// durableSink makes a snapshot durable before raft may truncate the log: the store of the library
-// syncs the files and the folder of all snapshots, but not the folder the files are in.
-type durableSink struct {
-	raft.SnapshotSink
-	store *snapshots
-	index uint64
+// Open implements raft.SnapshotStore: it gives the state that was just received, for the machine to
+// restore, or streams the last checkpoint, whatever id it has by now.
+func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	s.mu.Lock()
+	in := s.received
+	s.received = nil
+	s.mu.Unlock()
+	if in != nil && in.meta.ID == id {
+		return &in.meta, in, nil
+	}
+	snapshot, err := s.store.Durable()
+	if err != nil {
+		return nil, nil, err
+	}
+	meta, err := metaOf(snapshot)
+	if err == nil && meta == nil {
+		err = errors.New("the state is empty")
+	}
+	if err != nil {
+		snapshot.Release()
+		return nil, nil, err
+	}
+	stream := snapshot.Stream()
+	meta.Size = stream.Size()
+	s.mu.Lock()
+	s.streams++
+	s.mu.Unlock()
+	return meta, &sending{Stream: stream, of: s}, nil
+}
+
+// sending is a snapshot on its way to another node.
+type sending struct {
+	*store.Stream
+	of   *snapshots
+	once sync.Once
+}
+
+// Close implements io.Closer.
+func (s *sending) Close() error {
+	s.once.Do(func() {
+		s.of.mu.Lock()
+		s.of.streams--
+		s.of.streamed = time.Now()
+		s.of.mu.Unlock()
+	})
+	return s.Stream.Close()
+}
+
+// catchUp is how long the log is kept whole after a snapshot was sent, for the node that received it to
+// fetch the entries since: without them it would need another snapshot.
+const catchUp = 30 * time.Second
+
+// sendingNow tells that another node is being given a snapshot, or catches up after one.
+func (s *snapshots) sendingNow() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.streams > 0 || !s.streamed.IsZero() && time.Since(s.streamed) < catchUp
+}
+
+// received is a state that another node sent, complete, for the machine to restore.
+type received struct {
+	*store.Incoming
+	meta raft.SnapshotMeta
+}
+
+// Close implements io.Closer: what was not restored is thrown away.
+func (r *received) Close() error { return r.Abort() }
+
+// dropReceived throws a state away that was received and never restored.
+func (s *snapshots) dropReceived() error {
+	s.mu.Lock()
+	in := s.received
+	s.received = nil
+	s.mu.Unlock()
+	if in == nil {
+		return nil
+	}
+	return in.Abort()
+}
+
+// Create implements raft.SnapshotStore. What becomes of the sink tells whether a snapshot is taken here
+// or received.
+func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
+	configurationIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
+	return &sink{of: s, bytes: s.log.bytes.Load(), meta: raft.SnapshotMeta{
+		Version: version, ID: fmt.Sprintf("%d-%d", term, index), Index: index, Term: term,
+		Configuration: configuration, ConfigurationIndex: configurationIndex,
+	}}, nil
+}
+
+// sink is a snapshot that is being taken, by checkpoint, or received, by Write.
+type sink struct {
+	of    *snapshots
+	meta  raft.SnapshotMeta
 	bytes int64 // of log the snapshot stands for
+	in    *store.Incoming
 }
 
-// Close implements raft.SnapshotSink.
-func (d *durableSink) Close() error {
-	if err := d.SnapshotSink.Close(); err != nil {
+// ID implements raft.SnapshotSink.
+func (s *sink) ID() string { return s.meta.ID }
+
+// Write implements io.Writer.
+func (s *sink) Write(b []byte) (int, error) {
+	if s.in == nil {
+		if err := s.of.dropReceived(); err != nil {
+			return 0, err
+		}
+		n, err := noteOf(&s.meta, true)
+		if err != nil {
+			return 0, err
+		}
+		if s.in, err = s.of.store.Receive(n); err != nil {
+			return 0, err
+		}
+	}
+	return s.in.Write(b)
+}
+
+// checkpoint makes the state durable, and with it where the log may be truncated.
+func (s *sink) checkpoint() error {
+	n, err := noteOf(&s.meta, false)
+	if err != nil {
 		return err
 	}
-	f, err := os.Open(filepath.Join(d.store.dir, d.ID()))
-	if err != nil {
-		return fmt.Errorf("opening a snapshot to sync it: %w", err)
+	return s.of.store.Checkpoint(n)
+}
+
+// Close implements io.Closer.
+func (s *sink) Close() error {
+	if s.in != nil {
+		if err := s.in.Close(); err != nil {
+			return fmt.Errorf("receiving a snapshot: %w", err)
+		}
+		s.of.mu.Lock()
+		s.of.received = &received{Incoming: s.in, meta: s.meta}
+		s.of.mu.Unlock()
 	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("syncing a snapshot: %w", err)
-	}
-	if d.index > d.store.newest.Load() {
-		d.store.newest.Store(d.index)
-		d.store.log.bytes.Add(-d.bytes)
+	if s.meta.Index > s.of.newest.Load() {
+		s.of.newest.Store(s.meta.Index)
+		s.of.log.bytes.Add(-s.bytes)
 	}
 	return nil
+}
+
+// Cancel implements raft.SnapshotSink.
+func (s *sink) Cancel() error {
+	if s.in != nil {
+		return s.in.Abort()
+	}
+	return nil
+}
+
+// taking is a snapshot that raft takes: a checkpoint of the store.
+type taking struct{}
+
+// Persist implements raft.FSMSnapshot. The state goes on meanwhile: the checkpoint may be later than the
+// entry that raft notes, never earlier.
+func (taking) Persist(to raft.SnapshotSink) error {
+	own, ok := to.(*sink)
+	if !ok {
+		return fmt.Errorf("a snapshot for a %T", to)
+	}
+	return own.checkpoint()
+}
+
+// Release implements raft.FSMSnapshot.
+func (taking) Release() {}
+
+// Snapshot implements raft.FSM. It takes no time.
+func (o observed) Snapshot() (raft.FSMSnapshot, error) { return taking{}, o.Err() }
+
+// Restore implements raft.FSM.
+func (o observed) Restore(from io.ReadCloser) error {
+	for {
+		wrapper, ok := from.(raft.ReadCloserWrapper) // raft counts what is read
+		if !ok {
+			break
+		}
+		from = wrapper.WrappedReadCloser()
+	}
+	if in, ok := from.(*received); ok {
+		return o.Machine.Restore(in.Incoming)
+	}
+	return o.Machine.Restore(from)
 }
 
 // keep takes snapshots, so that the log can be truncated.
@@ -158,6 +384,9 @@ func (g *Group) keep() {
 	}
 }
 
+// patience is how many times larger than usual the log may grow for a node that is given a snapshot.
+const patience = 8
+
 func (g *Group) snapshotDue() bool {
 	at := g.machine.Position().Index
 	newest := g.snapshots.newest.Load()
@@ -166,10 +395,14 @@ func (g *Group) snapshotDue() bool {
 	if at <= newest {
 		return false
 	}
-	return at-newest >= g.options.SnapshotEntries || bytes >= max(g.options.SnapshotBytes, g.machine.StateBytes())
+	entries, limit := g.options.SnapshotEntries, max(g.options.SnapshotBytes, g.machine.StateBytes())
+	if g.snapshots.sendingNow() {
+		entries, limit = patience*entries, patience*limit
+	}
+	return at-newest >= entries || bytes >= limit
 }
 
-// Snapshot takes a snapshot now and truncates the log. A state without news is no error.
+// Snapshot makes the state durable now and truncates the log. A state without news is no error.
 func (g *Group) Snapshot() error {
 	g.proposing.RLock()
 	defer g.proposing.RUnlock()

@@ -29,9 +29,7 @@ type Control struct {
 
 func (r *Router) openControl() (*Control, error) {
 	dir := r.folder.Control()
-	options := r.options.Store
-	options.Sync = true
-	state, err := raftgroup.OpenState(dir, r.options.BootIDPath, options, r.options.Logger)
+	state, err := raftgroup.OpenState(dir, r.options.Store, r.options.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("group control: %w", err)
 	}

@@ -37,8 +37,6 @@ type Options struct {
 	MaxHistory int
 	// BulkBytes bounds one log entry of an import.
 	BulkBytes int
-	// BootIDPath is where the boot of the machine is told; see store.Trust.
-	BootIDPath string
 	// OnControl is called with every new state of the control group, in the order of the log, by the
 	// goroutine that applies it: it must be quick. A write returns after its state was announced.
 	OnControl func(*fsm.ControlState)
@@ -61,9 +59,6 @@ func (o Options) Default() Options {
 	}
 	if o.BulkBytes == 0 {
 		o.BulkBytes = 1 << 20
-	}
-	if o.BootIDPath == "" {
-		o.BootIDPath = store.DefaultBootIDPath
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -193,7 +188,7 @@ func (r *Router) openData(i int) (*dataGroup, error) {
 			return d, nil
 		}
 	}
-	state, err := raftgroup.OpenState(dir, r.options.BootIDPath, r.options.Store, r.options.Logger)
+	state, err := raftgroup.OpenState(dir, r.options.Store, r.options.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("group %s: %w", d.name, err)
 	}

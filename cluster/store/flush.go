@@ -6,6 +6,19 @@ import (
 	"time"
 )
 
+// pressure is how far what is pending has grown towards the size at which it is flushed: at 1 it is due,
+// at 2 Update waits. Half of the memory that all stores share counts as due, for those that take of it.
+func (s *Store) pressure(p *pending) float64 {
+	own := max(float64(p.load.writes)/float64(s.options.FlushWrites), float64(p.load.bytes)/float64(s.options.FlushBytes))
+	if p.load.cost() < smallShare {
+		return own
+	}
+	return max(own, 2*s.options.Shared.share())
+}
+
+// smallShare is what each store may have pending whatever the others have.
+const smallShare = 512 << 10
+
 // waitForRoom is called with write held, which it gives up while it waits.
 func (s *Store) waitForRoom() error {
 	for {
@@ -13,42 +26,88 @@ func (s *Store) waitForRoom() error {
 		switch {
 		case s.closing:
 			return ErrClosed
-		case p.writes < 2*s.options.FlushWrites && p.bytes < 2*s.options.FlushBytes:
+		case s.broken != nil:
+			return s.broken
+		case s.pressure(p) < 2:
 			return nil
-		case s.flushErr != nil:
-			return fmt.Errorf("the store cannot write its file: %w", s.flushErr)
+		case s.flushErr != nil && s.interrupted:
+			return fmt.Errorf("%w while it could not write its file: %w", ErrClosed, s.flushErr)
 		}
 		s.work.Broadcast()
+		if s.options.Shared.full() {
+			// The others that take the memory do not wake this one.
+			s.write.Unlock()
+			time.Sleep(sharedPoll)
+			s.write.Lock()
+			continue
+		}
 		s.room.Wait()
 	}
 }
 
-// flushLoop writes what is pending into the file whenever it is enough or old enough.
+const (
+	sharedPoll = time.Millisecond
+	maxDelay   = 5 * time.Millisecond
+)
+
+// slowDown makes whoever updates as fast as the flush, once the flush has fallen behind: many short
+// delays instead of one long wait at the bound.
+func (s *Store) slowDown(writes int) {
+	if over := s.pressure(s.pending.Load()) - 1; over > 0 {
+		time.Sleep(min(maxDelay, time.Duration(2*over*float64(s.perWrite.Load())*float64(writes))))
+	}
+}
+
+// flushLoop writes what is pending into the file whenever it is enough or old enough, and makes the file
+// durable whenever it is time or somebody waits for it.
 func (s *Store) flushLoop() {
 	defer s.loops.Done()
 	for {
 		s.write.Lock()
-		for !s.closing && !s.due {
-			if p := s.pending.Load(); p.writes >= s.options.FlushWrites || p.bytes >= s.options.FlushBytes {
-				break
-			}
+		for !s.closing && !s.due && (len(s.wanted) == 0 || s.pins.busy()) && s.pressure(s.pending.Load()) < 1 {
 			s.work.Wait()
 		}
 		s.due = false
-		closing := s.closing
+		closing, broken := s.closing, s.broken
 		s.write.Unlock()
 		if closing {
 			return
 		}
-		if s.Flush() != nil {
-			time.Sleep(flushRetry) // the disk is full or broken: Update reports it, and memory is bounded
+		if broken != nil || s.flushAndCheckpoint() != nil {
+			// The disk is full or broken: Writable reports it, and memory is bounded.
+			select {
+			case <-time.After(flushRetry):
+			case <-s.quit:
+			}
 		}
 	}
 }
 
 const flushRetry = 100 * time.Millisecond
 
-// tickLoop makes a flush due every FlushInterval, so that a restart has little to replay.
+func (s *Store) flushAndCheckpoint() error {
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
+	var waiting []*wanted
+	if !s.pins.busy() {
+		s.write.Lock()
+		waiting = s.takeWanted()
+		s.write.Unlock()
+	}
+	err := s.flush(true)
+	due := s.sinceWrites > 0 && (s.sinceWrites >= s.options.CheckpointWrites || time.Since(s.sinceTime) >= s.options.CheckpointInterval)
+	switch {
+	case err != nil:
+		for _, w := range waiting {
+			w.done <- err
+		}
+	case (len(waiting) > 0 || due) && s.pins.begin():
+		s.checkpoint(waiting)
+	}
+	return err
+}
+
+// tickLoop makes a flush due every FlushInterval.
 func (s *Store) tickLoop() {
 	defer s.loops.Done()
 	ticker := time.NewTicker(s.options.FlushInterval)
@@ -66,37 +125,54 @@ func (s *Store) tickLoop() {
 	}
 }
 
-// Flush writes everything that was applied before the call into the file, in one transaction: the
-// file always holds the state as of one Update. It may be called at any time, also while Update runs.
+// Flush writes everything that was applied before the call into the file. It may be called at any time,
+// also while Update runs. It does not make the file durable: see Checkpoint.
 func (s *Store) Flush() error {
+	s.hurry.Add(1)
+	defer s.hurry.Add(-1)
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
+	return s.flush(false)
+}
+
+// flush writes what is pending. After it the file is the state as of one Update. Flushing is held.
+func (s *Store) flush(paced bool) error {
 	// What an earlier flush could not write goes first.
 	for range 2 {
-		if done, err := s.flushOnce(); done || err != nil {
+		if done, err := s.flushOnce(paced); done || err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) flushOnce() (done bool, err error) {
+func (s *Store) flushOnce(paced bool) (done bool, err error) {
 	s.write.Lock()
+	if s.broken != nil {
+		defer s.write.Unlock()
+		return false, s.broken
+	}
 	p := s.pending.Load()
 	fresh := !p.flushes
 	if fresh {
-		if p.writes == 0 {
+		if p.load.writes == 0 {
 			s.write.Unlock()
 			return true, nil
 		}
-		p = &pending{flushing: p.active, seq: p.seq, flushes: true}
+		p = &pending{flushing: p.active, flushLoad: p.load, seq: p.seq, flushes: true}
 		s.writing = layer{}
 		s.pending.Store(p)
 		s.room.Broadcast()
 	}
+	span := time.Since(s.rotated)
+	if fresh {
+		s.rotated = time.Now()
+	}
 	s.write.Unlock()
 
-	err = s.updateFile(func(tx *fileTx) error { return tx.putLayer(&p.flushing) })
+	if err = s.remap(s.mayAdd(p.flushLoad)); err == nil {
+		err = s.writeLayer(&p.flushing, pace{store: s, on: paced, span: min(span, s.options.FlushInterval)})
+	}
 	s.write.Lock()
 	defer s.write.Unlock()
 	s.flushErr = err
@@ -110,34 +186,129 @@ func (s *Store) flushOnce() (done bool, err error) {
 // committed makes readers look into the file for what was flushed. Write is held.
 func (s *Store) committed() {
 	next := *s.pending.Load()
-	next.flushing, next.flushes = layer{}, false
+	s.options.Shared.add(-next.flushLoad.cost())
+	s.sinceWrites += next.flushLoad.writes
+	next.flushing, next.flushLoad, next.flushes = layer{}, load{}, false
 	next.seq = s.pool.advance()
 	s.pending.Store(&next)
 }
 
-const yieldEvery = 32
+// item is one write of a layer.
+type item struct {
+	entry
+	bucket Bucket
+}
 
-// putLayer writes a layer in the order of its keys, which is the order of the pages.
-func (t *fileTx) putLayer(l *layer) (err error) {
+// items lists a layer in the order of its keys, which is the order of the pages.
+func (l *layer) items() (list []item) {
 	for b, tree := range l {
-		if tree == nil {
-			continue
+		if tree != nil {
+			tree.Scan(func(e entry) bool {
+				list = append(list, item{e, Bucket(b)})
+				return true
+			})
 		}
-		tree.Scan(func(e entry) bool {
-			if e.deleted {
-				err = t.delete(Bucket(b), e.key)
-			} else {
-				err = t.put(Bucket(b), e.key, e.value)
-			}
-			// A flush is work in the background: whoever waits for a processor goes first.
-			if t.writes%yieldEvery == 0 {
-				runtime.Gosched()
-			}
-			return err == nil
-		})
+	}
+	return list
+}
+
+const (
+	firstSlice, leastSlice, mostSlice = 64, 16, 1024
+	sliceTime                         = 1500 * time.Microsecond // what a slice should take
+	yieldEvery                        = 32
+)
+
+// writeLayer writes a layer in slices, each a transaction of its own: readers look into the layer until
+// all of it is written, and a checkpoint comes only then. A slice has a stretch of the keys, so slices
+// copy hardly more pages than one large transaction would.
+func (s *Store) writeLayer(l *layer, p pace) error {
+	items := l.items()
+	p.begin(len(items))
+	for at := 0; at < len(items); {
+		n := min(s.slice, len(items)-at)
+		if p.behind() {
+			n = min(max(n, mostSlice/2), len(items)-at)
+		}
+		release := p.turn()
+		start := time.Now()
+		err := s.updateFile(func(tx *fileTx) error { return tx.putItems(items[at : at+n]) })
+		took := time.Since(start)
+		release()
 		if err != nil {
 			return err
 		}
+		at += n
+		s.perWrite.Store((7*s.perWrite.Load() + int64(took)/int64(n)) / 8)
+		s.slice = max(leastSlice, min(mostSlice, int(float64(n)*float64(sliceTime)/float64(took+1)), 2*s.slice))
+		p.pause(at)
+	}
+	s.options.disk.startWriting(s.raw)
+	return nil
+}
+
+func (t *fileTx) putItems(items []item) (err error) {
+	for i := range items {
+		e := &items[i]
+		if e.deleted {
+			err = t.delete(e.bucket, e.key)
+		} else {
+			err = t.put(e.bucket, e.key, e.value)
+		}
+		if err != nil {
+			return err
+		}
+		// A flush is work in the background: whoever waits for a processor goes first.
+		if i%yieldEvery == yieldEvery-1 {
+			runtime.Gosched()
+		}
 	}
 	return nil
+}
+
+// pace spreads a flush over the time that what it writes took to gather, so that it takes an even part of
+// the processors, and lets go of that when the next gathers faster.
+type pace struct {
+	store *Store
+	on    bool
+	span  time.Duration
+	start time.Time
+	total int
+	done  int
+}
+
+// spread is the part of the span that a flush may take.
+const spread = 0.8
+
+func (p *pace) begin(total int) { p.start, p.total = time.Now(), total }
+
+// behind tells that the flush must go on without a pause.
+func (p *pace) behind() bool {
+	if !p.on || p.store.hurry.Load() > 0 {
+		return true
+	}
+	return p.store.pressure(p.store.pending.Load()) > float64(p.done+p.store.slice)/float64(p.total)
+}
+
+// turn waits until no other store of the node writes, unless the flush is behind.
+func (p *pace) turn() (release func()) {
+	if p.behind() {
+		return func() {}
+	}
+	turn := p.store.options.Shared.turn
+	turn <- struct{}{}
+	return func() { <-turn }
+}
+
+const maxPause = 20 * time.Millisecond
+
+// pause waits after a slice until it is time for the next.
+func (p *pace) pause(done int) {
+	p.done = done
+	for done < p.total {
+		early := time.Duration(spread*float64(p.span)*float64(done)/float64(p.total)) - time.Since(p.start)
+		if early <= 0 || p.behind() {
+			return
+		}
+		time.Sleep(min(early, maxPause))
+	}
 }

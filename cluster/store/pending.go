@@ -57,10 +57,22 @@ type pending struct {
 	// seq counts the commits of the file. A read transaction begun while seq was the same sees
 	// everything that is neither active nor flushing.
 	seq uint64
-	// writes and bytes measure active; flushes tells whether flushing holds anything.
-	writes, bytes int
-	flushes       bool
+	// load is that of active, flushes tells whether flushing holds anything, and flushLoad what.
+	load, flushLoad load
+	flushes         bool
 }
+
+// load measures a layer: a write of a key that the layer has already counts again.
+type load struct{ writes, bytes int }
+
+// entryBytes is about what an entry takes beside its key and value.
+const entryBytes = 128
+
+// cost is about the memory it takes.
+func (l load) cost() int64 { return int64(l.bytes) + entryBytes*int64(l.writes) }
+
+// cost is about the memory that everything pending takes.
+func (p *pending) cost() int64 { return p.load.cost() + p.flushLoad.cost() }
 
 // sight is what one reader or writer sees: layers over a read transaction, the newest first.
 type sight struct {

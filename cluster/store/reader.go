@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -34,7 +35,7 @@ func (s *Store) Acquire() (*Reader, error) {
 		if r.tx == nil || r.seq != p.seq {
 			r.end()
 			r.seq = p.seq
-			if r.tx, err = s.db.Begin(false); err != nil {
+			if r.tx, err = s.beginRead(); err != nil {
 				s.pool.give(r, s.options.MaxIdleReaders)
 				return nil, fmt.Errorf("beginning a read: %w", err)
 			}
@@ -47,6 +48,16 @@ func (s *Store) Acquire() (*Reader, error) {
 		return r, nil
 	}
 }
+
+func (s *Store) beginRead() (*bbolt.Tx, error) {
+	if s.db == nil {
+		return nil, errNotOpen
+	}
+	return s.db.Begin(false)
+}
+
+// errNotOpen is given after a file could not be opened again.
+var errNotOpen = errors.New("the file of the store is not open")
 
 // Release gives the reader back. It must not be used afterwards.
 func (r *Reader) Release() {
@@ -102,10 +113,9 @@ type pool struct {
 	seq      uint64 // counts commits
 	paused   bool   // nobody may take: the file is being replaced
 	closed   bool
-	keeping  bool // idle readers keep their transaction
 }
 
-func (p *pool) init() { p.returned.L, p.keeping = &p.mu, true }
+func (p *pool) init() { p.returned.L = &p.mu }
 
 func (p *pool) take() (r *Reader, err error) {
 	p.mu.Lock()
@@ -125,7 +135,7 @@ func (p *pool) take() (r *Reader, err error) {
 
 func (p *pool) give(r *Reader, maxIdle int) {
 	p.mu.Lock()
-	if r.seq != p.seq || p.paused || p.closed || !p.keeping {
+	if r.seq != p.seq || p.paused || p.closed {
 		p.mu.Unlock()
 		r.end()
 		p.mu.Lock()
@@ -168,20 +178,6 @@ func (p *pool) closeIdle() {
 	for _, tx := range open {
 		_ = tx.Rollback() // see Reader.end
 	}
-}
-
-// keepNone closes the transactions of idle readers, until keepAgain.
-func (p *pool) keepNone() {
-	p.mu.Lock()
-	p.keeping = false
-	p.mu.Unlock()
-	p.closeIdle()
-}
-
-func (p *pool) keepAgain() {
-	p.mu.Lock()
-	p.keeping = true
-	p.mu.Unlock()
 }
 
 // pause waits until all readers are back and keeps new ones waiting until resume.

@@ -2,14 +2,13 @@ package store
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
 	"hash/crc32"
 	"io"
-	"os"
-	"path/filepath"
 
 	"go.etcd.io/bbolt"
 )
@@ -28,19 +27,24 @@ const (
 // ErrSnapshot is returned when a stream is not a whole snapshot.
 var ErrSnapshot = errors.New("snapshot is damaged")
 
-// Snapshot is the state as of one commit. It holds a read transaction: until Release the file grows
-// instead of reusing pages.
+// Snapshot is the state as of a checkpoint. Until Release the file cannot use the pages of that
+// checkpoint again, nor be replaced or closed.
 type Snapshot struct {
-	tx    *bbolt.Tx
 	store *Store
+	pin   *pin
+	size  int64
 }
 
-// Snapshot begins a snapshot of the present state, which is then also in the file: a log may be
-// truncated up to a snapshot only if the file does not need what is cut off. Update must not run.
+// Snapshot begins a snapshot of the present state, which is then also durable.
 func (s *Store) Snapshot() (*Snapshot, error) {
-	if err := s.Flush(); err != nil {
-		return nil, fmt.Errorf("flushing before a snapshot: %w", err)
+	if err := s.Checkpoint(nil); err != nil {
+		return nil, fmt.Errorf("making the state durable for a snapshot: %w", err)
 	}
+	return s.Durable()
+}
+
+// Durable begins a snapshot of the state as of the last checkpoint. It takes no time.
+func (s *Store) Durable() (*Snapshot, error) {
 	r, err := s.pool.take()
 	if err != nil {
 		return nil, err
@@ -48,21 +52,32 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 	if r != nil {
 		r.end()
 	}
-	tx, err := s.db.Begin(false)
-	if err != nil {
+	p := s.pins.take()
+	if p == nil {
 		s.pool.give(&Reader{store: s}, 0)
-		return nil, fmt.Errorf("beginning a snapshot: %w", err)
+		return nil, errNotOpen
 	}
-	return &Snapshot{tx: tx, store: s}, nil
+	return &Snapshot{store: s, pin: p, size: p.tx.Size()}, nil
 }
 
 // Release ends the snapshot. It may be called more than once, by one goroutine.
 func (s *Snapshot) Release() {
-	if s.tx != nil {
-		_ = s.tx.Rollback() // it fails only for a transaction that is closed already
-		s.tx = nil
+	if s.pin != nil {
+		s.store.pins.release(s.pin)
+		s.pin = nil
 		s.store.pool.give(&Reader{store: s.store}, 0)
 	}
+}
+
+// Note is what the checkpoint was given.
+func (s *Snapshot) Note() []byte { return s.pin.note }
+
+// Get returns a copy of the value of key, or nil.
+func (s *Snapshot) Get(b Bucket, key []byte) []byte {
+	if k, v := s.pin.cursor(b).Seek(key); bytes.Equal(k, key) {
+		return append([]byte{}, v...)
+	}
+	return nil
 }
 
 // WriteTo streams all keys in order. It implements io.WriterTo.
@@ -73,7 +88,7 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	_, err := buffered.Write(head)
 	count := uint64(0)
 	for b := Meta; b < bucketEnd && err == nil; b++ {
-		c := s.tx.Bucket(bucketNames[b]).Cursor()
+		c := s.pin.cursor(b)
 		for k, v := c.First(); k != nil && err == nil; k, v = c.Next() {
 			count++
 			head = append(head[:0], byte(b)+1)
@@ -105,68 +120,6 @@ func (s *summer) Write(p []byte) (int, error) {
 	s.n += int64(n)
 	s.sum.Write(p[:n]) // a hash never fails
 	return n, err
-}
-
-// Restore replaces the whole state by that of a snapshot stream. The new file is complete and
-// durable before it takes the place of the old one, so a Restore that fails or is cut short changes
-// nothing. It waits for all readers; Update must not run.
-func (s *Store) Restore(from io.Reader) error {
-	path := s.restoringPath()
-	if err := os.RemoveAll(path); err != nil {
-		return fmt.Errorf("clearing an unfinished restore: %w", err)
-	}
-	if err := buildFile(path, s.options, from); err != nil {
-		return errors.Join(err, os.RemoveAll(path))
-	}
-	s.flushing.Lock()
-	defer s.flushing.Unlock()
-	s.pool.pause()
-	defer s.replaced()
-	if s.db == nil {
-		return ErrClosed
-	}
-	if err := s.db.Close(); err != nil {
-		return fmt.Errorf("closing the replaced store: %w", err)
-	}
-	if err := os.Rename(path, s.path); err != nil {
-		return errors.Join(fmt.Errorf("replacing the store: %w", err), s.open())
-	}
-	if err := SyncFolder(filepath.Dir(s.path)); err != nil {
-		return errors.Join(err, s.open())
-	}
-	return s.open()
-}
-
-// replaced forgets what was pending over the old file and lets readers in again.
-func (s *Store) replaced() {
-	s.write.Lock()
-	defer s.write.Unlock()
-	s.writing = layer{}
-	s.pending.Store(&pending{seq: s.pool.resume()})
-	s.room.Broadcast()
-}
-
-func buildFile(path string, options Options, from io.Reader) error {
-	options.Sync = false // synced once, at the end
-	db, err := openFile(path, options, int64(options.InitialMmapBytes))
-	if err != nil {
-		return err
-	}
-	in := &snapshotReader{from: bufio.NewReaderSize(from, snapshotBuffer), sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}
-	err = in.magic()
-	for done := false; err == nil && !done; {
-		err = db.Update(func(tx *bbolt.Tx) (err error) {
-			done, err = in.batch(tx)
-			return err
-		})
-	}
-	if err == nil {
-		err = db.Sync()
-	}
-	if err = errors.Join(err, db.Close()); err != nil {
-		return fmt.Errorf("restoring a snapshot: %w", err)
-	}
-	return nil
 }
 
 type snapshotReader struct {
@@ -248,7 +201,31 @@ func (r *snapshotReader) end() error {
 	case binary.LittleEndian.Uint64(count) != r.count || binary.LittleEndian.Uint32(sum) != want:
 		return fmt.Errorf("%w: checksum or count differs", ErrSnapshot)
 	}
-	return nil
+	return r.rest()
+}
+
+// rest reads the zeros after the end.
+func (r *snapshotReader) rest() error {
+	for {
+		b, err := r.from.Peek(1)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if b, err = r.from.Peek(r.from.Buffered()); err != nil {
+			return err
+		}
+		for _, c := range b {
+			if c != 0 {
+				return fmt.Errorf("%w: something follows its end", ErrSnapshot)
+			}
+		}
+		if _, err := r.from.Discard(len(b)); err != nil {
+			return err
+		}
+	}
 }
 
 // ReadByte implements io.ByteReader.

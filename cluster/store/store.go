@@ -3,10 +3,10 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,41 +40,60 @@ var ErrClosed = errors.New("store is closed")
 
 // Options tune a Store.
 type Options struct {
-	// Sync makes every commit durable by itself.
-	Sync bool
-	// InitialMmapBytes reserves address space, not memory. Commits that might need more wait for the
-	// readers that are out.
+	// InitialMmapBytes reserves address space, not memory. A file that outgrows it is opened anew, which
+	// waits for the readers that are out.
 	InitialMmapBytes int
 	// MaxIdleReaders bounds the readers kept for reuse.
 	MaxIdleReaders int
-	// A store that does not sync keeps what was applied in memory and writes it into the file in
-	// sorted batches, when FlushWrites writes or FlushBytes bytes have gathered or FlushInterval has
-	// passed. Twice as much makes Update wait.
+	// What was applied gathers in memory. It is written into the file, sorted, when FlushWrites writes or
+	// FlushBytes bytes have gathered or FlushInterval has passed, in small slices spread over the time that
+	// the next ones take to gather. Beyond that, Update is slowed down; twice as much makes it wait.
 	FlushWrites, FlushBytes int
 	FlushInterval           time.Duration
+	// The file is made durable, so that a start needs no older log, when this time has passed since the
+	// last time or so many writes went into the file.
+	CheckpointInterval time.Duration
+	CheckpointWrites   int
+	// Shared bounds what the stores of one node take together. Default makes one, which all stores opened
+	// with the same options then share.
+	Shared *Shared
 	// FileMode is that of new files.
 	FileMode os.FileMode
+
+	disk disk // tests put another in its place
 }
 
 // Default fills in what is zero.
 func (o Options) Default() Options {
 	if o.InitialMmapBytes == 0 {
-		o.InitialMmapBytes = 8 << 30
+		o.InitialMmapBytes = 64 << 30
 	}
 	if o.MaxIdleReaders == 0 {
 		o.MaxIdleReaders = 16 * runtime.GOMAXPROCS(0)
 	}
 	if o.FlushWrites == 0 {
-		o.FlushWrites = 4 << 10
+		o.FlushWrites = 8 << 10
 	}
 	if o.FlushBytes == 0 {
-		o.FlushBytes = 16 << 20
+		o.FlushBytes = 8 << 20
 	}
 	if o.FlushInterval == 0 {
 		o.FlushInterval = time.Second
 	}
+	if o.CheckpointInterval == 0 {
+		o.CheckpointInterval = 3 * time.Second
+	}
+	if o.CheckpointWrites == 0 {
+		o.CheckpointWrites = 64 << 10
+	}
+	if o.Shared == nil {
+		o.Shared = NewShared(0)
+	}
 	if o.FileMode == 0 {
 		o.FileMode = 0o600
+	}
+	if o.disk == nil {
+		o.disk = realDisk{}
 	}
 	return o
 }
@@ -91,103 +110,120 @@ func (o Options) Validate() error {
 	if o.FlushWrites < 1 || o.FlushBytes < 1 || o.FlushInterval <= 0 {
 		problems = append(problems, errors.New("FlushWrites, FlushBytes and FlushInterval must be positive"))
 	}
+	if o.CheckpointWrites < 1 || o.CheckpointInterval <= 0 {
+		problems = append(problems, errors.New("CheckpointWrites and CheckpointInterval must be positive"))
+	}
 	return errors.Join(problems...)
 }
 
 // Store is the state of one group. Update is called by one goroutine at a time; all else is safe for
 // concurrent use.
 type Store struct {
-	path    string
+	path    string // as Open was given it; the file may have the name of its other one, see marks.go
 	options Options
-	db      *bbolt.DB // replaced by Restore, which waits for all readers first
+	db      *bbolt.DB // replaced by Restore and remap, which wait for all readers first
+	raw     *os.File  // of db
+	name    string    // of the file in its folder
 	mapped  int64     // address space reserved for db
+	claimed int64     // disk space claimed for the file
 	pool    pool
+	marks   *marks
+	pins    pins
+	// receiving is true while an Incoming is being made.
+	receiving atomic.Bool
 
 	// flushing is held while the file is written or replaced; write may be taken while it is held.
 	// write is held while anything below changes, and for the length of an Update.
-	flushing sync.Mutex
-	write    sync.Mutex
-	pending  atomic.Pointer[pending]
-	writing  layer     // what Update works on; pending.active is its last snapshot
-	work     sync.Cond // there may be something to flush
-	room     sync.Cond // a flush ended
-	due      bool      // a flush is due by time
-	closing  bool
-	flushErr error // of the last flush
-	quit     chan struct{}
-	loops    sync.WaitGroup
+	flushing    sync.Mutex
+	write       sync.Mutex
+	pending     atomic.Pointer[pending]
+	writing     layer     // what Update works on; pending.active is its last snapshot
+	work        sync.Cond // there may be something to flush
+	room        sync.Cond // a flush ended
+	due         bool      // a flush is due by time
+	rotated     time.Time // when the last flush began
+	closing     bool
+	interrupted bool
+	flushErr    error // of the last flush
+	broken      error // the file cannot be written any more until it is opened again
+	wanted      []*wanted
+	quit        chan struct{}
+	loops       sync.WaitGroup
+	hurry       atomic.Int32 // somebody waits for a flush: do not pace it
+	perWrite    atomic.Int64 // nanoseconds a flush takes for a write, not paced
+	// Of the goroutine that holds flushing.
+	slice       int       // writes of one transaction
+	sinceWrites int       // writes into the file since the last checkpoint
+	sinceTime   time.Time // of the last checkpoint
 }
 
 const openTimeout = time.Second
 
-// Open opens or creates the file at path.
+// Open opens the store at path as of its last checkpoint, or creates it. A file that has no checkpoint
+// is ErrNoCheckpoint, one whose checkpoint cannot be used ErrDamaged.
 func Open(path string, options Options) (*Store, error) {
+	s, err := newStore(path, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.recover(); err != nil {
+		return nil, fmt.Errorf("opening the store %s: %w", filepath.Base(path), err)
+	}
+	s.start()
+	return s, nil
+}
+
+// Adopt opens a file that was written without checkpoints and closed properly, and makes its state the
+// first checkpoint.
+func Adopt(path string, options Options) (*Store, error) {
+	s, err := newStore(path, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.found(); err != nil {
+		return nil, fmt.Errorf("adopting the store %s: %w", filepath.Base(path), err)
+	}
+	s.start()
+	return s, nil
+}
+
+func newStore(path string, options Options) (*Store, error) {
 	options = options.Default()
 	if err := options.Validate(); err != nil {
 		return nil, fmt.Errorf("store options: %w", err)
 	}
-	s := &Store{path: path, options: options, quit: make(chan struct{})}
+	s := &Store{path: path, options: options, quit: make(chan struct{}), slice: firstSlice, rotated: time.Now(), sinceTime: time.Now()}
 	s.work.L, s.room.L = &s.write, &s.write
 	s.pending.Store(&pending{})
 	s.pool.init()
-	// What a restore that was cut short left behind is of no use.
-	if err := os.Remove(s.restoringPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("clearing an unfinished restore: %w", err)
-	}
-	if err := s.open(); err != nil {
-		return nil, err
-	}
-	if !options.Sync {
-		s.loops.Add(2)
-		go s.flushLoop()
-		go s.tickLoop()
-	}
+	s.pins.init()
 	return s, nil
 }
 
-func (s *Store) restoringPath() string { return s.path + ".restoring" }
-
-func (s *Store) open() error {
-	mapped := int64(s.options.InitialMmapBytes)
-	if info, err := os.Stat(s.path); err == nil {
-		mapped = max(mapped, 4*info.Size())
-	}
-	db, err := openFile(s.path, s.options, mapped)
-	if err != nil {
-		return err
-	}
-	s.db, s.mapped = db, mapped
-	return nil
+func (s *Store) start() {
+	s.loops.Add(2)
+	go s.flushLoop()
+	go s.tickLoop()
 }
 
-func openFile(path string, options Options, mapped int64) (*bbolt.DB, error) {
-	db, err := bbolt.Open(path, options.FileMode, &bbolt.Options{
-		Timeout: openTimeout, NoSync: !options.Sync, NoGrowSync: !options.Sync,
-		FreelistType: bbolt.FreelistMapType, InitialMmapSize: int(mapped),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", filepath.Base(path), err)
+// filePath is the path of a file by its name.
+func (s *Store) filePath(name string) string { return filepath.Join(filepath.Dir(s.path), name) }
+
+// otherName is the name a file that replaces the present one gets.
+func (s *Store) otherName() string {
+	first := filepath.Base(s.path)
+	if s.name == first {
+		return strings.TrimSuffix(first, filepath.Ext(first)) + "-2" + filepath.Ext(first)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range bucketNames {
-			if tx.Bucket(name) != nil {
-				continue
-			}
-			if _, err := tx.CreateBucket(name); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("preparing %s: %w", filepath.Base(path), err), db.Close())
-	}
-	return db, nil
+	return first
 }
 
 // Size is the length of the file in bytes.
 func (s *Store) Size() (int64, error) {
-	info, err := os.Stat(s.path)
+	s.flushing.Lock()
+	name := s.name
+	s.flushing.Unlock()
+	info, err := os.Stat(s.filePath(name))
 	if err != nil {
 		return 0, fmt.Errorf("sizing the store: %w", err)
 	}
@@ -195,27 +231,28 @@ func (s *Store) Size() (int64, error) {
 }
 
 // Update runs fn and makes its writes visible together, unless fn returns an error. Readers acquired
-// after Update returned see them. With Options.Sync they are then durable; without, they are in
-// memory and come into the file later, and whoever must not lose them keeps a log. Values handed to
-// Tx.Put must not change before Update returns.
+// after Update returned see them. They are in memory and come into the file later, and whoever must not
+// lose them keeps a log from the last checkpoint. Values handed to Tx.Put must not change before Update
+// returns. While the disk is full, Update waits once its bound of memory is reached.
 func (s *Store) Update(fn func(*Tx) error) error {
-	if !s.options.Sync {
-		return s.applyPending(fn)
+	writes, err := s.applyPending(fn)
+	if err == nil {
+		s.slowDown(writes)
 	}
-	if s.db == nil {
-		return ErrClosed
-	}
-	if err := s.applyDirect(fn); err != nil {
-		return err
-	}
-	s.write.Lock()
-	defer s.write.Unlock()
-	s.committed()
-	return nil
+	return err
 }
 
-// Close waits for all readers, writes what is pending into the file, makes it durable and closes it.
-// Update must not run.
+// Interrupt makes an Update return an error instead of waiting for a disk that cannot be written. It is
+// for closing what calls Update.
+func (s *Store) Interrupt() {
+	s.write.Lock()
+	s.interrupted = true
+	s.room.Broadcast()
+	s.write.Unlock()
+}
+
+// Close waits for all readers, makes everything durable and closes the file. Update must not run. If
+// that fails, the file is as of an earlier checkpoint.
 func (s *Store) Close() error {
 	s.write.Lock()
 	again := s.closing
@@ -226,13 +263,25 @@ func (s *Store) Close() error {
 	if again {
 		return nil
 	}
+	s.hurry.Add(1)
 	close(s.quit)
 	s.loops.Wait()
-	flushErr := s.Flush()
+	s.write.Lock()
+	for _, w := range s.takeWanted() {
+		w.done <- ErrClosed
+	}
+	s.write.Unlock()
+	err := s.checkpointNow()
 	s.pool.close()
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
-	err := errors.Join(flushErr, s.db.Sync(), s.db.Close())
+	s.pins.end()
+	s.loops.Wait()
+	if s.db != nil {
+		err = errors.Join(err, s.db.Close())
+	}
+	err = errors.Join(err, s.marks.close())
 	s.db = nil
+	s.options.Shared.add(-s.pending.Load().cost())
 	return err
 }

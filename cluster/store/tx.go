@@ -9,7 +9,6 @@ import (
 
 // Tx is the write transaction. It is valid within the function Update was given.
 type Tx struct {
-	file          *fileTx // of a store that is synced at every commit; nil otherwise
 	store         *Store
 	sight         sight
 	dirty         [bucketEnd]bool
@@ -17,18 +16,10 @@ type Tx struct {
 }
 
 // Get returns the value of key, or nil. The value stays valid until the transaction ends.
-func (t *Tx) Get(b Bucket, key []byte) []byte {
-	if t.file != nil {
-		return t.file.bucket(b).Get(key)
-	}
-	return t.sight.get(b, key)
-}
+func (t *Tx) Get(b Bucket, key []byte) []byte { return t.sight.get(b, key) }
 
 // Put sets the value of key. The key may be reused at once, the value only after the transaction.
 func (t *Tx) Put(b Bucket, key, value []byte) error {
-	if t.file != nil {
-		return t.file.put(b, key, value)
-	}
 	owned := make([]byte, len(key)+len(value))
 	copy(owned, key)
 	copy(owned[len(key):], value)
@@ -38,9 +29,6 @@ func (t *Tx) Put(b Bucket, key, value []byte) error {
 
 // Delete removes key; it is no error if there is none.
 func (t *Tx) Delete(b Bucket, key []byte) error {
-	if t.file != nil {
-		return t.file.delete(b, key)
-	}
 	t.write(b, entry{key: append([]byte(nil), key...), deleted: true})
 	return nil
 }
@@ -54,37 +42,27 @@ func (t *Tx) write(b Bucket, e entry) {
 
 // Scan calls fn for every key with the prefix, ascending, until fn returns false. fn must not write.
 func (t *Tx) Scan(b Bucket, prefix []byte, fn func(key, value []byte) bool) {
-	if t.file != nil {
-		over := sight{newest: &layer{}, older: &layer{}, cursors: t.file.cursor}
-		over.scan(b, prefix, fn)
-		return
-	}
 	t.sight.scan(b, prefix, fn)
 }
 
-// applyDirect runs fn in a transaction of the file.
-func (s *Store) applyDirect(fn func(*Tx) error) error {
-	return s.updateFile(func(file *fileTx) error { return fn(&Tx{file: file, store: s}) })
-}
-
-// applyPending runs fn over what is pending. It waits while too much is: memory is bounded by what
-// the file can take.
-func (s *Store) applyPending(fn func(*Tx) error) error {
+// applyPending runs fn over what is pending, and returns how many writes it made. It waits while too
+// much is pending: memory is bounded by what the file can take.
+func (s *Store) applyPending(fn func(*Tx) error) (writes int, err error) {
 	s.write.Lock()
 	defer s.write.Unlock()
 	if err := s.waitForRoom(); err != nil {
-		return err
+		return 0, err
 	}
 	r, err := s.Acquire()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer r.Release()
 	before := s.pending.Load()
 	tx := &Tx{store: s, sight: sight{newest: &s.writing, older: &r.pending.flushing, cursors: r.cursor}}
 	if err := fn(tx); err != nil {
 		s.writing = rebuilt(&before.active)
-		return err
+		return 0, err
 	}
 	next := *before
 	for b := range s.writing {
@@ -92,13 +70,14 @@ func (s *Store) applyPending(fn func(*Tx) error) error {
 			next.active[b] = s.writing[b].IsoCopy()
 		}
 	}
-	next.writes += tx.writes
-	next.bytes += tx.bytes
+	next.load.writes += tx.writes
+	next.load.bytes += tx.bytes
+	s.options.Shared.add(load{tx.writes, tx.bytes}.cost())
 	s.pending.Store(&next)
-	if next.writes >= s.options.FlushWrites || next.bytes >= s.options.FlushBytes {
+	if s.pressure(&next) >= 1 {
 		s.work.Broadcast()
 	}
-	return nil
+	return tx.writes, nil
 }
 
 // rebuilt copies a layer that readers hold into trees that may be written. It serves transactions
@@ -133,11 +112,13 @@ func (s *Store) updateFile(fn func(*fileTx) error) error {
 	if err := fn(&tx); err != nil {
 		return errors.Join(err, raw.Rollback())
 	}
-	// If the file outgrows the map, bbolt waits for every open read transaction before it maps more.
-	// Those of idle readers would never end.
-	if raw.Size()+tx.mayAdd() > s.mapped {
-		s.pool.keepNone()
-		defer s.pool.keepAgain()
+	// A commit that meets a full disk is undone, but bbolt must then read the whole file to learn which
+	// pages are free. So room is claimed first.
+	if size := raw.Size() + tx.likelyAdds() + raw.Size()/freeListShare; size > s.claimed {
+		if err := s.options.disk.claim(s.raw, s.claimed, size+claimAhead); err != nil {
+			return errors.Join(fmt.Errorf("claiming disk space: %w", err), raw.Rollback())
+		}
+		s.claimed = size + claimAhead
 	}
 	if err := raw.Commit(); err != nil {
 		return fmt.Errorf("committing: %w", err)
@@ -145,13 +126,22 @@ func (s *Store) updateFile(fn func(*fileTx) error) error {
 	return nil
 }
 
-// maxPagesPerWrite is more than the pages one write can copy: a path through the tree, the
-// neighbours of the value, and its part of the free list.
-const maxPagesPerWrite = 64
+const (
+	claimAhead    = 1 << 20
+	freeListShare = 256 // the free list has 8 bytes for a page of 4 KiB; twice that
+	// A write copies the page of the key and, if it is alone there, its branch, and may split both.
+	likelyPagesPerWrite = 3
+	// More than the pages one write can copy: a path through the tree and the neighbours of the value.
+	maxPagesPerWrite = 64
+)
 
-// mayAdd is more than the file can grow by the transaction.
-func (t *fileTx) mayAdd() int64 {
-	return 4*t.bytes + (t.writes+1)*maxPagesPerWrite*int64(t.raw.DB().Info().PageSize)
+func (t *fileTx) likelyAdds() int64 {
+	return 2*t.bytes + (t.writes*likelyPagesPerWrite+maxPagesPerWrite)*int64(t.raw.DB().Info().PageSize)
+}
+
+// mayAdd is more than the file can grow by when so much is flushed.
+func (s *Store) mayAdd(l load) int64 {
+	return 4*int64(l.bytes) + (int64(l.writes)+1)*maxPagesPerWrite*int64(s.db.Info().PageSize)
 }
 
 // Sequential keys, such as decision ids, fill pages from the left: leave little room in them.
@@ -166,8 +156,6 @@ func (t *fileTx) bucket(b Bucket) *bbolt.Bucket {
 	}
 	return t.buckets[b]
 }
-
-func (t *fileTx) cursor(b Bucket) *bbolt.Cursor { return t.bucket(b).Cursor() }
 
 func (t *fileTx) put(b Bucket, key, value []byte) error {
 	t.writes++

@@ -1,0 +1,31 @@
+package store
+
+import "sync/atomic"
+
+// Shared bounds what the stores of one node take together.
+type Shared struct {
+	limit int64
+	used  atomic.Int64
+	// turn is held by the store that writes a slice, unless it is behind: so that the stores of a node
+	// do not take all processors at one time.
+	turn chan struct{}
+}
+
+// DefaultMemory bounds what all stores of a node keep in memory for their files, in bytes.
+const DefaultMemory = 96 << 20
+
+// NewShared bounds the memory for writes that are not in the files yet; 0 is DefaultMemory.
+func NewShared(memory int64) *Shared {
+	if memory <= 0 {
+		memory = DefaultMemory
+	}
+	return &Shared{limit: memory, turn: make(chan struct{}, 1)}
+}
+
+func (s *Shared) add(n int64) { s.used.Add(n) }
+
+// full tells that no store may take more.
+func (s *Shared) full() bool { return s.used.Load() >= s.limit }
+
+// share is the part of the memory that is in use.
+func (s *Shared) share() float64 { return float64(s.used.Load()) / float64(s.limit) }
