@@ -11,7 +11,8 @@ import (
 )
 
 // Catalog reads a stored document: version "" is the head, "active" the active one, else a number.
-func (n *Node) Catalog(_ context.Context, version string) (nba.CatalogDocument, error) {
+func (n *Node) Catalog(ctx context.Context, version string) (nba.CatalogDocument, error) {
+	n.catchUp(ctx)
 	state := n.router.Control().State()
 	var want uint64
 	switch version {
@@ -57,7 +58,8 @@ func storedVersion(versions []nba.CatalogVersion, number uint64) (nba.CatalogVer
 }
 
 // CatalogVersions lists all stored versions, newest first.
-func (n *Node) CatalogVersions(context.Context) ([]nba.CatalogVersion, error) {
+func (n *Node) CatalogVersions(ctx context.Context) ([]nba.CatalogVersion, error) {
+	n.catchUp(ctx)
 	versions := slices.Clone(n.router.Control().State().Catalog.Versions)
 	slices.Reverse(versions)
 	return versions, nil
@@ -71,9 +73,10 @@ func (n *Node) ValidateCatalog(ctx context.Context, document []byte) error {
 
 // compileCatalog compiles against the dictionary and the models that are active now.
 func (n *Node) compileCatalog(ctx context.Context, document []byte) (*catalog.Catalog, error) {
-	if err := n.Ready(ctx); err != nil {
+	if err := n.serving(); err != nil {
 		return nil, err
 	}
+	n.catchUp(ctx)
 	v := n.acquire()
 	defer v.release()
 	models := v.models.Models()
@@ -125,9 +128,13 @@ func (n *Node) ActivateCatalog(ctx context.Context, version uint64) (nba.Catalog
 	if _, err := n.compiled(n.router.Control().State(), document.Version); err != nil {
 		return nba.CatalogVersion{}, err
 	}
+	if err := n.prepareOthers(ctx, preparation{catalog: document.Version}); err != nil {
+		return nba.CatalogVersion{}, err
+	}
 	if _, err := n.router.Control().ActivateCatalog(ctx, document.Version); err != nil {
 		return nba.CatalogVersion{}, err
 	}
+	n.settle(ctx)
 	active, _ := n.router.Control().State().Catalog.Version(document.Version)
 	return active, nil
 }

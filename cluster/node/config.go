@@ -18,6 +18,8 @@ type Config struct {
 	DataDir string
 	// DataGroups is the number of data groups of a new data folder. An existing folder keeps its own.
 	DataGroups int
+	// Cluster is the node's place among others, without Handlers; nil for a node that stands alone.
+	Cluster *router.Cluster
 	// MaxModuleBytes bounds a plugin artifact.
 	MaxModuleBytes int
 	// CompileWith is the program, with its arguments, that compiles plugins in a process of its own (see

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/arbiterhq/arbiter/cluster/command"
+	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/runtime/catalog"
 	"github.com/arbiterhq/arbiter/runtime/engine"
@@ -25,11 +27,42 @@ type decideScratch struct {
 func newScratchPool() *sync.Pool { return &sync.Pool{New: func() any { return new(decideScratch) }} }
 
 // Decide answers req into out. The decision is in the log before Decide returns, unless it was
-// asked to simulate. Neither req nor out is kept.
+// asked to simulate. Neither req nor out is kept. In a cluster the call is moved to the node that leads
+// the subject's group, so that the profile stays where it is; a stale decision is made here.
 func (n *Node) Decide(ctx context.Context, req *nba.DecisionRequest, out *nba.Decision) error {
-	if err := n.Ready(ctx); err != nil {
+	if err := n.serving(); err != nil {
 		return err
 	}
+	if n.router.Alone() || req.Options.Consistency == nba.ConsistencyStale {
+		return n.decideHere(ctx, req, out)
+	}
+	subject, err := req.Subject.Normalize()
+	if err != nil {
+		return n.decideHere(ctx, req, out) // which reports it with every other mistake
+	}
+	slot := router.Slot(subject)
+	if n.router.Leads(slot) {
+		if err := n.decideHere(ctx, req, out); !movedAway(err) {
+			return err
+		}
+	}
+	return n.router.AtLeader(ctx, slot,
+		func() error { return n.decideHere(ctx, req, out) },
+		func(node string) error { return n.decideAt(ctx, node, req, out) })
+}
+
+// movedAway tells whether a call failed since this node does not lead the group any more.
+func movedAway(err error) bool {
+	_, moved := asNotLeader(err)
+	return moved
+}
+
+func asNotLeader(err error) (*raftgroup.NotLeader, bool) {
+	return errors.AsType[*raftgroup.NotLeader](err)
+}
+
+// decideHere makes the decision on this node.
+func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nba.Decision) error {
 	v := n.acquire()
 	defer v.release()
 	policies, version, err := n.catalogFor(ctx, v, req.Options.CatalogVersion)
@@ -62,13 +95,21 @@ func (n *Node) Decide(ctx context.Context, req *nba.DecisionRequest, out *nba.De
 // decideOn runs the engine on the subject's record and gives the record back before anything waits
 // for the log.
 func (n *Node) decideOn(ctx context.Context, in engine.Input, out *nba.Decision) error {
-	reading, err := n.router.Acquire(in.Request.Subject)
+	reading, err := n.reading(ctx, in.Request)
 	if err != nil {
 		return err
 	}
 	defer reading.Release()
 	in.Subject = reading
 	return n.engine.Decide(ctx, in, out)
+}
+
+func (n *Node) reading(ctx context.Context, req *nba.DecisionRequest) (*router.Reading, error) {
+	if n.router.Alone() || req.Options.Consistency == nba.ConsistencyLeader { // as ValidateRequest left it
+		return n.router.Acquire(req.Subject)
+	}
+	reading, _, err := n.router.AcquireRead(ctx, req.Subject, nba.Read{Consistency: req.Options.Consistency, MaxAge: nba.DefaultMaxAge})
+	return reading, err
 }
 
 func (n *Node) catalogFor(ctx context.Context, v *view, pinned uint64) (*catalog.Catalog, uint64, error) {

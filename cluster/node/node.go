@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,7 +42,15 @@ type Node struct {
 	catalogs   map[uint64]*catalog.Catalog // by document version; guarded by catalogsMu
 
 	scratch *sync.Pool
+	moved   *sync.Pool // of *moved
 	closing atomic.Bool
+
+	// What a node of a cluster does besides answering; see follow.
+	ctx       context.Context //nolint:containedctx // ends with the node
+	cancel    context.CancelFunc
+	followers sync.WaitGroup
+	news      chan struct{} // a new control state was applied
+	loading   atomic.Pointer[[]string]
 }
 
 // Close stops taking calls, then ends everything Open began. Calls that are under way may fail with
@@ -50,6 +59,8 @@ func (n *Node) Close() error {
 	if n.closing.Swap(true) {
 		return nil
 	}
+	n.cancel()
+	n.followers.Wait()
 	err := n.router.Close()
 	n.viewMu.Lock()
 	last := n.current.Swap(nil)
@@ -71,20 +82,44 @@ func (n *Node) modelFailed(model string, _ error) {
 	n.metrics.modelFailures.WithLabelValues(model).Inc()
 }
 
-// Ready is nil when the node can serve.
-func (n *Node) Ready(context.Context) error {
+// serving is nil while calls are taken. Whether the group that a call needs can be reached is seen
+// when it gets there: one that is without a leader must not stop the others.
+func (n *Node) serving() error {
 	switch {
 	case n.closing.Load():
 		return nba.Errorf(nba.CodeUnavailable, "the node is shutting down")
 	case n.current.Load() == nil:
 		return nba.Errorf(nba.CodeUnavailable, "the node is starting")
 	}
-	return n.router.Ready()
+	return nil
+}
+
+// Ready is nil when the node can serve every call. In a cluster the error names the groups it cannot
+// reach and the models it has yet to load.
+func (n *Node) Ready(context.Context) error {
+	if err := n.serving(); err != nil {
+		return err
+	}
+	if err := n.router.Ready(); err != nil {
+		return err
+	}
+	if missing := n.missing(); len(missing) > 0 && !n.router.Alone() {
+		return nba.Errorf(nba.CodeUnavailable, "this node is loading active models: %s", strings.Join(missing, ", "))
+	}
+	return nil
 }
 
 // onControl follows the control group once the node is assembled; Open builds the first view itself.
 func (n *Node) onControl(state *fsm.ControlState) {
 	if n.current.Load() != nil {
 		n.applyControl(state)
+		select {
+		case n.news <- struct{}{}:
+		default: // follow looks at the newest state anyway
+		}
 	}
 }
+
+// HandOver gives what this node leads to others and takes no lead any more, so that they need not find
+// out that it is gone. Calls are answered as before. It is for a node that is about to be closed.
+func (n *Node) HandOver(ctx context.Context) { n.router.HandOver(ctx) }

@@ -58,7 +58,7 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 	if err != nil || !receipts[0].Duplicate {
 		t.Errorf("the same outcome again: %+v, %v; want a duplicate", receipts, err)
 	}
-	history, _, err := n.History(t.Context(), nba.SubjectRef{ID: "S-000123"}, 100, "")
+	history, _, err := n.History(t.Context(), nba.SubjectRef{ID: "S-000123"}, nil, 100, "")
 	if err != nil || len(history) < 3 {
 		t.Errorf("history: %d lines, %v", len(history), err)
 	}
@@ -71,7 +71,7 @@ func TestSimulateRecordsNothing(t *testing.T) {
 	req := request("S-000003", "web")
 	req.Options.Simulate = true
 	d := decide(t, n, req)
-	if history, _, _ := n.History(t.Context(), nba.SubjectRef{ID: "S-000003"}, 10, ""); len(history) != 0 {
+	if history, _, _ := n.History(t.Context(), nba.SubjectRef{ID: "S-000003"}, nil, 10, ""); len(history) != 0 {
 		t.Errorf("a simulated decision is in the history: %+v", history)
 	}
 	_, err := n.Respond(t.Context(), []nba.Response{{DecisionID: d.DecisionID, Action: d.Propositions[0].Items[0].Action, Outcome: nba.Clicked}})
@@ -130,10 +130,10 @@ func TestSubjectDocuments(t *testing.T) {
 		t.Error(err)
 	}
 	for name, call := range map[string]func() error{
-		"get":     func() error { _, err := n.Subject(ctx, ref); return err },
+		"get":     func() error { _, err := n.Subject(ctx, ref, nil); return err },
 		"patch":   func() error { _, err := n.PatchSubject(ctx, nba.SubjectPatch{SubjectRef: ref}, nil); return err },
 		"delete":  func() error { return n.DeleteSubject(ctx, ref, nil) },
-		"history": func() error { _, _, err := n.History(ctx, ref, 0, ""); return err },
+		"history": func() error { _, _, err := n.History(ctx, ref, nil, 0, ""); return err },
 		"decide":  func() error { return n.Decide(ctx, request("X-1", "web"), &nba.Decision{}) },
 	} {
 		if err := call(); nba.CodeOf(err) != nba.CodeSubjectUnknown {

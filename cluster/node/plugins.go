@@ -13,7 +13,7 @@ import (
 // PushPlugin admits an artifact, keeps its bytes, and stages it; it activates it if told. Pushing the
 // same bytes again changes nothing.
 func (n *Node) PushPlugin(ctx context.Context, module []byte, activate bool) (nba.PluginVersion, error) {
-	if err := n.Ready(ctx); err != nil {
+	if err := n.serving(); err != nil {
 		return nba.PluginVersion{}, err
 	}
 	if len(module) > n.cfg.MaxModuleBytes {
@@ -33,6 +33,9 @@ func (n *Node) PushPlugin(ctx context.Context, module []byte, activate bool) (nb
 	if err := n.router.Blobs().Put(digest, module); err != nil {
 		return nba.PluginVersion{}, fmt.Errorf("keeping module %s: %w", digest, err)
 	}
+	if err := n.spread(ctx, digest); err != nil {
+		return nba.PluginVersion{}, err
+	}
 	described, err := json.Marshal(manifest)
 	if err != nil {
 		return nba.PluginVersion{}, fmt.Errorf("describing module %s: %w", digest, err)
@@ -51,19 +54,21 @@ func (n *Node) PushPlugin(ctx context.Context, module []byte, activate bool) (nb
 }
 
 // Plugins lists all versions of all plugins.
-func (n *Node) Plugins(context.Context) ([]nba.PluginVersion, error) {
+func (n *Node) Plugins(ctx context.Context) ([]nba.PluginVersion, error) {
+	n.catchUp(ctx)
 	return n.router.Control().State().Plugins.Versions(), nil
 }
 
 // Plugin reads one version.
-func (n *Node) Plugin(_ context.Context, name, version string) (nba.PluginVersion, error) {
+func (n *Node) Plugin(ctx context.Context, name, version string) (nba.PluginVersion, error) {
+	n.catchUp(ctx)
 	return n.router.Control().State().Plugins.Version(name, version)
 }
 
 // ActivatePlugin makes a version the active one of its plugin. The version is loaded before the
 // entry that activates it is proposed, so that applying it is the swap of a pointer.
 func (n *Node) ActivatePlugin(ctx context.Context, name, version string) (nba.PluginVersion, error) {
-	if err := n.Ready(ctx); err != nil {
+	if err := n.serving(); err != nil {
 		return nba.PluginVersion{}, err
 	}
 	known, err := n.Plugin(ctx, name, version)
@@ -73,17 +78,24 @@ func (n *Node) ActivatePlugin(ctx context.Context, name, version string) (nba.Pl
 	if err := n.load(ctx, known.Digest); err != nil {
 		return nba.PluginVersion{}, err
 	}
+	if err := n.prepareOthers(ctx, preparation{digest: known.Digest}); err != nil {
+		return nba.PluginVersion{}, err
+	}
 	if err := n.router.Control().ActivatePlugin(ctx, name, version); err != nil {
 		return nba.PluginVersion{}, err
 	}
+	n.settle(ctx)
 	n.metrics.activations.Inc()
 	return n.Plugin(ctx, name, version)
 }
 
-// load prepares a stored module for serving.
+// load prepares a module for serving, which it fetches from another node if it is not here.
 func (n *Node) load(ctx context.Context, digest string) error {
 	if n.host.Prepared(digest) {
 		return nil
+	}
+	if err := n.router.Fetch(ctx, digest, ""); err != nil {
+		return err
 	}
 	module, err := n.router.Blobs().Get(digest)
 	if err != nil {

@@ -18,7 +18,7 @@ const respondWorkers = 64
 // before any is recorded; an error names the first that failed. Sending the same again is harmless:
 // what was recorded already is recognised as a duplicate.
 func (n *Node) Respond(ctx context.Context, responses []nba.Response) ([]nba.ResponseReceipt, error) {
-	if err := n.Ready(ctx); err != nil {
+	if err := n.serving(); err != nil {
 		return nil, err
 	}
 	if len(responses) > n.cfg.MaxResponses {

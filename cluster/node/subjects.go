@@ -3,27 +3,54 @@ package node
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/arbiterhq/arbiter/cluster/importer"
+	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
-// Subject reads one subject.
-func (n *Node) Subject(ctx context.Context, ref nba.SubjectRef) (doc nba.SubjectDocument, err error) {
+// Subject reads one subject as current as read asks, and sets read.Age. A nil read asks the leader.
+func (n *Node) Subject(ctx context.Context, ref nba.SubjectRef, read *nba.Read) (doc nba.SubjectDocument, err error) {
 	if ref, err = n.admit(ctx, ref); err != nil {
 		return doc, err
 	}
-	reading, err := n.router.Acquire(ref)
+	want, err := normalize(read)
 	if err != nil {
 		return doc, err
 	}
-	defer reading.Release()
-	return document(n.Dictionary(ctx), &reading.Record), nil
+	err = n.router.AtReader(ctx, router.Slot(ref), want, func() error {
+		reading, age, err := n.router.AcquireRead(ctx, ref, want)
+		if err != nil {
+			return err
+		}
+		defer reading.Release()
+		doc = document(n.Dictionary(ctx), &reading.Record)
+		answered(read, age)
+		return nil
+	}, func(node string) (err error) {
+		doc, err = n.subjectFrom(ctx, node, ref, want, read)
+		return err
+	})
+	return doc, err
+}
+
+func normalize(read *nba.Read) (nba.Read, error) {
+	if read == nil {
+		return nba.Read{}.Normalize()
+	}
+	return read.Normalize()
+}
+
+func answered(read *nba.Read, age time.Duration) {
+	if read != nil {
+		read.Age = age
+	}
 }
 
 // admit is what every call on a subject begins with.
 func (n *Node) admit(ctx context.Context, ref nba.SubjectRef) (nba.SubjectRef, error) {
-	if err := n.Ready(ctx); err != nil {
+	if err := n.serving(); err != nil {
 		return ref, err
 	}
 	return ref.Normalize()
@@ -69,7 +96,7 @@ func (n *Node) PatchSubject(ctx context.Context, patch nba.SubjectPatch, ifVersi
 	if _, err := n.router.PatchSubject(ctx, ref, set, unset, grant, refuse, cleared, ifVersion); err != nil {
 		return doc, err
 	}
-	return n.Subject(ctx, ref)
+	return n.Subject(ctx, ref, nil)
 }
 
 // DeleteSubject removes a subject with its history and decision records.
@@ -80,9 +107,14 @@ func (n *Node) DeleteSubject(ctx context.Context, ref nba.SubjectRef, ifVersion 
 	return n.router.DeleteSubject(ctx, ref, ifVersion)
 }
 
-// History lists interactions, newest first. A limit of 0 means the default page.
-func (n *Node) History(ctx context.Context, ref nba.SubjectRef, limit int, cursor string) (items []nba.Interaction, next string, err error) {
+// History lists interactions, newest first. A limit of 0 means the default page. read is as for
+// Subject.
+func (n *Node) History(ctx context.Context, ref nba.SubjectRef, read *nba.Read, limit int, cursor string) (items []nba.Interaction, next string, err error) {
 	if ref, err = n.admit(ctx, ref); err != nil {
+		return nil, "", err
+	}
+	want, err := normalize(read)
+	if err != nil {
 		return nil, "", err
 	}
 	if limit == 0 {
@@ -91,7 +123,16 @@ func (n *Node) History(ctx context.Context, ref nba.SubjectRef, limit int, curso
 	if limit < 0 || limit > n.cfg.MaxHistoryPage {
 		return nil, "", nba.Invalid("/limit", "the limit is between 1 and 1000")
 	}
-	return n.router.History(ref, limit, cursor)
+	err = n.router.AtReader(ctx, router.Slot(ref), want, func() (err error) {
+		var age time.Duration
+		items, next, age, err = n.router.History(ctx, ref, want, limit, cursor)
+		answered(read, age)
+		return err
+	}, func(node string) (err error) {
+		items, next, err = n.historyFrom(ctx, node, ref, want, read, limit, cursor)
+		return err
+	})
+	return items, next, err
 }
 
 // Dictionary is the attribute dictionary as this node has applied it.
@@ -101,9 +142,10 @@ func (n *Node) Dictionary(context.Context) *nba.Dictionary {
 
 // DeclareAttributes adds attributes to the dictionary; all or none.
 func (n *Node) DeclareAttributes(ctx context.Context, declarations []nba.AttributeDeclaration) (*nba.Dictionary, error) {
-	if err := n.Ready(ctx); err != nil {
+	if err := n.serving(); err != nil {
 		return nil, err
 	}
+	n.catchUp(ctx)
 	dict, changed, err := n.Dictionary(ctx).Declare(declarations)
 	if err != nil || !changed {
 		return dict, err
@@ -117,7 +159,7 @@ func (n *Node) DeclareAttributes(ctx context.Context, declarations []nba.Attribu
 // ImportSubjects reads body to its end and writes every good line; see importer.Run. The attributes
 // that the mapping declares are declared first.
 func (n *Node) ImportSubjects(ctx context.Context, body io.Reader, spec importer.Spec, result func(importer.Result) error) (importer.Summary, error) {
-	if err := n.Ready(ctx); err != nil {
+	if err := n.serving(); err != nil {
 		return importer.Summary{}, err
 	}
 	dict := n.Dictionary(ctx)

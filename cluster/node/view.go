@@ -47,10 +47,23 @@ func (v *view) activeCatalog() (*catalog.Catalog, error) {
 func (n *Node) applyControl(state *fsm.ControlState) {
 	n.viewMu.Lock()
 	defer n.viewMu.Unlock()
-	old := n.current.Load()
-	if old != nil && old.state.Index >= state.Index {
-		return // a newer state was announced meanwhile
+	if old := n.current.Load(); old == nil || old.state.Index < state.Index { // else a newer one was announced meanwhile
+		n.replaceView(state)
 	}
+}
+
+// refresh builds the view anew after a model was loaded that it had to leave out.
+func (n *Node) refresh() {
+	n.viewMu.Lock()
+	defer n.viewMu.Unlock()
+	if old := n.current.Load(); old != nil {
+		n.replaceView(old.state)
+	}
+}
+
+// replaceView is called with viewMu held.
+func (n *Node) replaceView(state *fsm.ControlState) {
+	old := n.current.Load()
 	next := &view{state: state}
 	next.catalog = n.catalogOf(old, state)
 	next.models = n.modelsOf(old, state)

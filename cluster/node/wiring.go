@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/cluster/router"
@@ -27,8 +28,10 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n := &Node{
 		cfg: cfg, logger: cfg.Logger, clock: cfg.Clock, metrics: newMetrics(cfg.Registry),
-		catalogs: map[uint64]*catalog.Catalog{}, scratch: newScratchPool(),
+		catalogs: map[uint64]*catalog.Catalog{}, scratch: newScratchPool(), moved: &sync.Pool{New: func() any { return new(moved) }},
+		news: make(chan struct{}, 1),
 	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.engine = engine.New(engine.Options{ModelFailed: n.modelFailed})
 	n.host, err = serving.NewHost(hostOptions(cfg))
 	if err != nil {
@@ -37,6 +40,11 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	options := cfg.Router
 	options.Dir, options.DataGroups, options.StartTimeout = cfg.DataDir, cfg.DataGroups, cfg.StartTimeout
 	options.OnControl, options.Logger, options.Metrics = n.onControl, cfg.Logger, raftgroup.NewMetrics(cfg.Registry)
+	if cfg.Cluster != nil {
+		place := *cfg.Cluster
+		place.Handlers = n.handlers()
+		options.Cluster = &place
+	}
 	n.router, err = router.Open(ctx, options)
 	if err != nil {
 		return nil, errors.Join(err, n.host.Close(ctx))
@@ -45,6 +53,11 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.applyControl(n.router.Control().State())
 	// What was applied between the two lines above was announced before current was set.
 	n.applyControl(n.router.Control().State())
+	if !n.router.Alone() {
+		n.setMissing(n.router.Control().State().Plugins.Active(), nil)
+		n.followers.Add(1)
+		go n.follow()
+	}
 	return n, nil
 }
 
@@ -64,6 +77,9 @@ func hostOptions(cfg Config) serving.Options {
 // start: decisions then say that they are degraded.
 func (n *Node) loadActive(ctx context.Context) {
 	for name, digest := range n.router.Control().State().Plugins.Active() {
+		if !n.router.Alone() && !n.router.Blobs().Has(digest) {
+			continue // follow fetches it from another node
+		}
 		if err := n.load(ctx, digest); err != nil {
 			n.logger.Error("an active model cannot be loaded", "plugin", name, "digest", digest, "error", err)
 		}

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/arbiterhq/arbiter/cluster/peer"
+	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/cluster/store"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
@@ -31,9 +34,28 @@ type Cluster struct {
 	Replicas int
 	// Listener takes the connections of the other nodes. Open makes it the router's, which closes it.
 	Listener net.Listener
+	// Metrics counts the messages; nil counts nothing.
+	Metrics *peer.Metrics
 	// Handlers answer what nodes ask each other beyond what the router itself does.
 	Handlers map[Method]Handler
 }
+
+// Method and Handler are those of the port between nodes.
+type (
+	Method  = peer.Method
+	Handler = peer.Handler
+)
+
+// What one node asks of another.
+const (
+	MethodSubmit Method = peer.FirstFree + iota
+	MethodPropose
+	MethodBlob
+	MethodLeaving
+	MethodControl
+	// MethodNode is the first of those that package node adds.
+	MethodNode
+)
 
 // maxNodes bounds the nodes of a cluster, and so the voters of the control group.
 const maxNodes = 9
@@ -111,6 +133,53 @@ func checkPlace(folder store.Node, o *Options) error {
 	return nil
 }
 
+// join opens the way to the other nodes, if there are any.
+func (r *Router) join() error {
+	node, c := r.folder.Node(), r.options.Cluster
+	if err := checkPlace(node, &r.options); err != nil || c == nil {
+		return err
+	}
+	port, err := peer.Open(peer.Config{
+		NodeID: c.NodeID, ClusterID: node.ClusterID + " of " + hashOf([]string{layout(node)}), Listener: c.Listener, Nodes: c.Nodes,
+		Logger: r.options.Logger, Metrics: c.Metrics,
+	})
+	if err != nil {
+		return err
+	}
+	for method, handler := range map[Method]Handler{
+		MethodSubmit: r.serveSubmit, MethodPropose: r.servePropose, MethodBlob: r.serveBlob,
+		MethodLeaving: r.serveLeaving, MethodControl: r.serveControl,
+	} {
+		port.Handle(method, handler)
+	}
+	for method, handler := range c.Handlers {
+		port.Handle(method, handler)
+	}
+	r.port, r.net = port, newNetwork(c.NodeID, node.Nodes, port)
+	return nil
+}
+
+// serve begins to talk with the other nodes, once the groups are there to answer them.
+func (r *Router) serve() error {
+	if err := r.port.Start(); err != nil {
+		return err
+	}
+	r.net.begin()
+	go r.balance()
+	return nil
+}
+
+// leave ends what join began.
+func (r *Router) leave() error {
+	switch {
+	case r.port != nil:
+		return r.port.Close()
+	case r.options.Cluster != nil:
+		return r.options.Cluster.Listener.Close()
+	}
+	return nil
+}
+
 // clusterReady is Ready for a node of a cluster.
 func (r *Router) clusterReady() error {
 	var missing []string
@@ -173,3 +242,26 @@ func (r *Router) Alone() bool { return r.net == nil }
 
 // NodeID names this node in its cluster; it is empty for a node that stands alone.
 func (r *Router) NodeID() string { return r.folder.Node().NodeID }
+
+// Call asks another node.
+func (r *Router) Call(ctx context.Context, node string, method Method, request []byte) ([]byte, error) {
+	return r.net.remote.Call(ctx, node, method, request)
+}
+
+// Others are the other nodes that answer, as far as is known; none for a node that stands alone.
+func (r *Router) Others() []string {
+	if r.net == nil {
+		return nil
+	}
+	return r.net.others()
+}
+
+// Nodes is the number of nodes of the cluster, 1 for a node that stands alone.
+func (r *Router) Nodes() int { return max(1, len(r.folder.Node().Nodes)) }
+
+// Elsewhere is the error that names the node that leads the group of a slot.
+func (r *Router) Elsewhere(slot int) error {
+	s := &r.bySlot(slot).shard
+	node, _ := s.leader()
+	return raftgroup.ErrNotLeader(s.name, node)
+}

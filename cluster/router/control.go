@@ -83,6 +83,17 @@ func (c *Control) Wait(ctx context.Context, index uint64) error {
 // State is what is agreed on now. It is immutable.
 func (c *Control) State() *fsm.ControlState { return c.machine.State() }
 
+// Sync makes the state here as new as anything that was acknowledged before the call.
+func (c *Control) Sync(ctx context.Context) error {
+	if c.net == nil {
+		return nil
+	}
+	if err := c.local.Confirm(ctx); err != nil {
+		return err
+	}
+	return c.Wait(ctx, c.machine.Position().Index)
+}
+
 // Document is the text of a stored catalog document; ok is false if there is none of this version.
 func (c *Control) Document(version uint64) (document []byte, ok bool, err error) {
 	document, ok, err = c.machine.Document(version)

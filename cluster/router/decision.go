@@ -47,37 +47,38 @@ func (r *Router) RecordResponse(ctx context.Context, response command.Response) 
 }
 
 // History lists the interactions of a subject, newest first, at most limit of them (0: 50). next is
-// the cursor of the page that follows, empty after the last. An unknown subject is an error.
-func (r *Router) History(ref nba.SubjectRef, limit int, cursor string) (items []nba.Interaction, next string, err error) {
+// the cursor of the page that follows, empty after the last. An unknown subject is an error. It reads
+// the replica here, as current as read asks for; see AcquireRead.
+func (r *Router) History(ctx context.Context, ref nba.SubjectRef, read nba.Read, limit int, cursor string) (items []nba.Interaction, next string, age time.Duration, err error) {
 	if ref, err = ref.Normalize(); err != nil {
-		return nil, "", err
+		return nil, "", 0, err
 	}
 	if limit == 0 {
 		limit = defaultHistory
 	}
 	if limit < 0 || limit > r.options.MaxHistory {
-		return nil, "", nba.Invalid("/limit", "the limit is not between 1 and the server's maximum")
+		return nil, "", 0, nba.Invalid("/limit", "the limit is not between 1 and the server's maximum")
 	}
 	key := command.AppendSubjectKey(nil, ref)
 	from, skip, err := parseCursor(cursor, key)
 	if err != nil {
-		return nil, "", err
+		return nil, "", 0, err
 	}
 	d := r.byRef(ref)
-	if err := d.group.Ready(); err != nil {
-		return nil, "", err
+	if age, err = d.current(ctx, read); err != nil {
+		return nil, "", 0, err
 	}
 	reader, err := d.machine.Store().Acquire()
 	if err != nil {
-		return nil, "", storeError(err)
+		return nil, "", 0, storeError(err)
 	}
 	defer reader.Release()
 	if reader.Get(store.Subjects, key) == nil {
-		return nil, "", errUnknownSubject()
+		return nil, "", 0, errUnknownSubject()
 	}
 	p := page{limit: limit, skip: skip, reader: reader, subjectKey: key}
 	reader.ScanBack(store.History, key, from, p.add)
-	return p.items, p.next, p.err
+	return p.items, p.next, age, p.err
 }
 
 const defaultHistory = 50

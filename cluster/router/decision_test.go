@@ -57,7 +57,7 @@ func TestHistory(t *testing.T) {
 		var got []string
 		cursor := ""
 		for range 100 {
-			items, next, err := r.History(ref("a"), limit, cursor)
+			items, next, _, err := r.History(context.Background(), ref("a"), nba.Read{}, limit, cursor)
 			if err != nil || len(items) > limit || next != "" && len(items) != limit {
 				t.Fatalf("limit %d: %d items, %v", limit, len(items), err)
 			}
@@ -76,7 +76,7 @@ func TestHistory(t *testing.T) {
 	if err := r.DeleteSubject(ctx, ref("a"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := r.History(ref("a"), 0, ""); nba.CodeOf(err) != nba.CodeSubjectUnknown {
+	if _, _, _, err := r.History(context.Background(), ref("a"), nba.Read{}, 0, ""); nba.CodeOf(err) != nba.CodeSubjectUnknown {
 		t.Errorf("after the deletion: %v", err)
 	}
 	if _, err := r.RecordResponse(ctx, response); nba.CodeOf(err) != nba.CodeDecisionUnknown {
@@ -86,7 +86,7 @@ func TestHistory(t *testing.T) {
 
 func checkInteractions(t *testing.T, r *Router, start time.Time, id string) {
 	t.Helper()
-	items, _, err := r.History(ref("a"), 0, "")
+	items, _, _, err := r.History(context.Background(), ref("a"), nba.Read{}, 0, "")
 	if err != nil || len(items) != 16 {
 		t.Fatalf("%d items, %v", len(items), err)
 	}
@@ -99,7 +99,7 @@ func checkInteractions(t *testing.T, r *Router, start time.Time, id string) {
 	if d := cmp.Diff(want, items[9]); d != "" {
 		t.Errorf("the response (-want +got):\n%s", d)
 	}
-	if items, next, err := r.History(ref("ab"), 0, ""); len(items) != 0 || next != "" || err != nil {
+	if items, next, _, err := r.History(context.Background(), ref("ab"), nba.Read{}, 0, ""); len(items) != 0 || next != "" || err != nil {
 		t.Errorf("the history of another subject: %d items, %v", len(items), err)
 	}
 }
@@ -126,11 +126,11 @@ func checkRefusals(t *testing.T, r *Router, id string) {
 		t.Errorf("an id made for another subject: %v", err)
 	}
 	for _, cursor := range []string{"x", "!!", "AAAA", strings.Repeat("A", 40), strings.Repeat("A", 400)} {
-		if _, _, err := r.History(ref("a"), 0, cursor); err != nil && nba.CodeOf(err) != nba.CodeInvalid {
+		if _, _, _, err := r.History(context.Background(), ref("a"), nba.Read{}, 0, cursor); err != nil && nba.CodeOf(err) != nba.CodeInvalid {
 			t.Errorf("cursor %s: %v", cursor, err)
 		}
 	}
-	if _, _, err := r.History(ref("a"), 1_000_000, ""); nba.CodeOf(err) != nba.CodeInvalid {
+	if _, _, _, err := r.History(context.Background(), ref("a"), nba.Read{}, 1_000_000, ""); nba.CodeOf(err) != nba.CodeInvalid {
 		t.Errorf("a limit too large: %v", err)
 	}
 }

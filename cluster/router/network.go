@@ -22,9 +22,6 @@ type remote interface {
 // callTimeout bounds one message to another node and its answer, where the caller sets no bound.
 const callTimeout = 5 * time.Second
 
-// errNotSent is wrapped by the errors of calls that the other node never got.
-var errNotSent = errors.New("the message was not sent")
-
 // network is the other nodes as a router sees them.
 type network struct {
 	self   string

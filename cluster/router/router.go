@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,6 +16,7 @@ import (
 	"github.com/arbiterhq/arbiter/cluster/blob"
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/peer"
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/cluster/store"
 	"github.com/arbiterhq/arbiter/runtime/nba"
@@ -40,6 +42,11 @@ type Options struct {
 	// OnControl is called with every new state of the control group, in the order of the log, by the
 	// goroutine that applies it: it must be quick. A write returns after its state was announced.
 	OnControl func(*fsm.ControlState)
+	// KeepInterval is how often a leader looks for what is older than the retention, and MarkInterval
+	// how often the replicas of a group that has news compare their state.
+	KeepInterval, MarkInterval time.Duration
+	// Release names this release to people.
+	Release string
 	// Metrics counts; nil counts nothing.
 	Metrics *raftgroup.Metrics
 	Logger  *slog.Logger
@@ -91,13 +98,17 @@ func (o Options) Validate() error {
 type Router struct {
 	options  Options
 	folder   *store.Folder
-	net      *network // nil alone
+	port     *peer.Port // nil alone, as is net
+	net      *network
 	data     []*dataGroup
 	control  *Control
 	blobs    *blob.Store
+	keeper   keeper
 	readings sync.Pool
 	closing  sync.Once
 	closed   error // what Close gives
+	// handingOver is set when the node is about to close: it gives and takes no lead any more.
+	handingOver atomic.Bool
 }
 
 // controlGroup is the number of the control group; data group i has the number i+1.
@@ -152,9 +163,14 @@ func (r *Router) start(ctx context.Context) (err error) {
 		return err
 	}
 	if r.net != nil {
-		return r.serve()
+		err = r.serve()
+	} else {
+		err = r.waitReady(ctx)
 	}
-	return r.waitReady(ctx)
+	if err == nil {
+		r.keeper.begin(r)
+	}
+	return err
 }
 
 // waitReady waits for the groups of a node that stands alone.
@@ -169,7 +185,7 @@ func (r *Router) waitReady(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return r.announce(ctx)
 }
 
 // aloneID names a node that stands alone as the voter of its groups. It is stored in their logs.
@@ -211,6 +227,7 @@ func (r *Router) Close() error {
 }
 
 func (r *Router) close() error {
+	r.keeper.end()
 	if r.net != nil {
 		r.net.close()
 	}
@@ -245,7 +262,7 @@ func (r *Router) Ready() error {
 			return err
 		}
 	}
-	return nil
+	return r.leveled()
 }
 
 // Control is the control group.

@@ -246,7 +246,7 @@ func TestAcknowledgedWritesAreRead(t *testing.T) {
 			t.Errorf("subject %d is at version %d, want %d", w, got, 2*rounds)
 		}
 		reading.Release()
-		items, next, err := r.History(ref(fmt.Sprint("w", w)), 1000, "")
+		items, next, _, err := r.History(context.Background(), ref(fmt.Sprint("w", w)), nba.Read{}, 1000, "")
 		if err != nil || len(items) != min(1000, 6*rounds) || (next != "") != (6*rounds > 1000) {
 			t.Errorf("subject %d has %d interactions, %v", w, len(items), err)
 		}

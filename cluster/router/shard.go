@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/peer"
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/cluster/store"
 	"github.com/arbiterhq/arbiter/runtime/nba"
@@ -23,6 +24,7 @@ type replica interface {
 	Leader() (node string, ok bool)
 	Confirm(ctx context.Context) error
 	Age() (time.Duration, bool)
+	TransferLeadership(ctx context.Context, to string) error
 }
 
 // machine is the state of a replica.
@@ -101,15 +103,19 @@ func (s *shard) propose(ctx context.Context, entry []byte) (fsm.Results, error) 
 	return results, err
 }
 
-// atLeader runs here if this node leads the group, else there with the node that does. While the
-// answer is that nothing happened, it waits for the next leader and tries again; with again, also
-// while that is uncertain.
+// atLeader is try with the node that leads the group.
 func (s *shard) atLeader(ctx context.Context, again bool, here func() error, there func(node string) error) error {
+	return s.try(ctx, again, s.leader, here, there)
+}
+
+// try runs here if pick names this node, else there with the node it names. While the answer is that
+// nothing happened, it waits and tries again; with again, also while that is uncertain.
+func (s *shard) try(ctx context.Context, again bool, pick func() (node string, ok bool), here func() error, there func(node string) error) error {
 	ctx, cancel := context.WithTimeout(ctx, maxLook)
 	defer cancel()
 	var last error
 	for pause := firstLook; ; pause = min(2*pause, longLook) {
-		node, ok := s.leader()
+		node, ok := pick()
 		switch {
 		case !ok:
 			last = s.errLeaderless()
@@ -209,7 +215,7 @@ func retriable(err error, again bool) bool {
 	if _, ok := errors.AsType[*raftgroup.NotLeader](err); ok {
 		return true
 	}
-	if errors.Is(err, errNotSent) {
+	if errors.Is(err, peer.ErrUnreachable) && !errors.Is(err, peer.ErrUncertain) {
 		return true
 	}
 	return again && nba.CodeOf(err) == nba.CodeUnavailable

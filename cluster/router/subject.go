@@ -22,12 +22,16 @@ type Reading struct {
 	record.Record
 	router *Router
 	reader *store.Reader
+	stored []byte
 }
+
+// Stored are the bytes of the record, which are the reading's.
+func (r *Reading) Stored() []byte { return r.stored }
 
 // Release gives the subject back. It must not be used afterwards.
 func (r *Reading) Release() {
 	reader, router := r.reader, r.router
-	r.reader, r.Record = nil, record.Record{}
+	r.reader, r.stored, r.Record = nil, nil, record.Record{}
 	router.readings.Put(r)
 	reader.Release()
 }
@@ -36,17 +40,39 @@ func errUnknownSubject() error {
 	return nba.Errorf(nba.CodeSubjectUnknown, "no such subject: store it first with PUT /v1/subjects or an import")
 }
 
-// Acquire lends the subject, with every write in it that was acknowledged before the call. The
-// caller must release it soon. An unknown subject is an *nba.Error with CodeSubjectUnknown.
+// Acquire lends the subject, with every write in it that was acknowledged before the call, from the
+// replica here, which must lead the subject's group. The caller must release it soon. An unknown
+// subject is an *nba.Error with CodeSubjectUnknown.
 func (r *Router) Acquire(ref nba.SubjectRef) (*Reading, error) {
 	ref, err := ref.Normalize()
 	if err != nil {
 		return nil, err
 	}
 	d := r.byRef(ref)
-	if err := d.group.Ready(); err != nil {
+	if err := d.readable(); err != nil {
 		return nil, err
 	}
+	return r.lend(d, ref)
+}
+
+// AcquireRead is Acquire with the currency that read asks for, which is normalized. It reads the
+// replica here and tells how old that may be. The error wraps a NotLeader where another node answers;
+// see AtReader.
+func (r *Router) AcquireRead(ctx context.Context, ref nba.SubjectRef, read nba.Read) (*Reading, time.Duration, error) {
+	ref, err := ref.Normalize()
+	if err != nil {
+		return nil, 0, err
+	}
+	d := r.byRef(ref)
+	age, err := d.current(ctx, read)
+	if err != nil {
+		return nil, 0, err
+	}
+	reading, err := r.lend(d, ref)
+	return reading, age, err
+}
+
+func (r *Router) lend(d *dataGroup, ref nba.SubjectRef) (*Reading, error) {
 	reader, err := d.machine.Store().Acquire()
 	if err != nil {
 		return nil, storeError(err)
@@ -63,7 +89,7 @@ func (r *Router) Acquire(ref nba.SubjectRef) (*Reading, error) {
 		reader.Release()
 		return nil, err
 	}
-	reading.reader = reader
+	reading.reader, reading.stored = reader, stored
 	return reading, nil
 }
 

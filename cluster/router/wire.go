@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/fsm"
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
@@ -19,7 +21,7 @@ import (
 //	propose  group, entry                       -> answers
 //	answers  answered, applied index of the group, count, that many answers; or
 //	         notLeader, leader
-//	answer   done, flags, version; or refused, error
+//	answer   done, flags, version, decision id if the flags say so; or refused, error; or moved, leader
 //	error    code, message, details as JSON
 const (
 	replyAnswers   = 0
@@ -32,7 +34,9 @@ const (
 
 	resultCreated   = 1 << 0
 	resultDuplicate = 1 << 1
-	resultFlags     = resultCreated | resultDuplicate
+	resultReplayed  = 1 << 2
+	resultDecision  = 1 << 3 // a decision id follows
+	resultFlags     = resultCreated | resultDuplicate | resultReplayed | resultDecision
 )
 
 var errWire = errors.New("a message of another node is malformed")
@@ -135,15 +139,37 @@ func appendAnswer(dst []byte, a *raftgroup.Answer) []byte {
 		return appendError(binary.AppendUvarint(dst, answerRefused), a.Err)
 	}
 	flags := uint64(0)
-	if a.Result.Created {
-		flags |= resultCreated
-	}
-	if a.Result.Duplicate {
-		flags |= resultDuplicate
+	for _, f := range [...]struct {
+		set bool
+		bit uint64
+	}{{a.Result.Created, resultCreated}, {a.Result.Duplicate, resultDuplicate}, {a.Result.Replayed, resultReplayed},
+		{a.Result.Decision != ulid.Zero, resultDecision}} {
+		if f.set {
+			flags |= f.bit
+		}
 	}
 	dst = binary.AppendUvarint(dst, answerDone)
 	dst = binary.AppendUvarint(dst, flags)
-	return binary.AppendUvarint(dst, a.Result.Version)
+	dst = binary.AppendUvarint(dst, a.Result.Version)
+	if flags&resultDecision != 0 {
+		dst = append(dst, a.Result.Decision[:]...)
+	}
+	return dst
+}
+
+func (s *scanner) result() (result fsm.Result) {
+	flags := s.number()
+	s.bad = s.bad || flags&^resultFlags != 0
+	result = fsm.Result{Created: flags&resultCreated != 0, Duplicate: flags&resultDuplicate != 0,
+		Replayed: flags&resultReplayed != 0, Version: s.number()}
+	if flags&resultDecision != 0 {
+		if len(s.rest) < len(result.Decision) {
+			s.bad = true
+			return result
+		}
+		s.rest = s.rest[copy(result.Decision[:], s.rest):]
+	}
+	return result
 }
 
 // appendError writes what a caller may see of err.
@@ -192,9 +218,7 @@ func parseAnswers(message []byte, group string, n int) (answers []raftgroup.Answ
 	for i := range answers {
 		switch s.number() {
 		case answerDone:
-			flags := s.number()
-			s.bad = s.bad || flags&^resultFlags != 0
-			answers[i].Result = fsm.Result{Created: flags&resultCreated != 0, Duplicate: flags&resultDuplicate != 0, Version: s.number()}
+			answers[i].Result = s.result()
 		case answerRefused:
 			answers[i].Err = s.remoteError()
 		case answerMoved:

@@ -24,6 +24,8 @@ type Read struct {
 	Consistency string
 	// MaxAge bounds the age of a stale read; 0 means DefaultMaxAge.
 	MaxAge time.Duration
+	// Age is set by the answer: how old what was read may be. It is 0 unless Consistency is stale.
+	Age time.Duration
 }
 
 // Normalize fills in what is omitted and checks the rest. The error points at the query parameters.

@@ -21,8 +21,8 @@ type Core interface {
 	// after the first failing one and returns its error with a Detail pointer /i.
 	Respond(ctx context.Context, responses []nba.Response) ([]nba.ResponseReceipt, error)
 
-	// Subject reads one subject.
-	Subject(ctx context.Context, ref nba.SubjectRef) (nba.SubjectDocument, error)
+	// Subject reads one subject as current as read asks, and sets read.Age. A nil read asks the leader.
+	Subject(ctx context.Context, ref nba.SubjectRef, read *nba.Read) (nba.SubjectDocument, error)
 	// PutSubject replaces or creates a subject. ifVersion nil means whatever is there, 0 that the
 	// subject must not exist, any other that it must be at that version; else CodePrecondition.
 	PutSubject(ctx context.Context, doc nba.SubjectDocument, ifVersion *uint64) (version uint64, created bool, err error)
@@ -31,7 +31,8 @@ type Core interface {
 	// DeleteSubject removes a subject with its history and decision records.
 	DeleteSubject(ctx context.Context, ref nba.SubjectRef, ifVersion *uint64) error
 	// History lists interactions, newest first. next is "" on the last page; it is opaque to callers.
-	History(ctx context.Context, ref nba.SubjectRef, limit int, cursor string) (items []nba.Interaction, next string, err error)
+	// read is as for Subject.
+	History(ctx context.Context, ref nba.SubjectRef, read *nba.Read, limit int, cursor string) (items []nba.Interaction, next string, err error)
 	// ImportSubjects reads body to its end and writes every good line. result is called once a bad
 	// line, in order, from one goroutine; an error of result aborts the import. What was accepted is
 	// durable when ImportSubjects returns, also when it returns an error.

@@ -33,6 +33,7 @@ type reply struct {
 	etag        string // with quotes; empty for none
 	location    string
 	retryAfter  string
+	age         string // of what a stale read gives
 	allow       string
 	fault       error // internal, to be logged; body tells the caller
 }

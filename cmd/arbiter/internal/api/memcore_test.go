@@ -114,7 +114,7 @@ func (m *memCore) Respond(_ context.Context, responses []nba.Response) (receipts
 	return receipts, nil
 }
 
-func (m *memCore) Subject(_ context.Context, ref nba.SubjectRef) (nba.SubjectDocument, error) {
+func (m *memCore) Subject(_ context.Context, ref nba.SubjectRef, _ *nba.Read) (nba.SubjectDocument, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fail != nil {
@@ -232,7 +232,7 @@ func (m *memCore) DeleteSubject(_ context.Context, ref nba.SubjectRef, ifVersion
 	return nil
 }
 
-func (m *memCore) History(_ context.Context, ref nba.SubjectRef, limit int, cursor string) (items []nba.Interaction, next string, err error) {
+func (m *memCore) History(_ context.Context, ref nba.SubjectRef, _ *nba.Read, limit int, cursor string) (items []nba.Interaction, next string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.subjects[ref] == nil {

@@ -306,14 +306,14 @@ func (k *keeper) keep(strings ...string) {
 	}
 }
 
-func (k *keeper) Subject(ctx context.Context, ref nba.SubjectRef) (nba.SubjectDocument, error) {
+func (k *keeper) Subject(ctx context.Context, ref nba.SubjectRef, read *nba.Read) (nba.SubjectDocument, error) {
 	k.keep(ref.ID, string(ref.Type))
-	return k.memCore.Subject(ctx, ref)
+	return k.memCore.Subject(ctx, ref, read)
 }
 
-func (k *keeper) History(ctx context.Context, ref nba.SubjectRef, limit int, cursor string) ([]nba.Interaction, string, error) {
+func (k *keeper) History(ctx context.Context, ref nba.SubjectRef, read *nba.Read, limit int, cursor string) ([]nba.Interaction, string, error) {
 	k.keep(ref.ID, cursor)
-	return k.memCore.History(ctx, ref, limit, cursor)
+	return k.memCore.History(ctx, ref, read, limit, cursor)
 }
 
 func (k *keeper) PutSubject(ctx context.Context, doc nba.SubjectDocument, ifVersion *uint64) (uint64, bool, error) {

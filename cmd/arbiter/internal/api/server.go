@@ -298,7 +298,7 @@ func write(ctx *fasthttp.RequestCtx, r reply) {
 	header := &ctx.Response.Header
 	ctx.Response.SetStatusCode(r.status)
 	for _, h := range [...]struct{ name, value string }{
-		{fiber.HeaderETag, r.etag}, {fiber.HeaderLocation, r.location}, {fiber.HeaderRetryAfter, r.retryAfter}, {fiber.HeaderAllow, r.allow},
+		{fiber.HeaderETag, r.etag}, {fiber.HeaderLocation, r.location}, {fiber.HeaderRetryAfter, r.retryAfter}, {fiber.HeaderAllow, r.allow}, {headerAge, r.age},
 	} {
 		if h.value != "" {
 			header.Set(h.name, h.value)

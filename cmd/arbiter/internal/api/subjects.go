@@ -68,11 +68,17 @@ func getSubject(ctx context.Context, core Core, in *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	doc, err := core.Subject(ctx, ref)
+	read, err := readOf(in)
 	if err != nil {
 		return reply{}, err
 	}
-	return documentReply(in, doc)
+	doc, err := core.Subject(ctx, ref, &read)
+	if err != nil {
+		return reply{}, err
+	}
+	out, err := documentReply(in, doc)
+	out.age = ageOf(&read)
+	return out, err
 }
 
 // documentReply answers with a subject, or with 304 when the caller has it.
@@ -111,7 +117,7 @@ func putSubject(ctx context.Context, core Core, in *request) (reply, error) {
 	if condition.exists {
 		// The core knows versions alone. A write between this read and the put makes it a 412, which
 		// is one of the two true answers.
-		current, err := core.Subject(ctx, ref)
+		current, err := core.Subject(ctx, ref, nil)
 		if nba.CodeOf(err) == nba.CodeSubjectUnknown {
 			return reply{}, nba.Errorf(nba.CodePrecondition, "the subject does not exist")
 		}
@@ -201,11 +207,17 @@ func getHistory(ctx context.Context, core Core, in *request) (reply, error) {
 			return reply{}, nba.Errorf(nba.CodeInvalid, "the query parameter limit must be a whole number from 1 to %d", maxHistoryLimit)
 		}
 	}
-	items, next, err := core.History(ctx, ref, limit, in.query.Get("cursor"))
+	read, err := readOf(in)
 	if err != nil {
 		return reply{}, err
 	}
-	return pageReply(items, next)
+	items, next, err := core.History(ctx, ref, &read, limit, in.query.Get("cursor"))
+	if err != nil {
+		return reply{}, err
+	}
+	out, err := pageReply(items, next)
+	out.age = ageOf(&read)
+	return out, err
 }
 
 func respond(ctx context.Context, core Core, in *request) (reply, error) {

@@ -24,6 +24,8 @@ type serveOptions struct {
 	node               node.Config
 	api                api.Options
 	log                *slog.Logger
+	// clusterAddr is where the node listens for the others of node.Cluster; empty alone.
+	clusterAddr string
 	// drain is how long /readyz says no before connections are refused, so that a load balancer can
 	// look elsewhere.
 	drain time.Duration
@@ -49,6 +51,9 @@ func (d *drainable) Ready(ctx context.Context) error {
 	return d.Core.Ready(ctx)
 }
 
+// handOverTimeout bounds how long a node that is told to stop tries to give what it leads to others.
+const handOverTimeout = 5 * time.Second
+
 // gcPercent lets the heap grow to three times what is live before it is collected. A node's live heap
 // is small, tens of megabytes, and collecting it half as often leaves the time to decisions.
 const gcPercent = 200
@@ -63,6 +68,11 @@ func (a *app) serve(ctx context.Context, opts serveOptions, prepare func(ctx con
 	apiLn, adminLn, err := listen(opts.apiAddr, opts.adminAddr)
 	if err != nil {
 		return err
+	}
+	if opts.clusterAddr != "" {
+		if opts.node.Cluster.Listener, err = listenLoopback(opts.clusterAddr, "--cluster-addr"); err != nil {
+			return errors.Join(err, apiLn.Close(), adminLn.Close())
+		}
 	}
 	registry := telemetry.NewRegistry()
 	opts.node.Registry, opts.node.Logger = registry, opts.log
@@ -102,6 +112,9 @@ func (a *app) serve(ctx context.Context, opts serveOptions, prepare func(ctx con
 		}
 	}
 	core.leaving.Store(true)
+	handOver, cancelHandOver := context.WithTimeout(context.WithoutCancel(ctx), handOverTimeout)
+	n.HandOver(handOver)
+	cancelHandOver()
 	stopWork()
 	if prepared != nil {
 		workErr = <-prepared

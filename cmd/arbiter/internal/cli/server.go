@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/arbiterhq/arbiter/cluster/node"
+	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/api"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/config"
 	"github.com/arbiterhq/arbiter/runtime/telemetry"
@@ -22,7 +23,7 @@ type serverFlags struct {
 
 // settingFlags are shorter names for settings, by flag.
 func settingFlags() map[string]string {
-	return map[string]string{"addr": "api.addr", "data": "data.dir"}
+	return map[string]string{"addr": "api.addr", "data": "data.dir", "node-id": "cluster.nodeId", "nodes": "cluster.nodes"}
 }
 
 func (a *app) serverCommand() *cobra.Command {
@@ -31,10 +32,14 @@ func (a *app) serverCommand() *cobra.Command {
 		Use: "server [--config FILE] [--data FOLDER]", Short: "Run a node",
 		Long: "Runs a node over a data folder. Settings come from the file, then from the environment (ARBITER_DATA_DIR for\n" +
 			"--data-dir, and so on), then from flags, the later winning. SIGTERM or Ctrl-C lets the requests under way\n" +
-			"finish; a second one ends it at once, which loses nothing that was acknowledged.",
+			"finish; a second one ends it at once, which loses nothing that was acknowledged.\n\n" +
+			"Several nodes form a cluster: start each with a name of its own, a folder of its own, and the same list of all\n" +
+			"nodes. Every node takes every call. Each data group is kept by three nodes (--cluster-replicas) and goes on while\n" +
+			"most of them are up; a node that is told to stop gives what it leads to the others first.",
 		Example: `  arbiter server --data /var/lib/arbiter
   arbiter server --config /etc/arbiter.yaml --drain 5s
-  arbiter server --data ./data --addr 127.0.0.1:9080 --admin-addr 127.0.0.1:9081`,
+  arbiter server --data ./data --addr 127.0.0.1:9080 --admin-addr 127.0.0.1:9081
+  arbiter server --data ./n1 --node-id n1 --nodes n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.server(cmd, &f) },
 	}
@@ -43,6 +48,8 @@ func (a *app) serverCommand() *cobra.Command {
 	flags.StringVar(&f.config, "config", "", "settings, a YAML `FILE`")
 	flags.String("data", "", "short for --data-dir")
 	flags.String("addr", "", "short for --api-addr")
+	flags.String("node-id", "", "short for --cluster-node-id")
+	flags.String("nodes", "", "short for --cluster-nodes")
 	flags.DurationVar(&f.drain, "drain", 0, "how long /readyz says no before connections are refused")
 	for _, s := range config.Settings() {
 		usage := s.Usage
@@ -98,9 +105,17 @@ func (a *app) server(cmd *cobra.Command, f *serverFlags) error {
 	opts := serveOptions{apiAddr: c.API.Addr, adminAddr: c.Admin.Addr, node: node.DefaultConfig(), api: api.OptionsFrom(c),
 		log: log, drain: f.drain, shutdown: c.Timeouts.Shutdown}
 	opts.node.DataDir, opts.node.DataGroups, opts.node.MaxModuleBytes = c.Data.Dir, c.DataGroups(), c.Limits.PluginBytes
+	if c.Cluster.NodeID != "" {
+		members, err := c.Cluster.Members()
+		if err != nil {
+			return err // Load has checked it
+		}
+		opts.node.Cluster = &router.Cluster{NodeID: c.Cluster.NodeID, Nodes: members, ID: c.Cluster.ID, Replicas: c.Cluster.Replicas}
+		opts.clusterAddr = c.Cluster.Listen()
+	}
 	return a.serve(cmd.Context(), opts, func(_ context.Context, at endpoints, ready func()) error {
 		ready()
-		log.Info("ready", "api", "http://"+at.api, "admin", "http://"+at.admin, "data", c.Data.Dir)
+		log.Info("serving", "api", "http://"+at.api, "admin", "http://"+at.admin, "data", c.Data.Dir)
 		return nil
 	})
 }

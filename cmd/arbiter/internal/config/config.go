@@ -29,7 +29,7 @@ type Config struct {
 
 // Data is where and how state rests.
 type Data struct {
-	Dir    string
+	Dir string
 	// Groups is the number of data groups of a new data folder; an existing one keeps its own. 0 means
 	// 2 for a node that stands alone and 16 in a cluster.
 	Groups int
