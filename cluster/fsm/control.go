@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -32,6 +33,32 @@ type CatalogState struct {
 	CatalogVersion uint64
 	// Versions are all documents, oldest first.
 	Versions []nba.CatalogVersion
+	// Activations tell which document each catalogVersion is, oldest first; the first of very many are
+	// forgotten.
+	Activations []Activation
+}
+
+// Activation is one activation of a catalog document.
+type Activation struct {
+	CatalogVersion uint64 `json:"catalogVersion"`
+	Version        uint64 `json:"version"`
+}
+
+// maxActivations bounds what is kept of activations.
+const maxActivations = 1 << 14
+
+// Document is the version of the document that a catalogVersion is, or 0.
+func (c *CatalogState) Document(catalogVersion uint64) uint64 {
+	i, found := slices.BinarySearchFunc(c.Activations, catalogVersion, func(a Activation, of uint64) int { return cmp.Compare(a.CatalogVersion, of) })
+	if found {
+		return c.Activations[i].Version
+	}
+	for _, v := range c.Versions { // activated by the first release
+		if v.CatalogVersion == catalogVersion {
+			return v.Version
+		}
+	}
+	return 0
 }
 
 // Version looks a document up by its version.
@@ -82,6 +109,7 @@ type storedCatalog struct {
 	Active         uint64               `json:"active"`
 	CatalogVersion uint64               `json:"catalogVersion"`
 	Versions       []nba.CatalogVersion `json:"versions"`
+	Activations    []Activation         `json:"activations,omitempty"`
 }
 
 // NewControl is the control state machine over s. onApply, if not nil, is called with every new
@@ -154,6 +182,7 @@ func (c *Control) load() error {
 func (c *Control) beginBatch() {
 	next := *c.state.Load()
 	next.Catalog.Versions = slices.Clone(next.Catalog.Versions)
+	next.Catalog.Activations = slices.Clip(next.Catalog.Activations)
 	c.next, c.dirty = &next, [partEnd]bool{}
 }
 
@@ -288,6 +317,7 @@ func (c *Control) activateCatalog(at At, body []byte) (Result, error) {
 	v := &catalog.Versions[i]
 	v.State, v.CatalogVersion, v.ActivatedAt = nba.StateActive, at.Index, &now
 	catalog.Active, catalog.CatalogVersion = op.Version, at.Index
+	catalog.Activations = append(catalog.Activations[max(0, len(catalog.Activations)+1-maxActivations):], Activation{CatalogVersion: at.Index, Version: op.Version})
 	c.dirty[partCatalog] = true
 	return Result{Version: at.Index, Value: *v, Created: true}, nil
 }

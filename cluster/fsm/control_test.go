@@ -96,6 +96,11 @@ func TestCatalogVersions(t *testing.T) {
 	if _, ok, _ := c.Document(7); ok {
 		t.Error("there is a document 7")
 	}
+	for catalogVersion, want := range map[uint64]uint64{6: 3, 9: 8, 10: 3, 7: 0, 3: 0} {
+		if got := c.State().Catalog.Document(catalogVersion); got != want {
+			t.Errorf("catalogVersion %d is document %d, want %d", catalogVersion, got, want)
+		}
+	}
 	if v, ok := c.State().Catalog.Version(3); !ok || v.ActivatedAt == nil || v.ActivatedAt.UnixMilli() != testMS || v.CatalogVersion != 10 {
 		t.Errorf("version 3 is %+v", v)
 	}

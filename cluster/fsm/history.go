@@ -3,6 +3,7 @@ package fsm
 import (
 	"encoding/binary"
 	"errors"
+	"math/bits"
 
 	"github.com/oklog/ulid/v2"
 
@@ -104,6 +105,14 @@ func OpenDecisionEntry(b []byte) (DecisionEntry, error) {
 		return DecisionEntry{}, errDecision
 	}
 	return e, nil
+}
+
+// Responses is how many responses were recorded.
+func (e *DecisionEntry) Responses() (n int) {
+	for _, outcomes := range e.Outcomes {
+		n += bits.OnesCount8(outcomes)
+	}
+	return n
 }
 
 // find is the position of the first proposition of the action, or -1.

@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"slices"
 
 	"github.com/oklog/ulid/v2"
@@ -92,7 +91,7 @@ func (d *Data) forget(u *update, id ulid.ULID, stored []byte) error {
 		return err
 	}
 	subject := slices.Clone(entry.Key)
-	if err := d.forgetResponses(u, id, subject, entry.Outcomes); err != nil {
+	if err := d.forgetResponses(u, id, subject, entry.Responses()); err != nil {
 		return err
 	}
 	key := AppendHistoryKey(nil, subject, HistoryKey{TimeMS: decision.TimeMS, Decision: id, Kind: HistoryDecision})
@@ -116,12 +115,8 @@ func (d *Data) forget(u *update, id ulid.ULID, stored []byte) error {
 }
 
 // forgetResponses removes the responses to a decision. They lie in the subject's history under their own
-// times; outcomes tells how many there are.
-func (d *Data) forgetResponses(u *update, id ulid.ULID, subjectKey, outcomes []byte) error {
-	left := 0
-	for _, set := range outcomes {
-		left += bits.OnesCount8(set)
-	}
+// times; left is how many there are.
+func (d *Data) forgetResponses(u *update, id ulid.ULID, subjectKey []byte, left int) error {
 	if left == 0 {
 		return nil
 	}

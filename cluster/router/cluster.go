@@ -149,6 +149,7 @@ func (r *Router) join() error {
 	for method, handler := range map[Method]Handler{
 		MethodSubmit: r.serveSubmit, MethodPropose: r.servePropose, MethodBlob: r.serveBlob,
 		MethodLeaving: r.serveLeaving, MethodControl: r.serveControl,
+		MethodMark: r.serveMark,
 	} {
 		port.Handle(method, handler)
 	}
@@ -189,7 +190,7 @@ func (r *Router) clusterReady() error {
 		}
 	}
 	if len(missing) == 0 {
-		return nil
+		return r.leveled()
 	}
 	return nba.Errorf(nba.CodeUnavailable, "without a leader that this node knows and follows: %s; are enough nodes up and connected?", strings.Join(missing, ", "))
 }

@@ -15,7 +15,9 @@ import (
 )
 
 // RecordDecision stores a decision and its propositions in the history of its subject, and returns
-// when that is durable. Recording the same id again changes nothing.
+// when that is durable. Recording the same id again changes nothing. If ctx has an idempotency key that
+// another decision was recorded under, nothing is recorded and the key is marked as replayed; Replayed then
+// tells which. It fills in Keep.
 func (r *Router) RecordDecision(ctx context.Context, d *command.Decision) error {
 	ref, err := d.Subject.Normalize()
 	if err != nil {
@@ -25,7 +27,8 @@ func (r *Router) RecordDecision(ctx context.Context, d *command.Decision) error 
 	if of, ok := SlotOfDecision(d.ID); !ok || of != slot {
 		return nba.Invalid("/decisionId", "the decision id was not made for this subject")
 	}
-	_, err = r.bySlot(slot).submit(ctx, d, true)
+	d.Keep = r.control.State().Retention.MaxPerSubject
+	_, err = r.write(ctx, &r.bySlot(slot).shard, d, command.AppendSubjectKey(nil, ref), true)
 	return err
 }
 
@@ -37,7 +40,7 @@ func (r *Router) RecordResponse(ctx context.Context, response command.Response) 
 	if !ok {
 		return nba.ResponseReceipt{}, nba.Errorf(nba.CodeDecisionUnknown, "no such decision: the id is not one of ours")
 	}
-	result, err := r.bySlot(slot).submit(ctx, &response, true)
+	result, err := r.write(ctx, &r.bySlot(slot).shard, &response, []byte(response.DecisionID), true)
 	if err != nil {
 		return nba.ResponseReceipt{}, err
 	}

@@ -67,6 +67,12 @@ func (o Options) Default() Options {
 	if o.BulkBytes == 0 {
 		o.BulkBytes = 1 << 20
 	}
+	if o.KeepInterval == 0 {
+		o.KeepInterval = time.Second
+	}
+	if o.MarkInterval == 0 {
+		o.MarkInterval = time.Minute
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -86,8 +92,8 @@ func (o Options) Validate() error {
 	if o.BulkBytes < 4<<10 || o.BulkBytes > command.MaxOpBytes {
 		problems = append(problems, fmt.Errorf("BulkBytes is %d: between 4 KiB and %d", o.BulkBytes, command.MaxOpBytes))
 	}
-	if o.MaxHistory < 1 || o.StartTimeout <= 0 {
-		problems = append(problems, errors.New("MaxHistory and StartTimeout must be positive"))
+	if o.MaxHistory < 1 || o.StartTimeout <= 0 || o.KeepInterval <= 0 || o.MarkInterval <= 0 {
+		problems = append(problems, errors.New("MaxHistory, StartTimeout, KeepInterval and MarkInterval must be positive"))
 	}
 	problems = append(problems, o.Cluster.validate())
 	return errors.Join(problems...)

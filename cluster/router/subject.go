@@ -124,7 +124,7 @@ func (r *Router) PutSubject(ctx context.Context, ref nba.SubjectRef, attrs []rec
 	}
 	put := command.Put{Key: command.AppendSubjectKey(nil, ref), Record: encoded}
 	put.IfVersion, put.HasIf = condition(ifVersion)
-	result, err := r.byRef(ref).submit(ctx, &put, false)
+	result, err := r.write(ctx, &r.byRef(ref).shard, &put, put.Key, false)
 	return result.Version, result.Created, err
 }
 
@@ -164,7 +164,7 @@ func (r *Router) PatchSubject(ctx context.Context, ref nba.SubjectRef, set []rec
 		Grant: grant, Refuse: refuse, Clear: clear,
 	}
 	patch.IfVersion, patch.HasIf = condition(ifVersion)
-	result, err := r.byRef(ref).submit(ctx, &patch, false)
+	result, err := r.write(ctx, &r.byRef(ref).shard, &patch, patch.Key, false)
 	return result.Version, err
 }
 
@@ -176,7 +176,7 @@ func (r *Router) DeleteSubject(ctx context.Context, ref nba.SubjectRef, ifVersio
 	}
 	erase := command.Delete{Key: command.AppendSubjectKey(nil, ref)}
 	erase.IfVersion, erase.HasIf = condition(ifVersion)
-	_, err = r.byRef(ref).submit(ctx, &erase, false)
+	_, err = r.write(ctx, &r.byRef(ref).shard, &erase, erase.Key, false)
 	return err
 }
 

@@ -1,0 +1,192 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/arbiterhq/arbiter/cluster/command"
+	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/raftgroup"
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// Limits of what a leader removes from its group, so that it never takes the place of what callers do.
+const (
+	expireAtOnce = 256
+	expireRounds = 16 // in one round of keeping
+	keepTimeout  = 5 * time.Second
+)
+
+// keeper does what must be done now and then: it announces this node's release, and in the groups that
+// this node leads it removes what is older than the retention, and has the replicas compare their state.
+// Everything it does is an operation in the log.
+type keeper struct {
+	router *Router
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	clock  steady
+	marked map[uint64]time.Time // when a group was marked last, by its number
+}
+
+// keep begins; end waits until it is over.
+func (k *keeper) begin(r *Router) {
+	k.router, k.marked = r, map[uint64]time.Time{}
+	ctx, cancel := context.WithCancel(context.Background())
+	k.cancel = cancel
+	k.done.Go(func() { k.run(ctx) })
+}
+
+func (k *keeper) end() {
+	if k.cancel != nil {
+		k.cancel()
+		k.done.Wait()
+	}
+}
+
+func (k *keeper) run(ctx context.Context) {
+	ticker := time.NewTicker(k.router.options.KeepInterval)
+	defer ticker.Stop()
+	for {
+		k.round(ctx)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (k *keeper) round(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
+	defer cancel()
+	r, logger := k.router, k.router.options.Logger
+	k.report(logger, "announcing this node", r.announce(ctx))
+	now, steady := k.clock.read(logger)
+	for _, d := range r.data {
+		if d.machine == nil || !d.leads() || ctx.Err() != nil {
+			continue
+		}
+		if steady {
+			k.report(logger.With("group", d.name), "removing what is older than the retention", r.expire(ctx, d, now))
+		}
+		k.mark(ctx, logger, &d.shard, d.machine)
+	}
+	if r.control.leads() {
+		k.mark(ctx, logger, &r.control.shard, r.control.machine)
+	}
+}
+
+// report logs what failed, unless it only has to be tried again.
+func (k *keeper) report(logger *slog.Logger, doing string, err error) {
+	switch nba.CodeOf(err) {
+	case "", nba.CodeUnavailable, nba.CodeTimeout, nba.CodeOverloaded:
+	default:
+		if _, moved := errors.AsType[*raftgroup.NotLeader](err); !moved {
+			logger.Error(doing, "error", err)
+		}
+	}
+}
+
+// announce tells the cluster what this release can apply, unless it knows.
+func (r *Router) announce(ctx context.Context) error {
+	op := command.AnnounceNode{Node: aloneID, Level: command.LevelKnown, Release: r.options.Release, Members: []string{aloneID}}
+	if r.net != nil {
+		op.Node, op.Members = r.net.self, r.net.nodes
+	}
+	known := r.control.State().Features
+	if known.Announced(fsm.AnnouncedNode{Node: op.Node, Level: op.Level, Release: op.Release}, op.Members) {
+		return nil
+	}
+	_, err := r.control.submit(ctx, &op, true)
+	return err
+}
+
+// leveled is nil when this node may propose what it writes.
+func (r *Router) leveled() error {
+	return r.control.State().Features.Allows(command.DecisionRecorded, 2)
+}
+
+// expire removes what is older than the retention from a group that this node leads, a bounded number.
+func (r *Router) expire(ctx context.Context, d *dataGroup, now time.Time) error {
+	op := command.Expire{BeforeMS: math.MinInt64, KeysMS: now.UnixMilli(), Limit: expireAtOnce}
+	if age := r.control.State().Retention.MaxAge(); age > 0 {
+		op.BeforeMS = now.Add(-age).UnixMilli()
+	}
+	if err := r.allowed(&op); err != nil {
+		return err
+	}
+	for range expireRounds {
+		due, err := d.machine.Due(op.BeforeMS, op.KeysMS)
+		if err != nil {
+			return storeError(err)
+		}
+		if !due {
+			return nil
+		}
+		if _, err := d.submit(ctx, &op, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// marking is what both state machines know of their digests.
+type marking interface {
+	Mark() fsm.Marked
+	Digest() fsm.Marked
+}
+
+// mark has the replicas of a group that this node leads compare their state at the last mark, and
+// remember it at a new one. A group without news is left alone.
+func (k *keeper) mark(ctx context.Context, logger *slog.Logger, s *shard, machine marking) {
+	last, at := machine.Mark(), machine.Digest()
+	if at.Index <= last.Index || time.Since(k.marked[s.number]) < k.router.options.MarkInterval {
+		return
+	}
+	op := command.Mark{}
+	if agreed, ok := k.router.agree(ctx, s, last); ok {
+		op = command.Mark{Of: agreed.Index, Digest: agreed.Digest}
+	}
+	err := k.router.allowed(&op)
+	if err == nil {
+		_, err = s.submit(ctx, &op, true)
+	}
+	if err == nil {
+		k.marked[s.number] = time.Now()
+	}
+	k.report(logger.With("group", s.name), "comparing the state of the replicas", err)
+}
+
+// steady tells the time unless the machine's clock was set forward: what is removed by mistake is gone,
+// so a clock that jumps is not believed for a while.
+type steady struct {
+	last    time.Time // with its monotonic part
+	doubted time.Time
+}
+
+// How far the clock may get ahead between two readings, and how long it is doubted afterwards.
+const (
+	maxJump = time.Minute
+	doubt   = time.Hour
+)
+
+func (s *steady) read(logger *slog.Logger) (now time.Time, ok bool) {
+	return s.readAt(time.Now(), logger)
+}
+
+func (s *steady) readAt(now time.Time, logger *slog.Logger) (time.Time, bool) {
+	last := s.last
+	s.last = now
+	if !last.IsZero() {
+		// Round strips the monotonic part: one difference is by the wall clock, the other is not.
+		if ahead := now.Round(0).Sub(last.Round(0)) - now.Sub(last); ahead > maxJump {
+			s.doubted = now
+			logger.Warn("the clock of this machine was set forward: nothing is removed for its age until the clock held for a while", "by", ahead, "while", doubt)
+		}
+	}
+	return now, s.doubted.IsZero() || now.Sub(s.doubted) >= doubt
+}
