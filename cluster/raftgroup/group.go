@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
 
 	"github.com/arbiterhq/arbiter/cluster/fsm"
 	"github.com/arbiterhq/arbiter/cluster/store"
@@ -87,24 +85,11 @@ func Open(config Config, machine Machine) (*Group, error) {
 
 func (g *Group) start() error {
 	logger := newHCLog(g.logger)
-	dir := filepath.Join(g.config.Dir, "wal")
-	if err := store.MakeFolder(dir); err != nil {
-		return fmt.Errorf("creating the log folder: %w", err)
-	}
-	mended, err := mendTail(dir)
-	if err != nil {
-		return err
-	}
-	if mended {
-		g.logger.Info("completed a rotation of the log that was cut short")
-	}
-	log, err := wal.Open(dir, wal.WithSegmentSize(g.options.SegmentBytes), wal.WithLogger(logger))
-	if err != nil {
+	if err := g.openLog(); err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
-	g.log = &guardedLog{WAL: log, onError: g.fail}
-	if err := g.startRaft(logger, dir); err != nil {
-		return errors.Join(err, g.closeTransport(), log.Close())
+	if err := g.startRaft(logger); err != nil {
+		return errors.Join(err, g.closeTransport(), g.log.Close())
 	}
 	g.workers.Add(2 + g.options.MaxInFlight)
 	go g.watch()
@@ -115,12 +100,12 @@ func (g *Group) start() error {
 	return nil
 }
 
-func (g *Group) startRaft(logger hclog.Logger, walDir string) error {
+func (g *Group) startRaft(logger hclog.Logger) error {
 	g.snapshots = &snapshots{store: g.machine.Store()}
 	if err := store.SyncFolder(g.config.Dir); err != nil {
 		return err
 	}
-	if err := g.snapshots.begin(g.log, walDir); err != nil {
+	if err := g.snapshots.begin(g.log); err != nil {
 		return err
 	}
 	var kick func()
@@ -131,17 +116,17 @@ func (g *Group) startRaft(logger hclog.Logger, walDir string) error {
 		kick = func() { electAtOnce(inProcess) }
 	}
 	config := g.raftConfig(logger)
-	existing, err := raft.HasExistingState(g.log, g.log.WAL, g.snapshots)
+	existing, err := raft.HasExistingState(g.log, g.log, g.snapshots)
 	if err != nil {
 		return fmt.Errorf("reading the log: %w", err)
 	}
 	if !existing {
 		voter := raft.Configuration{Servers: []raft.Server{{ID: config.LocalID, Address: g.transport.LocalAddr()}}}
-		if err := raft.BootstrapCluster(config, g.log, g.log.WAL, g.snapshots, g.transport, voter); err != nil {
+		if err := raft.BootstrapCluster(config, g.log, g.log, g.snapshots, g.transport, voter); err != nil {
 			return fmt.Errorf("founding the group: %w", err)
 		}
 	}
-	g.raft, err = raft.NewRaft(config, observed{g.machine, g}, g.log, g.log.WAL, g.snapshots, g.transport)
+	g.raft, err = raft.NewRaft(config, observed{g.machine, g}, g.log, g.log, g.snapshots, g.transport)
 	if err != nil {
 		return fmt.Errorf("starting raft: %w", err)
 	}

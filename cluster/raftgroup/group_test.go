@@ -322,7 +322,7 @@ func TestLogFailureStopsTheGroup(t *testing.T) {
 // TestRealLogFailure takes the log files away from under a running group.
 func TestRealLogFailure(t *testing.T) {
 	g := openTest(t, t.TempDir(), Options{SegmentBytes: 1 << 20}, nil)
-	if err := g.log.WAL.Close(); err != nil {
+	if err := g.log.shared.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := g.Submit(context.Background(), put(t, "a")); nba.CodeOf(err) != nba.CodeUnavailable {

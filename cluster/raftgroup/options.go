@@ -10,6 +10,7 @@ import (
 
 	"github.com/arbiterhq/arbiter/cluster/fsm"
 	"github.com/arbiterhq/arbiter/cluster/store"
+	"github.com/arbiterhq/arbiter/cluster/wal"
 )
 
 // Machine is the state machine of a group: *fsm.Data or *fsm.Control. Raft calls it from one
@@ -33,8 +34,11 @@ type Transport = raft.Transport
 type Config struct {
 	// Name is that of the group in logs and metrics, such as "data-00".
 	Name string
-	// Dir holds the log (wal) and the snapshots of the group. It exists.
+	// Dir holds the state of the group, and its log if Log is nil. It exists.
 	Dir string
+	// Log is the log of the node, which the caller closes after the group. nil: the group has one of
+	// its own.
+	Log *wal.Log
 	// NodeID names this voter for good.
 	NodeID string
 	// Transport reaches the other voters. nil is a transport within the process, for one voter.
@@ -66,7 +70,8 @@ type Options struct {
 	SnapshotInterval time.Duration
 	// TrailingEntries stay in the log after a snapshot, for followers that are a little behind.
 	TrailingEntries uint64
-	// SegmentBytes is the size of a log file, which is allocated at once.
+	// SegmentBytes is the size of a log file, which is allocated at once, if the group has a log of its
+	// own.
 	SegmentBytes int
 	// HeartbeatTimeout is how long voters wait for their leader before they elect another.
 	HeartbeatTimeout time.Duration

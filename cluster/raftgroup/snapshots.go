@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,8 +80,9 @@ func place(at *fsm.Position, n note) *raft.SnapshotMeta {
 }
 
 // begin prepares the start: it checks that state and log fit together.
-func (s *snapshots) begin(log *guardedLog, walDir string) error {
+func (s *snapshots) begin(log *guardedLog) error {
 	s.log = log
+	log.settled = s.newest.Load
 	n, err := readNote(s.store.Note()) // no checkpoint is made before the group runs
 	if err != nil {
 		return err
@@ -115,7 +114,7 @@ func (s *snapshots) begin(log *guardedLog, walDir string) error {
 		return fmt.Errorf("the log begins at entry %d and the state ends at %d: the entries between are lost, restore a backup of the data folder", first, begin)
 	}
 	if last > 0 {
-		s.log.bytes.Store(estimate(walDir, first, last, max(s.newest.Load(), first)))
+		s.log.bytes.Store(log.group.Bytes(s.newest.Load()))
 	}
 	return nil
 }
@@ -149,23 +148,6 @@ func metaOf(snapshot *store.Snapshot) (*raft.SnapshotMeta, error) {
 		return nil, err
 	}
 	return place(at, n), nil
-}
-
-// estimate is the part of the log's size on disk that is newer than the entry after.
-func estimate(dir string, first, last, after uint64) int64 {
-	total := int64(0)
-	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && filepath.Ext(d.Name()) == ".wal" {
-			if info, err := d.Info(); err == nil {
-				total += info.Size()
-			}
-		}
-		return nil // an estimate: what cannot be read does not count
-	})
-	if last <= after {
-		return 0
-	}
-	return int64(float64(total) * float64(last-after) / float64(last-first+1))
 }
 
 // List implements raft.SnapshotStore.

@@ -19,6 +19,7 @@ import (
 	"github.com/arbiterhq/arbiter/cluster/peer"
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/cluster/store"
+	"github.com/arbiterhq/arbiter/cluster/wal"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -104,6 +105,7 @@ func (o Options) Validate() error {
 type Router struct {
 	options  Options
 	folder   *store.Folder
+	log      *wal.Log // of all groups
 	port     *peer.Port // nil alone, as is net
 	net      *network
 	data     []*dataGroup
@@ -149,6 +151,10 @@ func Open(ctx context.Context, options Options) (*Router, error) {
 
 func (r *Router) start(ctx context.Context) (err error) {
 	if r.blobs, err = blob.Open(r.folder.Blobs()); err != nil {
+		return err
+	}
+	logOptions := wal.Options{SegmentBytes: int64(r.options.Group.SegmentBytes), Logger: r.options.Logger}
+	if r.log, err = wal.Open(r.folder.Log(), logOptions); err != nil {
 		return err
 	}
 	if err := r.join(); err != nil {
@@ -198,7 +204,7 @@ func (r *Router) waitReady(ctx context.Context) error {
 const aloneID = "node-1"
 
 func (r *Router) groupConfig(s *shard, dir string) raftgroup.Config {
-	return raftgroup.Config{Name: s.name, Dir: dir, NodeID: aloneID, Options: r.options.Group, Metrics: r.options.Metrics, Logger: r.options.Logger}
+	return raftgroup.Config{Name: s.name, Dir: dir, Log: r.log, NodeID: aloneID, Options: r.options.Group, Metrics: r.options.Metrics, Logger: r.options.Logger}
 }
 
 func (r *Router) openData(i int) (*dataGroup, error) {
@@ -251,6 +257,9 @@ func (r *Router) close() error {
 		problems[len(r.data)] = errors.Join(r.control.group.Close(), r.control.state.Close())
 	}
 	_ = closing.Wait() // the functions return nil; see problems
+	if r.log != nil {
+		problems = append(problems, r.log.Close())
+	}
 	return errors.Join(append(problems, r.leave(), r.folder.Close())...)
 }
 

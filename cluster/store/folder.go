@@ -110,6 +110,9 @@ func (f *Folder) Control() string { return filepath.Join(f.path, "control") }
 // Data is the folder of data group i.
 func (f *Folder) Data(i int) string { return filepath.Join(f.path, fmt.Sprintf("data-%02d", i)) }
 
+// Log is the folder of the log of all groups.
+func (f *Folder) Log() string { return filepath.Join(f.path, "log") }
+
 // Blobs is the folder of the modules.
 func (f *Folder) Blobs() string { return filepath.Join(f.path, "blobs") }
 

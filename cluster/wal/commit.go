@@ -1,9 +1,11 @@
 package wal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -278,18 +280,65 @@ func (l *Log) rotate(u unit) (*segment, []byte, error) {
 	if l.tail != nil {
 		head.before, head.beforeEnd = l.tail.number, uint32(l.tail.end)
 	}
-	seg, err := l.spare(small)
+	birth := head.append(nil) // its number comes later, and does not change its size
+	need := int64(len(birth)) + u.bytes + alignBlock(int64(u.entries)*footerEntryBytes) + trailerBytes
+	seg, err := l.spareFor(need, small)
 	if err != nil {
 		return nil, nil, err
 	}
-	seg.salt = head.salt
-	head.number = seg.number
-	birth := head.append(nil)
-	if !seg.room(int64(len(birth)), u.bytes, u.entries) {
-		l.unborn(seg)
-		return nil, nil, fmt.Errorf("%d bytes do not fit into a file of the log of %d bytes", u.bytes, seg.bytes)
+	seg.salt, head.number = head.salt, seg.number
+	return seg, head.append(birth[:0]), nil
+}
+
+func (l *Log) spareFor(need int64, small bool) (*segment, error) {
+	if need > l.options.SegmentBytes {
+		return l.large(need)
 	}
-	return seg, birth, nil
+	return l.spare(small)
+}
+
+// large makes a file for an entry that no other takes. The empty files get later numbers, since files
+// are begun in the order of their numbers.
+func (l *Log) large(size int64) (*segment, error) {
+	l.making.Lock()
+	defer l.making.Unlock()
+	l.mu.Lock()
+	number := l.next
+	l.next++
+	spares := slices.Clone(l.spares)
+	l.mu.Unlock()
+	size = alignBlock(size)
+	f, err := l.fs.create(segmentName(number), size)
+	if err == nil {
+		for _, s := range spares {
+			if err = l.renumber(s); err != nil {
+				break
+			}
+		}
+		if err = errors.Join(err, l.fs.syncFolder()); err != nil {
+			err = errors.Join(err, f.close())
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	slices.SortFunc(l.spares, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
+	if err != nil {
+		return nil, l.noSpare(err)
+	}
+	return &segment{number: number, f: f, bytes: size}, nil
+}
+
+// renumber gives an empty file the next number. making is held.
+func (l *Log) renumber(s *segment) error {
+	l.mu.Lock()
+	number := l.next
+	l.next++
+	l.mu.Unlock()
+	if err := l.fs.rename(segmentName(s.number), segmentName(number)); err != nil {
+		return err
+	}
+	s.number = number
+	return nil
 }
 
 // spare takes an empty file, or makes one. Those that are small may take the last.
@@ -303,6 +352,7 @@ func (l *Log) spare(small bool) (*segment, error) {
 		if len(l.spares) > keep {
 			seg := l.spares[0]
 			l.spares = l.spares[1:]
+			l.noteSpace()
 			l.mu.Unlock()
 			l.wake()
 			return seg, nil
@@ -347,6 +397,7 @@ func (l *Log) makeSpare(enough int) error {
 		l.options.Logger.Info("the disk of the log has space again")
 	}
 	l.spares = append(l.spares, &segment{number: number, f: f, bytes: l.options.SegmentBytes})
+	l.noteSpace()
 	return nil
 }
 
@@ -359,14 +410,20 @@ func (l *Log) noSpare(err error) error {
 		l.options.Logger.Warn("the disk is full: the log takes no entries beyond its last file until there is space", "error", err)
 	}
 	l.fullAt = time.Now()
+	l.noteSpace()
 	return fmt.Errorf("%w: %w", ErrFull, err)
 }
 
-// unborn gives a file back that was not begun.
+// unborn gives a file back that was not begun. A large one is left to the next start to remove.
 func (l *Log) unborn(seg *segment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if seg.bytes != l.options.SegmentBytes {
+		l.unused = append(l.unused, seg)
+		return
+	}
 	l.spares = append([]*segment{seg}, l.spares...)
+	l.noteSpace()
 }
 
 // born makes seg the tail.

@@ -77,8 +77,8 @@ func (g *Group) Append(entries []Entry) error {
 		if want := last + uint64(i) + 1; e.Index == 0 || last > 0 && e.Index != want || e.Index != entries[0].Index+uint64(i) {
 			return fmt.Errorf("group %s: entry %d cannot follow %d", g.name, e.Index, max(last, e.Index-min(e.Index, 1)))
 		}
-		if size := len(e.Data) + len(e.Extensions); int64(size) > g.log.maxEntry() {
-			return fmt.Errorf("group %s: entry %d has %d bytes, the log takes %d", g.name, e.Index, size, g.log.maxEntry())
+		if size := len(e.Data) + len(e.Extensions); size > MaxEntryBytes {
+			return fmt.Errorf("group %s: entry %d has %d bytes, the log takes %d", g.name, e.Index, size, MaxEntryBytes)
 		}
 	}
 	for done := 0; done < len(entries); {
@@ -90,9 +90,6 @@ func (g *Group) Append(entries []Entry) error {
 	}
 	return nil
 }
-
-// maxEntry leaves room for the head and the end of a file.
-func (l *Log) maxEntry() int64 { return l.options.SegmentBytes / 8 * 5 }
 
 // pack makes the records of as many entries as a batch takes, at least one.
 func (g *Group) pack(entries []Entry) (*request, int) {
@@ -231,21 +228,22 @@ func (g *Group) Read(i uint64, e *Entry) error {
 	return nil
 }
 
-// Verify reads the entries from the given one on, and tells the damage as Damage does.
-func (g *Group) Verify(from uint64) (Damage, bool) {
+// Verify reads the entries from the given one on and tells the first that is damaged; 0: none. Damage
+// that was found before and lies earlier is not told.
+func (g *Group) Verify(from uint64) uint64 {
 	first, last := g.Bounds()
 	var e Entry
 	for i := max(from, first); first > 0 && i <= last; i++ {
 		if err := g.Read(i, &e); errors.Is(err, ErrDamaged) {
 			g.mu.Lock()
+			defer g.mu.Unlock()
 			if g.missing == 0 || i < g.missing {
 				g.missing = i
 			}
-			g.mu.Unlock()
-			break
+			return i
 		}
 	}
-	return g.Damage()
+	return 0
 }
 
 // Damage tells what the group lost, as far as Open and Verify found out. A group that lost entries or
@@ -253,11 +251,20 @@ func (g *Group) Verify(from uint64) (Damage, bool) {
 func (g *Group) Damage() (Damage, bool) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	d := Damage{Values: g.damage&damageValues != 0}
-	if g.damage&damageEntries == 0 {
-		d.First = g.missing
-	}
+	d := Damage{Any: g.damage&damageEntries != 0, First: g.missing, Values: g.damage&damageValues != 0}
 	return d, g.damage != 0 || g.missing != 0
+}
+
+// Bytes is the size on disk of the entries after the given one.
+func (g *Group) Bytes(after uint64) (size int64) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	for i := range g.entries.locs {
+		if g.entries.base+uint64(i) > after {
+			size += int64(g.entries.locs[i].size)
+		}
+	}
+	return size
 }
 
 // Set stores a small named value durably, such as the vote. nil removes it.

@@ -153,7 +153,7 @@ func (l *Log) recycle(s *segment) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.spares = append(l.spares, &segment{number: number, f: s.f, bytes: s.bytes})
-	l.fullAt = time.Time{}
+	l.noteSpace()
 	return nil
 }
 
@@ -168,7 +168,7 @@ const (
 // truncates seldom does not keep many files.
 func (l *Log) gatherOld() error {
 	l.mu.Lock()
-	if len(l.segments) < keptSegments || l.full() {
+	if len(l.segments) < keptSegments || l.Full() {
 		l.mu.Unlock()
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ type Log struct {
 	segments []*segment
 	spares   []*segment
 	sealing  []*segment // full, without a durable footer
+	unused   []*segment // to be closed
 	next     uint64     // number of the next file
 	fullAt   time.Time  // when a file could last not be made; zero: the disk has space
 	byName   map[string]*Group
@@ -44,6 +46,7 @@ type Log struct {
 
 	making sync.Mutex // held while a file is made or renamed, so that their numbers ascend
 
+	fullNow                          atomic.Bool
 	syncs, batches, records, written atomic.Uint64
 
 	kick   chan struct{}
@@ -56,6 +59,9 @@ type Log struct {
 func Open(dir string, options Options) (*Log, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("creating the folder of the log: %w", err)
+	}
+	if err := folder(filepath.Dir(dir)).syncFolder(); err != nil {
+		return nil, fmt.Errorf("syncing the folder above the log: %w", err)
 	}
 	return open(folder(dir), options)
 }
@@ -108,7 +114,7 @@ func (l *Log) Close() error {
 
 func (l *Log) closeFiles() error {
 	var problems []error
-	for _, s := range slices.Concat(l.segments, l.spares, l.sealing, []*segment{l.tail}) {
+	for _, s := range slices.Concat(l.segments, l.spares, l.sealing, l.unused, []*segment{l.tail}) {
 		if s != nil && s.f != nil {
 			problems = append(problems, s.f.close())
 		}
@@ -160,12 +166,13 @@ func (l *Log) Groups() (names []string) {
 // Full tells that there is no space for entries beyond those that fit into the file in use: proposing
 // more is likely to fail. It is cheap.
 func (l *Log) Full() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.full()
+	return l.fullNow.Load()
 }
 
-func (l *Log) full() bool { return !l.fullAt.IsZero() && len(l.spares) <= l.options.Reserve }
+// noteSpace is called when the empty files, or fullAt, changed. mu is held.
+func (l *Log) noteSpace() {
+	l.fullNow.Store(!l.fullAt.IsZero() && len(l.spares) <= l.options.Reserve)
+}
 
 // Failed is nil while the log takes writes, and afterwards what went wrong.
 func (l *Log) Failed() error {
@@ -180,7 +187,7 @@ func (l *Log) Stats() Stats {
 	defer l.mu.Unlock()
 	s := Stats{
 		Syncs: l.syncs.Load(), Batches: l.batches.Load(), Records: l.records.Load(), BytesWritten: l.written.Load(),
-		Segments: len(l.segments) + len(l.sealing), SpareSegments: len(l.spares), Full: l.full(),
+		Segments: len(l.segments) + len(l.sealing), SpareSegments: len(l.spares), Full: l.Full(),
 	}
 	for _, seg := range slices.Concat(l.segments, l.sealing) {
 		s.LiveBytes += seg.liveBytes.Load()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 )
 
 // The errors of a log. Test them with errors.Is.
@@ -23,7 +24,7 @@ var (
 
 // Options tune a log.
 type Options struct {
-	// SegmentBytes is the size of a file. The largest entry takes three quarters of it.
+	// SegmentBytes is the size of a file.
 	SegmentBytes int64
 	// CacheBytes bounds the newest entries that are kept in memory.
 	CacheBytes int64
@@ -76,6 +77,10 @@ func (o Options) Validate() error {
 	return errors.Join(problems...)
 }
 
+// MaxEntryBytes bounds the data and extensions of one entry. One that is larger than a file of the log
+// gets a file of its own size.
+const MaxEntryBytes = 64 << 20
+
 // Entry is one entry of a group's log.
 type Entry struct {
 	Index      uint64 // from 1
@@ -88,7 +93,9 @@ type Entry struct {
 
 // Damage tells what a group lost.
 type Damage struct {
-	// First is the first entry that is known or feared lost, with all after it; 0 means any entry.
+	// Any tells that records are missing, and any of the entries may be another than was written last.
+	Any bool
+	// First is the first entry that is missing or not what was written; 0: none is known.
 	First uint64
 	// Values tells that the newest values, such as the vote, may be lost too.
 	Values bool
@@ -96,14 +103,17 @@ type Damage struct {
 
 // String describes the damage for people.
 func (d Damage) String() string {
-	text := "any entry may be lost"
+	var parts []string
+	if d.Any {
+		parts = append(parts, "records are missing, so that no entry is certain")
+	}
 	if d.First > 0 {
-		text = fmt.Sprintf("entries from %d on may be lost", d.First)
+		parts = append(parts, fmt.Sprintf("entry %d is lost", d.First))
 	}
 	if d.Values {
-		text += ", and the newest vote"
+		parts = append(parts, "the newest vote may be lost")
 	}
-	return text
+	return strings.Join(parts, "; ")
 }
 
 // Stats are counts since the log was opened, and its size.
