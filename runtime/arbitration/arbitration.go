@@ -32,8 +32,8 @@ type Candidate struct {
 	HeldBack bool
 	// Doubt tells why the starting propensity stands in for a model's score.
 	Doubt Doubt
-	// Placed is set by Place.
-	Placed bool
+	// Placed is set by Place, NoRoom by who asks for the room.
+	Placed, NoRoom bool
 }
 
 // Doubt is why a model's score was not used.
@@ -67,17 +67,17 @@ func Rank(candidates []Candidate) {
 }
 
 // Place takes up to limit of the ranked candidates that have a treatment in a placement and are
-// neither placed yet nor held back, best first, and marks them. It appends their positions to into and tells how many there
-// were to choose from. An action is placed at most once, so placements are to be filled in the order
+// neither placed yet nor held back, best first, and marks them. room, if not nil, is asked before each, and those
+// for which it is false are passed over. It appends their positions to into and tells how many there were to choose from. An action is placed at most once, so placements are to be filled in the order
 // of the request.
-func Place(ranked []Candidate, placementID, limit int, into []int) (positions []int, of int) {
+func Place(ranked []Candidate, placementID, limit int, room func(*Candidate) bool, into []int) (positions []int, of int) {
 	for i := range ranked {
 		c := &ranked[i]
 		if c.Placed || c.HeldBack || !c.Ranks() || c.Action.Treatment(placementID) == nil {
 			continue
 		}
 		of++
-		if limit > 0 {
+		if limit > 0 && (room == nil || room(c)) {
 			limit--
 			c.Placed = true
 			into = append(into, i)

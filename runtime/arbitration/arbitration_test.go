@@ -87,7 +87,7 @@ func place(t *testing.T, candidates []Candidate, limits []int) string {
 	seen := map[string]bool{}
 	result := ""
 	for placement, limit := range limits {
-		positions, of := Place(candidates, placement, limit, nil)
+		positions, of := Place(candidates, placement, limit, nil, nil)
 		if len(positions) > limit || len(positions) > of || len(positions) < min(limit, of) {
 			t.Fatalf("placed %d of %d with limit %d", len(positions), of, limit)
 		}

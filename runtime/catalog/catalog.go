@@ -49,6 +49,8 @@ type Catalog struct {
 	Models []Model
 	// Fallback is proposed when nothing else is left; nil if the document names none.
 	Fallback *Action
+	// Contacts are the contact policies.
+	Contacts Contacts
 	// Predicates is the number of distinct conditions; Predicate.ID counts up to it.
 	Predicates int
 
@@ -69,6 +71,8 @@ type Channel struct {
 	Name       string
 	Direction  nba.Direction
 	Placements []Placement
+	// Reserve is how long a proposition in this channel may still be shown after it was decided.
+	Reserve time.Duration
 	// Actions are those with a treatment in this channel, in the order of their names.
 	Actions []*Action
 	// Requests are all placements with limit 1: what a request means that names none.

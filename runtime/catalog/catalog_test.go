@@ -135,6 +135,16 @@ func describe(c *Catalog) string {
 	for _, a := range c.Actions {
 		describeAction(&b, c, a)
 	}
+	for _, p := range c.Contacts.Policies {
+		fmt.Fprintf(&b, "contact policy %s %s %q: for %+v same %05b max %d window %+v outcomes %06b pending %v", p.Name, p.Code, p.Label, p.For, p.Same, p.Max, p.Window, p.Outcomes, p.Pending)
+		if p.Quiet != nil {
+			fmt.Fprintf(&b, " quiet %+v", *p.Quiet)
+		}
+		fmt.Fprintln(&b)
+	}
+	if c.Contacts.Policies != nil {
+		fmt.Fprintf(&b, "contacts are kept %v; zone %v or attribute %d\n", c.Contacts.Keep, c.Contacts.Zone, c.Contacts.ZoneAttribute)
+	}
 	if c.Fallback != nil {
 		fmt.Fprintf(&b, "fallback %s\n", c.Fallback.Name)
 	}

@@ -72,6 +72,7 @@ func (c *compiler) compile(root *yaml.Node) {
 	}
 	slices.SortFunc(c.catalog.Actions, func(a, b *Action) int { return cmp.Compare(a.Name, b.Name) })
 	c.weights()
+	c.contacts()
 	c.fallback()
 	c.index()
 }
@@ -86,7 +87,7 @@ func (c *compiler) channels(root *yaml.Node) {
 		if !c.unique(first, spec.name, "channel") {
 			continue
 		}
-		channel := &Channel{ID: len(c.catalog.Channels), Name: spec.name.value, Direction: spec.direction}
+		channel := &Channel{ID: len(c.catalog.Channels), Name: spec.name.value, Direction: spec.direction, Reserve: spec.reserve}
 		if len(spec.placements) == 0 {
 			c.fail(spec.name.node, nba.CodeInvalid, "the channel needs at least one placement")
 		}

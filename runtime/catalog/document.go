@@ -24,11 +24,14 @@ type (
 		actions        []actionSpec
 		contextWeights []weightSpec
 		fallback       text
+		contacts       []contactSpec
+		zone           zoneSpec
 	}
 	channelSpec struct {
 		name       text
 		direction  nba.Direction
 		placements []text
+		reserve    time.Duration
 	}
 	modelSpec struct {
 		name   text
@@ -90,6 +93,8 @@ func (d *decoder) document(n *yaml.Node) *document {
 		required("issues", d.list("issues", MaxIssues, func(n *yaml.Node) { doc.issues = append(doc.issues, d.issue(n)) })),
 		required("actions", d.list("actions", MaxActions, func(n *yaml.Node) { doc.actions = append(doc.actions, d.action(n)) })),
 		optional("contextWeights", d.list("context weights", MaxContextWeights, func(n *yaml.Node) { doc.contextWeights = append(doc.contextWeights, d.weight(n)) })),
+		optional("contactPolicies", d.list("contact policies", MaxContactPolicies, func(n *yaml.Node) { doc.contacts = append(doc.contacts, d.contactPolicy(n)) })),
+		optional("timeZone", d.timeZone(&doc.zone)),
 		optional("fallback", func(n *yaml.Node) { d.object(n, "the fallback", required("action", d.name(&doc.fallback))) }),
 	)
 	return doc
@@ -113,7 +118,14 @@ func (d *decoder) channel(n *yaml.Node) channelSpec {
 			}
 		}),
 		required("placements", d.list("placements", MaxPlacements, d.names(&c.placements))),
+		optional("reserve", d.duration(&c.reserve, maxReserve)),
 	)
+	if c.reserve == 0 {
+		c.reserve = defaultReserveInbound
+		if c.direction == nba.Outbound {
+			c.reserve = defaultReserveOutbound
+		}
+	}
 	return c
 }
 

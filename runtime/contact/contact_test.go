@@ -225,3 +225,48 @@ func BenchmarkReached(b *testing.B) {
 		}
 	}
 }
+
+// TestGrantIsAllOrNothing grants a claim of two contacts only when both have room, and the second sees
+// the first.
+func TestGrantIsAllOrNothing(t *testing.T) {
+	at := place("sms", "a")
+	limit := Limit{Max: 40, SinceMS: -1}
+	var claim Claim
+	claim.Add(0, at, hour, []Limit{limit})
+	claim.Add(3, place("sms", "b"), 0, nil)
+	l, _, ok := Ledger(nil).Grant(&claim, [16]byte{5}, 1000, hour)
+	if !ok || l.Len() != 2 || l.At(0).ReservedMS != hour || l.At(1).Position != 3 || l.At(1).Decision != [16]byte{5} {
+		t.Fatalf("granted %v: %d entries", ok, l.Len())
+	}
+	before := bytes.Clone(l)
+	claim.Reset()
+	claim.Add(0, place("web", "c"), 0, nil)
+	claim.Add(1, at, 0, []Limit{limit})
+	if next, refused, ok := l.Grant(&claim, [16]byte{6}, 2000, hour); ok || refused != 1 || !bytes.Equal(next, before) {
+		t.Errorf("granted %v, position %d refused, %d entries", ok, refused, next.Len())
+	}
+	if l, _, ok := l.Grant(&claim, [16]byte{6}, 2000+2*hour, hour); !ok || l.Len() != 2 {
+		t.Errorf("contacts that are too old still count: %v, %d entries", ok, l.Len())
+	}
+}
+
+func FuzzClaim(f *testing.F) {
+	var claim Claim
+	claim.Add(0, place("sms", "a"), hour, []Limit{{Max: 1}, {Max: 2, Pending: true, Outcomes: 1}})
+	claim.Add(1, place("web", "b"), 0, nil)
+	f.Add(claim.Append(nil))
+	f.Add([]byte{0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var c, again Claim
+		if _, err := c.Decode(b); err != nil {
+			return
+		}
+		encoded := c.Append(nil)
+		if rest, err := again.Decode(encoded); err != nil || len(rest) != 0 || !bytes.Equal(again.Append(nil), encoded) {
+			t.Errorf("%v, %d bytes are left", err, len(rest))
+		}
+		if _, _, ok := Ledger(nil).Grant(&c, [16]byte{}, 0, 0); !ok && c.Empty() {
+			t.Error("an empty claim is refused")
+		}
+	})
+}

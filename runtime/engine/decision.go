@@ -30,6 +30,7 @@ const (
 	CodeZeroPriority   = "ZERO_PRIORITY"
 	CodeOutranked      = "OUTRANKED"
 	CodeHeldBack       = "HELD_BACK"
+	CodeContactLimit   = "CONTACT_LIMIT" // the propositions of this decision use the limit up
 )
 
 // decision is the state of one decision. It is reused; release forgets what it refers to.
@@ -50,6 +51,7 @@ type decision struct {
 	candidates []arbitration.Candidate
 	positions  []int
 	scoring    scoring
+	contacts   contacts
 
 	explanation *nba.Explanation // nil unless explaining
 	insights    []insight        // by catalog.Action.Index; only for ExplainFull
@@ -116,6 +118,7 @@ func (e *Engine) release(d *decision) {
 	*d = decision{
 		placements: d.placements[:0], excluded: d.excluded[:0], actions: d.actions[:0], candidates: d.candidates[:0],
 		positions: d.positions[:0], evaluator: d.evaluator, scoring: d.scoring,
+		contacts: contacts{limits: d.contacts.limits[:0], scratch: d.contacts.scratch[:0]},
 	}
 	e.pool.Put(d)
 }

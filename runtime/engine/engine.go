@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/arbiterhq/arbiter/runtime/catalog"
+	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -13,6 +14,7 @@ import (
 type Engine struct {
 	options Options
 	labels  labels
+	zones   zoneCache
 	pool    sync.Pool // of *decision
 }
 
@@ -39,7 +41,12 @@ type Input struct {
 	// Scorer may be nil: every model then counts as failed.
 	Scorer Scorer
 	// Request must have passed ValidateRequest with the same catalog.
-	Request    *nba.DecisionRequest
+	Request *nba.DecisionRequest
+	// Contacts is what the subject was contacted with. It is read only.
+	Contacts contact.Ledger
+	// Claim, if not nil, is given the contacts that the decision makes, with the limits they are made
+	// under. The decision is only to be answered once the claim was granted.
+	Claim      *contact.Claim
 	DecisionID string
 	Now        time.Time
 	// Seed feeds what is drawn by chance. Arbitration without exploration draws nothing.
@@ -66,6 +73,7 @@ func (e *Engine) Decide(ctx context.Context, in Input, out *nba.Decision) error 
 	}
 	d.propose()
 	d.fallBack()
+	d.claim()
 	d.explain()
 	return nil
 }
@@ -77,6 +85,7 @@ var pipeline = [...]func(*decision){
 	(*decision).eligibility,
 	(*decision).applicability,
 	(*decision).suitability,
+	(*decision).contact,
 	(*decision).score,
 	(*decision).arbitrate,
 }

@@ -82,6 +82,9 @@ func (d *decision) whyNotPlaced(c *arbitration.Candidate, rank, of int) (code, l
 	if c.HeldBack {
 		return CodeHeldBack, "the fallback: proposed only where nothing else is left"
 	}
+	if c.NoRoom {
+		return CodeContactLimit, "the propositions before it use the contact limit up"
+	}
 	if c.Ranks() {
 		return CodeOutranked, fmt.Sprintf("priority rank %d of %d: the placements are full", rank, of)
 	}

@@ -53,10 +53,14 @@ func (d *decision) value(a *catalog.Action) (value float64, ok bool) {
 
 // propose fills the placements in the order of the request.
 func (d *decision) propose() {
+	var room func(*arbitration.Candidate) bool
+	if len(d.in.Catalog.Contacts.Policies) > 0 {
+		room = d.hasRoom
+	}
 	for i, placement := range d.placements {
 		items := d.nextPlacement(placement)
 		var of int
-		d.positions, of = arbitration.Place(d.candidates, placement.ID, d.in.Request.Placements[i].Limit, d.positions[:0])
+		d.positions, of = arbitration.Place(d.candidates, placement.ID, d.in.Request.Placements[i].Limit, room, d.positions[:0])
 		for rank, position := range d.positions {
 			c := &d.candidates[position]
 			item := proposition(c, placement, rank+1)
@@ -83,6 +87,12 @@ func (d *decision) nextPlacement(placement *catalog.Placement) []nba.Proposition
 	}
 	d.out.Propositions[n] = nba.PlacementPropositions{Placement: placement.Name, Items: items}
 	return items
+}
+
+// hasRoom marks a candidate that the contact policies leave no room for.
+func (d *decision) hasRoom(c *arbitration.Candidate) bool {
+	c.NoRoom = !d.room(c.Action)
+	return !c.NoRoom
 }
 
 func proposition(c *arbitration.Candidate, placement *catalog.Placement, rank int) nba.Proposition {
@@ -125,6 +135,9 @@ func (d *decision) fallBack() {
 		if len(entry.Items) > 0 || fallback.Treatment(placement.ID) == nil {
 			continue
 		}
+		if !d.mayFallBack(fallback) {
+			return
+		}
 		item := proposition(d.fallbackCandidate(fallback), placement, 1)
 		item.Reason = nba.Reason{Code: ReasonFallback, Label: "nothing else is left for this placement"}
 		if d.timedOut {
@@ -133,6 +146,16 @@ func (d *decision) fallBack() {
 		entry.Items = append(entry.Items, item)
 		return
 	}
+}
+
+// mayFallBack tells whether the contact policies allow the fallback too. It may not have passed their
+// stage: the deadline may have come first.
+func (d *decision) mayFallBack(fallback *catalog.Action) bool {
+	if len(d.in.Catalog.Contacts.Policies) == 0 {
+		return true
+	}
+	d.beginContacts()
+	return !d.forbidden(fallback, nil) && d.room(fallback)
 }
 
 // fallbackCandidate is the fallback as arbitration left it, or with what is known without it.

@@ -66,7 +66,7 @@ func (d *decision) scoreWith(model int) {
 	}
 	s.out = s.out[:len(s.rows)]
 	s.call = ScoreCall{
-		Model: d.in.Catalog.Models[model].Plugin, Subject: d.in.Subject, Mask: d.mask,
+		Model: d.in.Catalog.Models[model].Plugin, Subject: d.in.Subject, Now: d.in.Now, Mask: d.mask,
 		Contexts: d.in.Request.Contexts, Candidates: s.candidates, Out: s.out,
 	}
 	if d.insights != nil {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
@@ -26,12 +27,21 @@ type Candidate interface {
 	Property(name string) (value float64, ok bool)
 }
 
+// Named is a Candidate that tells its action, for what the subject's history has of that action.
+type Named interface {
+	Candidate
+	ActionName() string
+}
+
 // ScoreCall is the input and output of one Score call. It belongs to the caller and is reused: the
 // Scorer must keep neither it nor anything it points to.
 type ScoreCall struct {
 	// Model is the name of the plugin.
-	Model   string
+	Model string
+	// Subject also implements nba.Historian where models may read the interaction history.
 	Subject nba.Subject
+	// Now is the moment of the decision; entries of the history after it do not count.
+	Now time.Time
 	// Mask holds the purposes data of this subject may be used for (consent.Mask): an attribute is
 	// readable only if it and Mask both have the purpose of the model's manifest.
 	Mask       nba.PurposeSet

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"github.com/arbiterhq/arbiter/runtime/catalog"
+	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -77,6 +78,38 @@ type textCase struct {
 	Scores     map[string]any    `yaml:"scores"`
 	Explain    nba.Explain       `yaml:"explain"`
 	Late       bool              `yaml:"late"`
+	Contacts   []contactText     `yaml:"contacts"`
+}
+
+// contactText is a contact the subject had before the decision.
+type contactText struct {
+	Ago       string        `yaml:"ago"`
+	Channel   string        `yaml:"channel"`
+	Direction nba.Direction `yaml:"direction"`
+	Issue     string        `yaml:"issue"`
+	Group     string        `yaml:"group"`
+	Action    string        `yaml:"action"`
+	Reserved  string        `yaml:"reserved"`
+	Outcome   nba.Outcome   `yaml:"outcome"`
+}
+
+func (c *textCase) ledger(t testing.TB, now time.Time) (l contact.Ledger) {
+	t.Helper()
+	duration := func(text string) int64 {
+		if text == "" {
+			return 0
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Milliseconds()
+	}
+	for i, p := range c.Contacts {
+		l = l.Append(&contact.Entry{Decision: [16]byte{byte(i)}, TimeMS: now.UnixMilli() - duration(p.Ago), ReservedMS: duration(p.Reserved),
+			Place: contact.PlaceOf(p.Channel, p.Issue, p.Group, p.Action, p.Direction), Outcomes: contact.OutcomesOf(p.Outcome)})
+	}
+	return l
 }
 
 type placementText struct {
@@ -198,10 +231,15 @@ func (f *fixture) decide(t testing.TB, c *textCase, cat *catalog.Catalog, explai
 		now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	}
 	out := &nba.Decision{}
+	ledger, claim := c.ledger(t, now), contact.Claim{}
 	err := New(Options{}).Decide(ctx, Input{
+		Contacts: ledger, Claim: &claim,
 		Subject: f.subject(t, c), Dictionary: f.dictionary, Catalog: cat, CatalogVersion: 7, Scorer: c.scorer(t),
 		Request: req, DecisionID: "D-1", Now: now,
 	}, out)
+	if _, refused, ok := ledger.Grant(&claim, [16]byte{99}, now.UnixMilli(), cat.Contacts.Keep.Milliseconds()); err == nil && !ok {
+		t.Errorf("the state machine would refuse the contact at position %d", refused)
+	}
 	return out, err
 }
 
