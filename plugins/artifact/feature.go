@@ -17,7 +17,7 @@ type Feature struct {
 }
 
 // Recipe tells how the host makes a feature out of what it knows. Exactly one of Attribute, OneHot,
-// Bucket, ActionProperty and Context is set. A feature is missing when its input is absent, was not
+// Bucket, Log, Ratio, History, ActionProperty and Context is set. A feature is missing when its input is absent, was not
 // consented to, or is of the wrong kind; Default then replaces it, and without a Default the model
 // gets NaN.
 type Recipe struct {
@@ -28,6 +28,9 @@ type Recipe struct {
 	Levels    []string `json:"levels,omitempty"`
 	OneHot    *OneHot  `json:"oneHot,omitempty"`
 	Bucket    *Bucket  `json:"bucket,omitempty"`
+	Log       *Log     `json:"log,omitempty"`
+	Ratio     *Ratio   `json:"ratio,omitempty"`
+	History   *History `json:"history,omitempty"`
 	// ActionProperty is a numeric property of the candidate action, such as "value"; candidate scope.
 	ActionProperty string `json:"actionProperty,omitempty"`
 	// Context is the key of a context value of the request that is read as a number.
@@ -51,13 +54,81 @@ type Bucket struct {
 	Bounds    []float64 `json:"bounds"`
 }
 
-// AttributeName is the subject attribute the recipe reads, or "".
+// Log is the natural logarithm of the attribute plus Offset, and missing where that is not above 0. With
+// Offset 1 it is exact for small numbers too, as log1p is.
+type Log struct {
+	Attribute string  `json:"attribute"`
+	Offset    float64 `json:"offset,omitempty"`
+}
+
+// Ratio is one attribute divided by another, and missing where either is, or where the divisor is 0.
+type Ratio struct {
+	Attribute string `json:"attribute"`
+	By        string `json:"by"`
+}
+
+// The aggregates of a History.
+const (
+	AggregateContacts  = "contacts"  // how many propositions were made
+	AggregateAccepts   = "accepts"   // how many were accepted
+	AggregateResponses = "responses" // how many had Outcome
+	AggregateDaysSince = "daysSince" // days since the last of them, as a fraction; missing when there is none
+)
+
+// History is an aggregate of the subject's interaction history before the decision. Of a long history
+// the newest MaxTouches entries count. The history is missing for a subject that did not consent to the
+// plugin's purpose.
+type History struct {
+	// Aggregate is one of the Aggregate constants.
+	Aggregate string `json:"aggregate"`
+	// Outcome is what AggregateResponses counts and AggregateDaysSince looks for; "" means
+	// propositions.
+	Outcome string `json:"outcome,omitempty"`
+	// Days is how far back entries count; 0 means as far as the history is kept.
+	Days int `json:"days,omitempty"`
+	// Channel and Action restrict the entries to those of one channel or action; SameAction to those of
+	// the candidate action, which makes the feature one of the candidate.
+	Channel    string `json:"channel,omitempty"`
+	Action     string `json:"action,omitempty"`
+	SameAction bool   `json:"sameAction,omitempty"`
+}
+
+// MaxTouches bounds how many entries of a history are read for one call.
+const MaxTouches = 512
+
+// MaxHistoryDays bounds History.Days.
+const MaxHistoryDays = 3650
+
+// AttributeNames appends the subject attributes that the recipe reads to into.
+func (r *Recipe) AttributeNames(into []string) []string {
+	if name := r.AttributeName(); name != "" {
+		into = append(into, name)
+	}
+	if r.Ratio != nil {
+		into = append(into, r.Ratio.By)
+	}
+	return into
+}
+
+// ScopeOf is the scope that the recipe needs.
+func (r *Recipe) ScopeOf() string {
+	if r.ActionProperty != "" || r.History != nil && r.History.SameAction {
+		return ScopeCandidate
+	}
+	return ScopeSubject
+}
+
+// AttributeName is the subject attribute the recipe reads, of a ratio the first, or "".
 func (r *Recipe) AttributeName() string {
 	switch {
 	case r.OneHot != nil:
 		return r.OneHot.Attribute
 	case r.Bucket != nil:
 		return r.Bucket.Attribute
+	case r.Log != nil:
+		return r.Log.Attribute
+	case r.Ratio != nil:
+		return r.Ratio.Attribute
 	default:
 		return r.Attribute
 	}

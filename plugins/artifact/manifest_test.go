@@ -134,6 +134,23 @@ func TestValidate(t *testing.T) {
 		{"/features/3/recipe/bucket/attribute", func(m *Manifest) { m.Features[3].Recipe.Bucket.Attribute = "" }},
 		{"/features/3/recipe/bucket/bounds", func(m *Manifest) { m.Features[3].Recipe.Bucket.Bounds = nil }},
 		{"/features/3/recipe/bucket/bounds/1", func(m *Manifest) { m.Features[3].Recipe.Bucket.Bounds[1] = 18 }},
+		{"/features/0/recipe/log", func(m *Manifest) { m.Features[0].Recipe = Recipe{Log: &Log{Attribute: "a", Offset: math.NaN()}} }},
+		{"/features/0/recipe/ratio", func(m *Manifest) { m.Features[0].Recipe = Recipe{Ratio: &Ratio{Attribute: "a"}} }},
+		{"/features/0/recipe", func(m *Manifest) {
+			m.Features[0].Recipe = Recipe{Attribute: "a", Ratio: &Ratio{Attribute: "a", By: "b"}}
+		}},
+		{"/features/0/recipe/history/aggregate", func(m *Manifest) { m.Features[0].Recipe = Recipe{History: &History{Aggregate: "sum"}} }},
+		{"/features/0/recipe/history/outcome", func(m *Manifest) { m.Features[0].Recipe = Recipe{History: &History{Aggregate: "responses"}} }},
+		{"/features/0/recipe/history/outcome", func(m *Manifest) {
+			m.Features[0].Recipe = Recipe{History: &History{Aggregate: "daysSince", Outcome: "Acepted"}}
+		}},
+		{"/features/0/recipe/history/outcome", func(m *Manifest) {
+			m.Features[0].Recipe = Recipe{History: &History{Aggregate: "accepts", Outcome: "Accepted"}}
+		}},
+		{"/features/0/recipe/history/days", func(m *Manifest) { m.Features[0].Recipe = Recipe{History: &History{Aggregate: "contacts", Days: -1}} }},
+		{"/features/0/recipe", func(m *Manifest) {
+			m.Features[0].Recipe = Recipe{History: &History{Aggregate: "contacts", SameAction: true}}
+		}},
 		{"/golden/0/features", func(m *Manifest) { m.Golden[0].Features = m.Golden[0].Features[:3] }},
 		{"/golden/0/score", func(m *Manifest) { m.Golden[0].Score = 1.5 }},
 		{"/golden/0", func(m *Manifest) { m.Golden[0].Raw = ptr(math.Inf(-1)) }},

@@ -162,19 +162,19 @@ func (m *Manifest) validateCapabilities(c *checker) {
 
 func (r *Recipe) validate(c *checker, at, scope string) {
 	kinds := 0
-	for _, set := range [...]bool{r.Attribute != "", r.OneHot != nil, r.Bucket != nil, r.ActionProperty != "", r.Context != ""} {
+	for _, set := range [...]bool{r.Attribute != "", r.OneHot != nil, r.Bucket != nil, r.Log != nil, r.Ratio != nil, r.History != nil, r.ActionProperty != "", r.Context != ""} {
 		if set {
 			kinds++
 		}
 	}
 	if kinds != 1 {
-		c.add(at, "a recipe has exactly one of attribute, oneHot, bucket, actionProperty, context")
+		c.add(at, "a recipe has exactly one of attribute, oneHot, bucket, log, ratio, history, actionProperty, context")
 		return
 	}
-	if (r.ActionProperty != "") != (scope == ScopeCandidate) {
-		c.add(at, "actionProperty needs scope candidate, every other recipe scope subject")
+	if r.ScopeOf() != scope && (scope == ScopeSubject || scope == ScopeCandidate) {
+		c.add(at, "actionProperty, and history with sameAction, need scope candidate, every other recipe scope subject")
 	}
-	for _, text := range [...]string{r.AttributeName(), r.ActionProperty, r.Context} {
+	for _, text := range r.AttributeNames([]string{r.ActionProperty, r.Context}) {
 		if text != "" && !validText(text) {
 			c.add(at, "a name in a recipe is a text of 1 to %d bytes", MaxTextBytes)
 		}
@@ -184,6 +184,15 @@ func (r *Recipe) validate(c *checker, at, scope string) {
 	}
 	if r.Bucket != nil {
 		r.Bucket.validate(c, at+"/bucket")
+	}
+	if r.Log != nil && (r.Log.Attribute == "" || !finite(r.Log.Offset)) {
+		c.add(at+"/log", "log needs an attribute, and a finite offset")
+	}
+	if r.Ratio != nil && (r.Ratio.Attribute == "" || r.Ratio.By == "") {
+		c.add(at+"/ratio", "ratio needs two attributes, attribute and by")
+	}
+	if r.History != nil {
+		r.History.validate(c, at+"/history")
 	}
 	if r.Default != nil && !finite(*r.Default) {
 		c.add(at+"/default", "a default is a finite number; leave it out to hand the missing value to the model")
@@ -208,6 +217,40 @@ func (r *Recipe) validateLevels(c *checker, at string) {
 			c.add(fmt.Sprintf("%s/%d", at, i), "levels are distinct texts of at most %d bytes", nba.MaxStringBytes)
 		}
 		seen[level] = true
+	}
+}
+
+func (h *History) validate(c *checker, at string) {
+	switch h.Aggregate {
+	case AggregateContacts, AggregateAccepts:
+		if h.Outcome != "" {
+			c.add(at+"/outcome", "an outcome goes with responses and daysSince only")
+		}
+	case AggregateResponses:
+		if h.Outcome == "" {
+			c.add(at+"/outcome", "responses needs an outcome")
+		}
+	case AggregateDaysSince:
+	default:
+		c.add(at+"/aggregate", "an aggregate is contacts, accepts, responses or daysSince")
+	}
+	if h.Outcome != "" && nba.Outcome(h.Outcome).Index() < 0 {
+		names := make([]string, len(nba.Outcomes))
+		for i, o := range nba.Outcomes {
+			names[i] = string(o)
+		}
+		c.add(at+"/outcome", "the outcomes are %s", strings.Join(names, ", "))
+	}
+	if h.Days < 0 || h.Days > MaxHistoryDays {
+		c.add(at+"/days", "days are 1 to %d, or 0 for all that is kept", MaxHistoryDays)
+	}
+	for _, name := range [...]string{h.Channel, h.Action} {
+		if name != "" && !validText(name) {
+			c.add(at, "a name in a recipe is a text of 1 to %d bytes", MaxTextBytes)
+		}
+	}
+	if h.Action != "" && h.SameAction {
+		c.add(at+"/sameAction", "sameAction and action exclude each other")
 	}
 }
 

@@ -167,10 +167,25 @@ func (l *featureLoader) feature(n *yaml.Node) {
 	f := specified{line: n.Line}
 	r := &f.Recipe
 	l.mapping(n, map[string]func(*yaml.Node){
-		"name":           func(n *yaml.Node) { f.Name = l.text(n) },
-		"scope":          func(n *yaml.Node) { f.Scope = l.text(n) },
-		"attribute":      func(n *yaml.Node) { r.Attribute = l.text(n) },
-		"levels":         func(n *yaml.Node) { r.Levels = l.texts(n) },
+		"name":      func(n *yaml.Node) { f.Name = l.text(n) },
+		"scope":     func(n *yaml.Node) { f.Scope = l.text(n) },
+		"attribute": func(n *yaml.Node) { r.Attribute = l.text(n) },
+		"levels":    func(n *yaml.Node) { r.Levels = l.texts(n) },
+		"log": func(n *yaml.Node) {
+			r.Log = &artifact.Log{}
+			l.mapping(n, map[string]func(*yaml.Node){
+				"attribute": func(n *yaml.Node) { r.Log.Attribute = l.text(n) },
+				"offset":    func(n *yaml.Node) { r.Log.Offset = l.number(n) },
+			})
+		},
+		"ratio": func(n *yaml.Node) {
+			r.Ratio = &artifact.Ratio{}
+			l.mapping(n, map[string]func(*yaml.Node){
+				"attribute": func(n *yaml.Node) { r.Ratio.Attribute = l.text(n) },
+				"by":        func(n *yaml.Node) { r.Ratio.By = l.text(n) },
+			})
+		},
+		"history":        func(n *yaml.Node) { r.History = l.history(n) },
 		"actionProperty": func(n *yaml.Node) { r.ActionProperty = l.text(n) },
 		"context":        func(n *yaml.Node) { r.Context = l.text(n) },
 		"default":        func(n *yaml.Node) { d := l.number(n); r.Default = &d },
@@ -192,10 +207,7 @@ func (l *featureLoader) feature(n *yaml.Node) {
 		},
 	})
 	if f.Scope == "" {
-		f.Scope = artifact.ScopeSubject
-		if r.ActionProperty != "" {
-			f.Scope = artifact.ScopeCandidate
-		}
+		f.Scope = r.ScopeOf()
 	}
 	if f.Name == "" {
 		l.add(n.Line, "the feature has no name; give it the model's name of the feature")
@@ -215,6 +227,27 @@ func (l *featureLoader) feature(n *yaml.Node) {
 		}
 	}
 	l.spec.features = append(l.spec.features, f)
+}
+
+func (l *featureLoader) history(n *yaml.Node) *artifact.History {
+	h := &artifact.History{}
+	l.mapping(n, map[string]func(*yaml.Node){
+		"aggregate": func(n *yaml.Node) { h.Aggregate = l.text(n) },
+		"outcome":   func(n *yaml.Node) { h.Outcome = l.text(n) },
+		"channel":   func(n *yaml.Node) { h.Channel = l.text(n) },
+		"action":    func(n *yaml.Node) { h.Action = l.text(n) },
+		"days": func(n *yaml.Node) {
+			if n.Tag != "!!int" || n.Decode(&h.Days) != nil {
+				l.add(n.Line, "expected a whole number of days")
+			}
+		},
+		"sameAction": func(n *yaml.Node) {
+			if n.Tag != "!!bool" || n.Decode(&h.SameAction) != nil {
+				l.add(n.Line, "expected true or false")
+			}
+		},
+	})
+	return h
 }
 
 func (l *featureLoader) prefixes(n *yaml.Node) {

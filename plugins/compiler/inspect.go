@@ -90,6 +90,14 @@ func describe(r *artifact.Recipe) string {
 		text = fmt.Sprintf("attribute %s is %q", r.OneHot.Attribute, r.OneHot.Level)
 	case r.Bucket != nil:
 		text = fmt.Sprintf("attribute %s in %d buckets", r.Bucket.Attribute, len(r.Bucket.Bounds)+1)
+	case r.Log != nil && r.Log.Offset != 0:
+		text = fmt.Sprintf("log of attribute %s + %g", r.Log.Attribute, r.Log.Offset)
+	case r.Log != nil:
+		text = "log of attribute " + r.Log.Attribute
+	case r.Ratio != nil:
+		text = fmt.Sprintf("attribute %s / attribute %s", r.Ratio.Attribute, r.Ratio.By)
+	case r.History != nil:
+		text = describeHistory(r.History)
 	case r.ActionProperty != "":
 		text = "action property " + r.ActionProperty
 	case r.Context != "":
@@ -103,4 +111,29 @@ func describe(r *artifact.Recipe) string {
 		text += fmt.Sprintf(", or %g", *r.Default)
 	}
 	return text
+}
+
+func describeHistory(h *artifact.History) string {
+	what := map[string]string{artifact.AggregateContacts: "propositions", artifact.AggregateAccepts: "acceptances"}[h.Aggregate]
+	switch {
+	case h.Aggregate == artifact.AggregateDaysSince && h.Outcome == "":
+		what = "days since the last proposition"
+	case h.Aggregate == artifact.AggregateDaysSince:
+		what = "days since the last response " + h.Outcome
+	case h.Aggregate == artifact.AggregateResponses:
+		what = "responses " + h.Outcome
+	}
+	switch {
+	case h.SameAction:
+		what += " of the same action"
+	case h.Action != "":
+		what += " of action " + h.Action
+	}
+	if h.Channel != "" {
+		what += " on channel " + h.Channel
+	}
+	if h.Days > 0 {
+		what += fmt.Sprintf(" in %d days", h.Days)
+	}
+	return "history: " + what
 }

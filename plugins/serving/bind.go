@@ -54,6 +54,38 @@ func CheckBinding(m *artifact.Manifest, dictionary *nba.Dictionary) error {
 	return nil
 }
 
+// Names are what recipes may name besides attributes; nil means that nothing is known of them.
+type Names struct{ Properties, Actions, Channels []string }
+
+// CheckNames tells whether the action properties, actions and channels that the features of a manifest
+// name are there: the error is an *nba.Error with CodeInvalid that lists every one that is not, with the
+// nearest name.
+func CheckNames(m *artifact.Manifest, names Names) error {
+	b := &binder{plugin: m.Name}
+	for i := range m.Features {
+		f := &m.Features[i]
+		check := func(what, name string, known []string) {
+			if name == "" || known == nil || slices.Contains(known, name) {
+				return
+			}
+			remedy := "add it to the catalog first, or correct the recipe"
+			if near := nba.Nearest(name, known); near != "" {
+				remedy = "did you mean " + near + "?"
+			}
+			b.problem(fmt.Sprintf("/features/%d", i), nba.CodeInvalid, "feature %s of plugin %s reads %s %s, which the active catalog does not have; %s", f.Name, b.plugin, what, name, remedy)
+		}
+		check("action property", f.Recipe.ActionProperty, names.Properties)
+		if h := f.Recipe.History; h != nil {
+			check("the history of action", h.Action, names.Actions)
+			check("the history of channel", h.Channel, names.Channels)
+		}
+	}
+	if len(b.problems) > 0 {
+		return &nba.Error{Code: nba.CodeInvalid, Message: fmt.Sprintf("plugin %s does not fit the catalog", m.Name), Details: b.problems}
+	}
+	return nil
+}
+
 // binder collects inputs and problems.
 type binder struct {
 	dictionary *nba.Dictionary
@@ -68,8 +100,12 @@ func bind(m *artifact.Manifest, dictionary *nba.Dictionary) (inputs, []nba.Detai
 	b.in.subjectN, b.in.candidateN = m.SubjectFeatures(), m.CandidateFeatures()
 	purpose, ok := dictionary.Purpose(m.Purpose)
 	if !ok {
-		b.problem("/purpose", nba.CodeInvalid, "the manifest's purpose is not in the dictionary; the purposes are %s",
-			strings.Join(dictionary.PurposeNames(), ", "))
+		near := ""
+		if n := nba.Nearest(m.Purpose, dictionary.PurposeNames()); n != "" {
+			near = "did you mean " + n + "? "
+		}
+		b.problem("/purpose", nba.CodeInvalid, "the manifest's purpose is not in the dictionary; %sthe purposes are %s",
+			near, strings.Join(dictionary.PurposeNames(), ", "))
 	}
 	b.in.purpose = purpose.ID
 	for i := range m.Features {
@@ -82,6 +118,12 @@ func bind(m *artifact.Manifest, dictionary *nba.Dictionary) (inputs, []nba.Detai
 		switch {
 		case f.Recipe.ActionProperty != "":
 			b.in.properties = append(b.in.properties, namedInput{f.Recipe.ActionProperty, i - b.in.subjectN, missing})
+		case f.Recipe.History != nil && f.Recipe.History.SameAction:
+			b.in.histories = append(b.in.histories, newHistoryInput(f.Recipe.History, i-b.in.subjectN, missing))
+		case f.Recipe.History != nil:
+			b.in.histories = append(b.in.histories, newHistoryInput(f.Recipe.History, i, missing))
+		case f.Recipe.Ratio != nil:
+			b.ratio(i, f, missing)
 		case f.Recipe.Context != "":
 			b.in.contexts = append(b.in.contexts, namedInput{f.Recipe.Context, i, missing})
 		default:
@@ -99,13 +141,8 @@ func (b *binder) problem(pointer string, code nba.Code, detail string, args ...a
 func (b *binder) attribute(place int, f *artifact.Feature, missing float64) {
 	at := fmt.Sprintf("/features/%d", place)
 	name := f.Recipe.AttributeName()
-	a, ok := b.dictionary.Attribute(name)
+	a, ok := b.known(place, f, name)
 	if !ok {
-		remedy := "declare it with PUT /v1/attributes, or correct the recipe"
-		if near := b.dictionary.Nearest(name); near != "" {
-			remedy = "did you mean " + near + "?"
-		}
-		b.problem(at, nba.CodeAttributeUnknown, "feature %s of plugin %s reads attribute %s, which is not in the dictionary; %s", f.Name, b.plugin, name, remedy)
 		return
 	}
 	feature := attributeFeature{place: int32(place), missing: missing, ofBool: [2]float64{0, 1}, number: math.NaN()}
@@ -119,19 +156,58 @@ func (b *binder) attribute(place int, f *artifact.Feature, missing float64) {
 		}
 	case a.Type == nba.KindString:
 		b.problem(at, nba.CodeInvalid, "feature %s of plugin %s reads attribute %s as a number, but its type is string; use oneHot or levels", f.Name, b.plugin, name)
+	case f.Recipe.Log != nil:
+		feature.recipe, feature.number = recipeLog, f.Recipe.Log.Offset
+		feature.ofBool = [2]float64{logarithm(0, feature.number, missing), logarithm(1, feature.number, missing)}
 	case f.Recipe.Bucket != nil:
 		bounds := f.Recipe.Bucket.Bounds
 		feature.recipe, feature.table = recipeBucket, &table{bounds: bounds}
 		feature.ofBool = [2]float64{float64(bucket(bounds, 0)), float64(bucket(bounds, 1))}
 	}
+	input := b.input(a)
+	input.features = append(input.features, feature)
+}
+
+// known finds the attribute that a feature reads.
+func (b *binder) known(place int, f *artifact.Feature, name string) (nba.Attribute, bool) {
+	a, ok := b.dictionary.Attribute(name)
+	if !ok {
+		remedy := "declare it with PUT /v1/attributes, or correct the recipe"
+		if near := b.dictionary.Nearest(name); near != "" {
+			remedy = "did you mean " + near + "?"
+		}
+		b.problem(fmt.Sprintf("/features/%d", place), nba.CodeAttributeUnknown,
+			"feature %s of plugin %s reads attribute %s, which is not in the dictionary; %s", f.Name, b.plugin, name, remedy)
+	}
+	return a, ok
+}
+
+// input is the one place where an attribute is read.
+func (b *binder) input(a nba.Attribute) *attributeInput {
 	position, ok := b.byID[a.ID]
 	if !ok {
 		position = len(b.in.attributes)
 		b.byID[a.ID] = position
 		b.in.attributes = append(b.in.attributes, attributeInput{id: a.ID, name: a.Name, purposes: a.PurposeSet})
 	}
-	input := &b.in.attributes[position]
-	input.features = append(input.features, feature)
+	return &b.in.attributes[position]
+}
+
+// ratio binds feature number place to its two attributes.
+func (b *binder) ratio(place int, f *artifact.Feature, missing float64) {
+	refs := [2]attributeRef{}
+	for i, name := range [...]string{f.Recipe.Ratio.Attribute, f.Recipe.Ratio.By} {
+		a, ok := b.known(place, f, name)
+		if !ok {
+			continue
+		}
+		if a.Type == nba.KindString {
+			b.problem(fmt.Sprintf("/features/%d", place), nba.CodeInvalid, "feature %s of plugin %s divides attribute %s, but its type is string", f.Name, b.plugin, name)
+		}
+		b.input(a) // so that it is named when it is withheld
+		refs[i] = attributeRef{a.ID, a.PurposeSet}
+	}
+	b.in.ratios = append(b.in.ratios, ratioInput{place, missing, refs[0], refs[1]})
 }
 
 // oneHot compares with level, as far as a value of kind k can equal it.

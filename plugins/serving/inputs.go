@@ -15,6 +15,8 @@ import (
 type inputs struct {
 	purpose    nba.PurposeID
 	attributes []attributeInput
+	ratios     []ratioInput
+	histories  []historyInput
 	contexts   []namedInput
 	properties []namedInput // places count within the candidate features
 	subjectN   int
@@ -38,7 +40,7 @@ type attributeFeature struct {
 	missing float64    // what stands for a missing value: the default, or NaN
 	ofBool  [2]float64 // the feature for false and for true, whatever the recipe
 	text    string     // oneHot: the level as text; set for string attributes only
-	number  float64    // oneHot: the level as a number; NaN, which equals nothing, if it is none
+	number  float64    // oneHot: the level as a number; NaN, which equals nothing, if it is none; log: the offset
 	table   *table     // bucket and ordinal
 }
 
@@ -55,6 +57,7 @@ const (
 	recipeOneHot
 	recipeBucket
 	recipeOrdinal
+	recipeLog
 )
 
 // namedInput is a context value or an action property that is a feature.
@@ -64,8 +67,8 @@ type namedInput struct {
 	missing float64
 }
 
-// putSubject writes the subject features of call into area.
-func (in *inputs) putSubject(area []byte, call *engine.ScoreCall) {
+// putSubject writes the subject features of call into area. touches are what readTouches found.
+func (in *inputs) putSubject(area []byte, call *engine.ScoreCall, touches *touches) {
 	for i := range in.attributes {
 		a := &in.attributes[i]
 		var value nba.Value
@@ -73,6 +76,14 @@ func (in *inputs) putSubject(area []byte, call *engine.ScoreCall) {
 			value, _ = call.Subject.Attribute(a.id)
 		}
 		a.put(area, value)
+	}
+	for i := range in.ratios {
+		in.ratios[i].put(area, call, in.purpose)
+	}
+	for i := range in.histories {
+		if h := &in.histories[i]; !h.sameAction {
+			wasm.PutFloat(area, h.place, h.value(touches, h.action))
+		}
 	}
 	for i := range in.contexts {
 		c := &in.contexts[i]
@@ -137,12 +148,26 @@ func (f *attributeFeature) ofNumber(number float64) float64 {
 		return 0
 	case f.recipe == recipeBucket:
 		return float64(bucket(f.table.bounds, number))
+	case f.recipe == recipeLog:
+		return logarithm(number, f.number, f.missing)
 	}
 	return f.missing
 }
 
+// logarithm is the logarithm of number + offset, missing where there is none.
+func logarithm(number, offset, missing float64) float64 {
+	y := math.Log(number + offset)
+	if offset == 1 {
+		y = math.Log1p(number)
+	}
+	if math.IsNaN(y) || math.IsInf(y, 0) {
+		return missing
+	}
+	return y
+}
+
 // putCandidates writes one row for each candidate into area.
-func (in *inputs) putCandidates(area []byte, candidates []engine.Candidate) {
+func (in *inputs) putCandidates(area []byte, candidates []engine.Candidate, touches *touches) {
 	for row, candidate := range candidates {
 		at := row * in.candidateN
 		for i := range in.properties {
@@ -152,6 +177,11 @@ func (in *inputs) putCandidates(area []byte, candidates []engine.Candidate) {
 				f = p.missing
 			}
 			wasm.PutFloat(area, at+p.place, f)
+		}
+		for i := range in.histories {
+			if h := &in.histories[i]; h.sameAction {
+				wasm.PutFloat(area, at+h.place, h.value(touches, actionName(candidate)))
+			}
 		}
 	}
 }
@@ -226,6 +256,9 @@ func (in *inputs) withheld(mask nba.PurposeSet) (names []string) {
 		if !consent.Visible(in.attributes[i].purposes, in.purpose, mask) {
 			names = append(names, in.attributes[i].name)
 		}
+	}
+	if len(in.histories) > 0 && !mask.Has(in.purpose) {
+		names = append(names, historyName)
 	}
 	return names
 }

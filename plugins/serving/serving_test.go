@@ -91,9 +91,7 @@ func newHost(tb testing.TB, options serving.Options) *serving.Host {
 
 func feature(name string, recipe artifact.Recipe) artifact.Feature {
 	f := artifact.Feature{Name: name, Recipe: recipe}
-	if recipe.ActionProperty != "" {
-		f.Scope = artifact.ScopeCandidate
-	}
+	f.Scope = recipe.ScopeOf()
 	return f
 }
 
@@ -190,6 +188,16 @@ func TestRecipes(t *testing.T) {
 		{name: "ordinal unknown level", recipe: ordinal("contract", "Month-to-month"), has: full, want: missing},
 		{name: "ordinal bool", recipe: ordinal("partner", "No", "Yes"), has: full, want: 1},
 		{name: "ordinal bool without level", recipe: ordinal("partner", "No"), has: full, want: missing},
+		{name: "log", recipe: artifact.Recipe{Log: &artifact.Log{Attribute: "charges"}}, has: full, want: math.Log(70.5)},
+		{name: "log1p", recipe: artifact.Recipe{Log: &artifact.Log{Attribute: "tenure", Offset: 1}}, has: full, want: math.Log1p(12)},
+		{name: "log of a bool", recipe: artifact.Recipe{Log: &artifact.Log{Attribute: "partner", Offset: 1}}, has: full, want: math.Log1p(1)},
+		{name: "log of nothing", recipe: artifact.Recipe{Log: &artifact.Log{Attribute: "charges"}}, has: map[string]nba.Value{"charges": nba.Float(0)}, want: missing},
+		{name: "log absent", recipe: artifact.Recipe{Log: &artifact.Log{Attribute: "charges"}, Default: number(-1)}, want: -1},
+		{name: "ratio", recipe: artifact.Recipe{Ratio: &artifact.Ratio{Attribute: "charges", By: "tenure"}}, has: full, want: 70.5 / 12},
+		{name: "ratio by zero", recipe: artifact.Recipe{Ratio: &artifact.Ratio{Attribute: "charges", By: "tenure"}},
+			has: map[string]nba.Value{"charges": nba.Float(1), "tenure": nba.Int(0)}, want: missing},
+		{name: "ratio absent", recipe: artifact.Recipe{Ratio: &artifact.Ratio{Attribute: "charges", By: "tenure"}, Default: number(2)},
+			has: map[string]nba.Value{"charges": nba.Float(1)}, want: 2},
 		{name: "context", recipe: artifact.Recipe{Context: "balance"}, want: 4.5},
 		{name: "context no number", recipe: artifact.Recipe{Context: "page"}, want: missing},
 		{name: "context infinite", recipe: artifact.Recipe{Context: "inf", Default: number(7)}, want: 7},
@@ -217,6 +225,13 @@ func TestRecipes(t *testing.T) {
 			got, ok := c.Features.Rows[0]["f"]
 			if ok == math.IsNaN(tt.want) || ok && got != tt.want {
 				t.Errorf("explained as %v, %v; want %v", got, ok, tt.want)
+			}
+			f, err := serving.BindFeatures(m.Features, m.Purpose, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if row, err := f.Row(c, nil); err != nil || len(row) != 1 || row[0] != tt.want && !(math.IsNaN(row[0]) && math.IsNaN(tt.want)) {
+				t.Errorf("exported as %v, %v; want %v", row, err, tt.want)
 			}
 		})
 	}

@@ -29,6 +29,7 @@ type model struct {
 	info        nba.ModelInfo
 	version     *loaded
 	inputs      inputs
+	touches     touchPool
 	probability bool
 	metrics     modelMetrics
 }
@@ -117,6 +118,11 @@ var errRange = errors.New("a score is no probability")
 // nothing that the model reads, one row is scored for all.
 func (m *model) score(ctx context.Context, instance *wasm.Instance, call *engine.ScoreCall) error {
 	in, rows := &m.inputs, len(call.Out)
+	history, err := m.touches.read(in, call)
+	if err != nil {
+		return err
+	}
+	defer m.touches.put(history)
 	if in.candidateN == 0 {
 		rows = 1
 	}
@@ -129,9 +135,9 @@ func (m *model) score(ctx context.Context, instance *wasm.Instance, call *engine
 		}
 		n := min(rows-begin, instance.MaxRows())
 		// Again for each chunk: the guest may use its input as scratch.
-		in.putSubject(instance.Subject(), call)
+		in.putSubject(instance.Subject(), call, history)
 		if in.candidateN > 0 {
-			in.putCandidates(instance.Candidates(n), call.Candidates[begin:begin+n])
+			in.putCandidates(instance.Candidates(n), call.Candidates[begin:begin+n], history)
 		}
 		if call.Features != nil {
 			in.explain(instance, n, call)
