@@ -230,7 +230,7 @@ func BenchmarkReached(b *testing.B) {
 // the first.
 func TestGrantIsAllOrNothing(t *testing.T) {
 	at := place("sms", "a")
-	limit := Limit{Max: 40, SinceMS: -1}
+	limit := Limit{Scope: Scope{Channel: NameOf("sms")}, Max: 1, SinceMS: -1}
 	var claim Claim
 	claim.Add(0, at, hour, []Limit{limit})
 	claim.Add(3, place("sms", "b"), 0, nil)
