@@ -22,13 +22,13 @@ const DefaultMaxAge = 10 * time.Second
 type Read struct {
 	// Consistency is one of the constants; empty means ConsistencyLeader.
 	Consistency string
-	// MaxAge bounds the age of a stale read; 0 means DefaultMaxAge.
+	// MaxAge bounds the age of a stale read, where 0 means DefaultMaxAge; others have none.
 	MaxAge time.Duration
 	// Age is set by the answer: how old what was read may be. It is 0 unless Consistency is stale.
 	Age time.Duration
 }
 
-// Normalize fills in what is omitted and checks the rest. The error points at the query parameters.
+// Normalize fills in what is omitted and checks the rest; what it returned it leaves alone. The error points at the query parameters.
 func (r Read) Normalize() (Read, error) {
 	switch r.Consistency {
 	case "":
@@ -40,7 +40,7 @@ func (r Read) Normalize() (Read, error) {
 	if r.MaxAge < 0 || r.MaxAge > 0 && r.Consistency != ConsistencyStale {
 		return r, Invalid("/maxAge", "maxAge is a positive duration, and belongs to consistency=stale")
 	}
-	if r.MaxAge == 0 {
+	if r.MaxAge == 0 && r.Consistency == ConsistencyStale {
 		r.MaxAge = DefaultMaxAge
 	}
 	return r, nil
