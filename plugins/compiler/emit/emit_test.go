@@ -157,13 +157,13 @@ func inputs(n int) (v []ir.Variable) {
 
 // checkModule compares the module of m with the interpreter on random rows, one and many, and checks
 // that the fuel of the limits covers each call.
-func checkModule(t *testing.T, random *rand.Rand, m *ir.Model, subject int, plain bool) *Module {
+func checkModule(t *testing.T, random *rand.Rand, m *ir.Model, subject int, mode mode) *Module {
 	t.Helper()
 	in, err := ir.NewInterpreter(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := emit(m, subject, maxRows, plain)
+	out, err := emit(m, subject, maxRows, mode)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +231,7 @@ func TestTrees(t *testing.T) {
 	} {
 		c.outputs = max(c.outputs, 1)
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
-			for _, plain := range []bool{false, true} {
+			for _, mode := range []mode{modeAny, modeAnswers, modeKeys, modePlain} {
 				m := &ir.Model{Inputs: inputs(c.features)}
 				s := c.randomTrees(random, c.features)
 				m.Raw = m.Append(s)
@@ -242,8 +242,8 @@ func TestTrees(t *testing.T) {
 				} else {
 					m.Output = m.Append(&ir.Activation{In: m.Raw, Func: ir.SigmoidXG, Width: ir.F32})
 				}
-				out := checkModule(t, random, m, c.features-c.candidate, plain)
-				if !plain && out.Layouts[0] != c.layout {
+				out := checkModule(t, random, m, c.features-c.candidate, mode)
+				if mode == modeKeys && out.Layouts[0] != c.layout {
 					t.Errorf("layouts %v, want %s", out.Layouts, c.layout)
 				}
 			}
@@ -268,7 +268,7 @@ func TestOblivious(t *testing.T) {
 			sums := m.Append(c.randomOblivious(random, c.features))
 			m.Raw = m.Append(&ir.Gather{In: sums, Columns: []int{c.outputs - 1}})
 			m.Output = m.Append(&ir.Activation{In: m.Raw, Func: ir.Sigmoid})
-			checkModule(t, random, m, c.features-c.candidate, false)
+			checkModule(t, random, m, c.features-c.candidate, modeAny)
 		})
 	}
 }
@@ -358,7 +358,7 @@ func TestSteps(t *testing.T) {
 						m.Raw = m.Append(&ir.Gather{In: out, Columns: []int{c}})
 						m.Output = m.Raw
 						if c%5 == 0 || c == lengths[out]-1 {
-							checkModule(t, random, m, subject, false)
+							checkModule(t, random, m, subject, modeAny)
 						}
 						m.Steps = m.Steps[:out]
 					}
@@ -385,7 +385,7 @@ func TestTreesWithinPipelines(t *testing.T) {
 	m.Raw = m.Append(&ir.Arith{Op: ir.Mul, A: m.Append(&ir.Arith{A: first, B: second}), B: third})
 	m.Output = m.Append(&ir.Activation{In: m.Raw, Func: ir.Log1pExp})
 	for _, subject := range []int{9, 5, 0} {
-		checkModule(t, random, m, subject, false)
+		checkModule(t, random, m, subject, modeAny)
 	}
 }
 

@@ -52,6 +52,8 @@ type part struct {
 	end          int
 	expand       *wasmbin.Function // (source, lane)
 	cost         int64
+	answer       *wasmbin.Function // () -> (): from lane 0; nil when walks compare keys
+	answerCost   int64
 }
 
 // forestCode are the functions of a forest.
@@ -226,6 +228,18 @@ func (o *forest) expanders() error {
 		p.cost = f.EntryFuel() + extra + before + (f.Fuel()-before)*times
 	}
 	return nil
+}
+
+// prepare calls what the walk for one row needs of part i; source pushes the address of its features.
+// It returns the fuel.
+func (o *forest) prepare(f *wasmbin.Function, i int, source func()) int64 {
+	p := &o.parts[i]
+	source()
+	f.I32(o.rows).Call(p.expand)
+	if p.answer != nil {
+		f.Call(p.answer)
+	}
+	return p.cost + p.answerCost + 10
 }
 
 // expansion holds the locals of an expander.

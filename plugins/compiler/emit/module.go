@@ -41,12 +41,21 @@ type Module struct {
 // inputs belong to the subject and the others to the candidate. Errors are *nba.Error with
 // CodeModelInvalid.
 func Emit(m *ir.Model, subject int) (*Module, error) {
-	return emit(m, subject, maxRows, false)
+	return emit(m, subject, maxRows, modeAny)
 }
 
-// emit writes the module, and fewer rows if a call would take too long. With plain it never fills trees
-// up to perfect ones.
-func emit(m *ir.Model, subject, rows int, plain bool) (*Module, error) {
+// mode restricts the layouts, for tests.
+type mode uint8
+
+const (
+	modeAny     mode = iota
+	modeAnswers      // answers wherever they are possible
+	modeKeys         // no answers
+	modePlain        // neither answers nor perfect trees
+)
+
+// emit writes the module, and fewer rows if a call would take too long.
+func emit(m *ir.Model, subject, rows int, mode mode) (*Module, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
@@ -58,7 +67,7 @@ func emit(m *ir.Model, subject, rows int, plain bool) (*Module, error) {
 		return nil, ir.Invalid("the model has %d outputs; name the class to score", lengths[m.Output])
 	}
 	g := &generator{m: m, lengths: lengths, subject: subject, candidate: len(m.Inputs) - subject, maxRows: rows,
-		plain: plain, lanes: 1, helpers: make(map[string]function)}
+		mode: mode, lanes: 1, helpers: make(map[string]function)}
 	if g.candidate > 0 {
 		g.lanes = lanes
 	}
@@ -70,7 +79,7 @@ func emit(m *ir.Model, subject, rows int, plain bool) (*Module, error) {
 	limits := artifact.Limits{MemoryPages: g.b.Pages(), MaxRows: rows}
 	limits.FuelBase, limits.FuelPerRow = g.fuel()
 	if fit := max(lanes, int(callFuel/limits.FuelPerRow)&^(lanes-1)); fit < rows && rows > lanes {
-		return emit(m, subject, fit, plain)
+		return emit(m, subject, fit, mode)
 	}
 	return &Module{Bytes: g.b.Bytes(), Limits: limits, Layouts: g.layouts}, nil
 }
@@ -81,7 +90,7 @@ type generator struct {
 	lengths            []int
 	subject, candidate int // features
 	maxRows, lanes     int
-	plain              bool
+	mode               mode
 	b                  wasmbin.Builder
 	helpers            map[string]function
 	layouts            []string
@@ -229,9 +238,7 @@ func (g *generator) program() {
 			return
 		}
 		if c.forest.in != ir.Input {
-			p := &c.forest.parts[0]
-			f.I32(g.address(c.forest.in)).I32(c.forest.rows).Call(p.expand)
-			g.oneCost += p.cost
+			g.oneCost += c.forest.prepare(f, 0, func() { f.I32(g.address(c.forest.in)) })
 		}
 		f.Call(c.forest.walkers.one)
 		g.oneCost += c.forest.walkers.oneCost
@@ -354,8 +361,7 @@ func (g *generator) subjectCode(f *wasmbin.Function, p parameters) {
 		g.subjectCost += int64(g.subject) + 40
 	}
 	g.inputForests(func(o *forest) {
-		f.Get(p.source).I32(o.rows).Call(o.parts[0].expand)
-		g.subjectCost += o.parts[0].cost + 10
+		g.subjectCost += o.prepare(f, 0, func() { f.Get(p.source) })
 	})
 }
 
@@ -399,6 +405,10 @@ func (g *generator) candidateCode(f *wasmbin.Function, p parameters, k wasmbin.L
 		g.candidateCost += int64(g.candidate) + 20
 	}
 	g.inputForests(func(o *forest) {
+		if single {
+			g.candidateCost += o.prepare(f, 1, func() { f.Get(p.candidates) })
+			return
+		}
 		f.Get(p.candidates)
 		lane(o.rows, o.stride)
 		f.Call(o.parts[1].expand)

@@ -43,6 +43,7 @@ type treeForest struct {
 	leaves     int // address of the leaves' values
 	linear     *wasmbin.Function
 	linearCost int64
+	stream     *stream // nil for tables of keys
 }
 
 // group are the trees that add to one output, in order; with vectors there is one group.
@@ -93,7 +94,7 @@ func (g *generator) newTrees(ref ir.Ref, s *ir.Trees) *treeForest {
 		}
 		vector = vector || t.trees[i].output == ir.AllOutputs
 	}
-	t.layOut(func() []question {
+	questions := t.layOut(func() []question {
 		var all []question
 		for i := range t.trees {
 			for j := range t.trees[i].nodes {
@@ -116,6 +117,7 @@ func (g *generator) newTrees(ref ir.Ref, s *ir.Trees) *treeForest {
 		t.kind = leafIndexed
 	}
 	t.group(vector)
+	t.stream = t.newStream(questions)
 	return t
 }
 
@@ -311,6 +313,10 @@ func (t *treeForest) build() error {
 	if err := t.expanders(); err != nil {
 		return err
 	}
+	if t.stream != nil {
+		t.stream.buildStream()
+		return nil
+	}
 	t.leafTable()
 	if t.kind == leafLinear {
 		t.linearFunction()
@@ -321,7 +327,7 @@ func (t *treeForest) build() error {
 	if eight {
 		t.walkers.eight = t.g.b.Function(nil, nil)
 	}
-	heap := t.prefersHeap() && !t.g.plain
+	heap := t.prefersHeap() && t.g.mode != modePlain
 	if heap {
 		t.g.layout("heap8")
 		t.heapTables()
