@@ -3,7 +3,9 @@ package node
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -33,7 +35,7 @@ func (n *Node) Decide(ctx context.Context, req *nba.DecisionRequest, out *nba.De
 	if err := n.serving(); err != nil {
 		return err
 	}
-	if n.router.Alone() || req.Options.Consistency == nba.ConsistencyStale {
+	if n.router.Alone() || req.Options.Consistency == nba.ConsistencyStale && nba.IdempotencyOf(ctx) == nil {
 		return n.decideHere(ctx, req, out)
 	}
 	subject, err := req.Subject.Normalize()
@@ -65,6 +67,12 @@ func asNotLeader(err error) (*raftgroup.NotLeader, bool) {
 func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nba.Decision) error {
 	v := n.acquire()
 	defer v.release()
+	key := nba.IdempotencyOf(ctx)
+	if key != nil && !req.Options.Simulate {
+		if done, err := n.replay(ctx, v, req.Subject, out); done || err != nil {
+			return err
+		}
+	}
 	policies, version, err := n.catalogFor(ctx, v, req.Options.CatalogVersion)
 	if err != nil {
 		return err
@@ -89,7 +97,18 @@ func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nb
 		return nil
 	}
 	scratch.fill(req, out)
-	return n.router.RecordDecision(ctx, &scratch.record)
+	if key != nil && out.Explanation != nil {
+		if scratch.record.Explanation, err = json.Marshal(out.Explanation); err != nil {
+			return fmt.Errorf("keeping the explanation of a decision: %w", err)
+		}
+	}
+	if err := n.router.RecordDecision(ctx, &scratch.record); err != nil {
+		return err
+	}
+	if key != nil && key.Replayed() { // another call with this key was quicker
+		_, err = n.replay(ctx, v, req.Subject, out)
+	}
+	return err
 }
 
 // decideOn runs the engine on the subject's record and gives the record back before anything waits
@@ -145,18 +164,21 @@ func (s *decideScratch) fill(req *nba.DecisionRequest, d *nba.Decision) {
 	r := &s.record
 	*r = command.Decision{
 		ID: d.DecisionID, Subject: req.Subject, Time: d.DecidedAt, Channel: req.Channel, Direction: req.Direction,
-		CatalogVersion: d.CatalogVersion, RequestID: req.DecisionRequestID, Degraded: d.Degraded, Propositions: r.Propositions[:0],
+		CatalogVersion: d.CatalogVersion, RequestID: req.DecisionRequestID, Degraded: d.Degraded, DegradedReason: d.DegradedReason,
+		InControlGroup: d.InControlGroup, Placements: r.Placements[:0], Propositions: r.Propositions[:0],
 	}
 	for i := range d.Propositions {
 		p := &d.Propositions[i]
+		r.Placements = append(r.Placements, p.Placement)
 		for j := range p.Items {
 			item := &p.Items[j]
 			proposition := command.Proposition{
 				Placement: p.Placement, Rank: item.Rank, Action: item.Action, Treatment: item.Treatment,
-				Propensity: item.Propensity, Priority: item.Priority, SelectionProbability: item.SelectionProbability,
+				Propensity: item.Propensity, ContextWeight: item.ContextWeight, Value: item.Value, Lever: item.Lever, Priority: item.Priority,
+				SelectionProbability: item.SelectionProbability, ReasonCode: item.Reason.Code, ReasonLabel: item.Reason.Label,
 			}
 			if item.Model != nil {
-				proposition.ModelDigest = item.Model.Digest
+				proposition.ModelName, proposition.ModelVersion, proposition.ModelDigest = item.Model.Name, item.Model.Version, item.Model.Digest
 			}
 			r.Propositions = append(r.Propositions, proposition)
 		}

@@ -17,12 +17,14 @@ const (
 	methodSubject
 	methodHistory
 	methodPrepare
+	methodDecision
 )
 
 // handlers answer the other nodes.
 func (n *Node) handlers() map[router.Method]router.Handler {
 	return map[router.Method]router.Handler{
 		methodDecide: n.serveDecide, methodSubject: n.serveSubject, methodHistory: n.serveHistory, methodPrepare: n.servePrepare,
+		methodDecision: n.serveDecision,
 	}
 }
 
@@ -71,11 +73,15 @@ func (n *Node) decideAt(ctx context.Context, node string, req *nba.DecisionReque
 	var p packer
 	p.uint(n.router.Control().State().Index)
 	p.request(req)
+	p.key(ctx)
 	u, err := n.ask(ctx, node, methodDecide, p.b)
 	if err != nil {
 		return err
 	}
 	u.decision(out)
+	if replayed := u.bool(); replayed {
+		nba.IdempotencyOf(ctx).SetReplayed()
+	}
 	return u.err()
 }
 
@@ -96,6 +102,7 @@ func (n *Node) serveDecide(ctx context.Context, _ string, request []byte) ([]byt
 	u := unpacker{rest: string(request)}
 	index := u.uint()
 	u.request(&call.req)
+	ctx, key := u.key(ctx)
 	if err := u.err(); err != nil {
 		return nil, err
 	}
@@ -108,7 +115,11 @@ func (n *Node) serveDecide(ctx context.Context, _ string, request []byte) ([]byt
 	} else {
 		err = n.decideHere(ctx, &call.req, &call.out)
 	}
-	return answer(err, func(p *packer) error { return p.decision(&call.out) })
+	return answer(err, func(p *packer) error {
+		err := p.decision(&call.out)
+		p.bool(key != nil && key.Replayed())
+		return err
+	})
 }
 
 // subjectFrom reads a subject on another node. The record travels as it is stored; the dictionary that

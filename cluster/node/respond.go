@@ -38,7 +38,7 @@ func (n *Node) Respond(ctx context.Context, responses []nba.Response) ([]nba.Res
 	for w := range min(respondWorkers, len(commands)) {
 		workers.Go(func() {
 			for i := w; i < len(commands); i += respondWorkers {
-				receipts[i], errs[i] = n.router.RecordResponse(ctx, commands[i])
+				receipts[i], errs[i] = n.router.RecordResponse(partOf(ctx, i, &responses[i]), commands[i])
 			}
 		})
 	}

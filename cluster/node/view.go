@@ -175,10 +175,11 @@ func (n *Node) compiled(state *fsm.ControlState, version uint64) (*catalog.Catal
 
 // pinned is the catalog of another catalogVersion than the active one, for what-if decisions.
 func (n *Node) pinned(_ context.Context, v *view, catalogVersion uint64) (*catalog.Catalog, error) {
-	for _, known := range v.state.Catalog.Versions {
-		if known.CatalogVersion == catalogVersion || known.Version == catalogVersion {
-			return n.compiled(v.state, known.Version)
-		}
+	if document := v.state.Catalog.Document(catalogVersion); document != 0 {
+		return n.compiled(v.state, document)
+	}
+	if _, stored := v.state.Catalog.Version(catalogVersion); stored {
+		return n.compiled(v.state, catalogVersion)
 	}
 	return nil, &nba.Error{Code: nba.CodeCatalogUnknown, Message: "there is no catalog of that version",
 		Details: []nba.Detail{{Pointer: "/options/catalogVersion", Code: nba.CodeCatalogUnknown,
