@@ -36,7 +36,7 @@ func (s *Store) recover() error {
 	return nil
 }
 
-// found makes the state of the file, which is new or was closed properly, the first checkpoint.
+// found creates the file, with an empty state as its first checkpoint.
 func (s *Store) found() error {
 	s.name = filepath.Base(s.path)
 	if err := s.attach(s.path); err != nil {

@@ -162,32 +162,6 @@ const openTimeout = time.Second
 // Open opens the store at path as of its last checkpoint, or creates it. A file that has no checkpoint
 // is ErrNoCheckpoint, one whose checkpoint cannot be used ErrDamaged.
 func Open(path string, options Options) (*Store, error) {
-	s, err := newStore(path, options)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.recover(); err != nil {
-		return nil, fmt.Errorf("opening the store %s: %w", filepath.Base(path), err)
-	}
-	s.start()
-	return s, nil
-}
-
-// Adopt opens a file that was written without checkpoints and closed properly, and makes its state the
-// first checkpoint.
-func Adopt(path string, options Options) (*Store, error) {
-	s, err := newStore(path, options)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.found(); err != nil {
-		return nil, fmt.Errorf("adopting the store %s: %w", filepath.Base(path), err)
-	}
-	s.start()
-	return s, nil
-}
-
-func newStore(path string, options Options) (*Store, error) {
 	options = options.Default()
 	if err := options.Validate(); err != nil {
 		return nil, fmt.Errorf("store options: %w", err)
@@ -197,13 +171,13 @@ func newStore(path string, options Options) (*Store, error) {
 	s.pending.Store(&pending{})
 	s.pool.init()
 	s.pins.init()
-	return s, nil
-}
-
-func (s *Store) start() {
+	if err := s.recover(); err != nil {
+		return nil, fmt.Errorf("opening the store %s: %w", filepath.Base(path), err)
+	}
 	s.loops.Add(2)
 	go s.flushLoop()
 	go s.tickLoop()
+	return s, nil
 }
 
 // filePath is the path of a file by its name.
