@@ -37,15 +37,19 @@ type devFlags struct {
 	subscribers               int
 	seed                      uint64
 	noDemo                    bool
+	nodes, groups             int
 }
 
 func (a *app) devCommand() *cobra.Command {
 	var f devFlags
 	cmd := &cobra.Command{
-		Use: "dev", Short: "Run a node with demo data on this machine",
+		Use: "dev", Short: "Run a node, or a cluster of them, with demo data on this machine",
 		Long: "Runs one node on loopback with a demo operator: generated subscribers, a catalog, a churn model, and\n" +
-			"simulated customers. Without --data everything is gone at the end.",
+			"simulated customers. Without --data everything is gone at the end.\n\n" +
+			"With --nodes 3 it runs three processes that form a cluster, on ports ten apart from each other, with a folder and\n" +
+			"a log file each in the data folder. All of them end together.",
 		Example: `  arbiter dev
+  arbiter dev --nodes 3
   arbiter dev --data ./arbiter-data --no-demo
   arbiter dev --subscribers 100000 --addr 127.0.0.1:9080 --admin-addr 127.0.0.1:9081`,
 		Args: args(),
@@ -57,6 +61,8 @@ func (a *app) devCommand() *cobra.Command {
 	flags.StringVar(&f.data, "data", "", "data `FOLDER` to keep (default a temporary one)")
 	flags.IntVar(&f.subscribers, "subscribers", defaultSubscribers, "generated subscribers of a new data folder")
 	flags.Uint64Var(&f.seed, "seed", defaultSeed, "seed of subscribers and simulated customers")
+	flags.IntVar(&f.nodes, "nodes", 1, "how many nodes, each a process of its own")
+	flags.IntVar(&f.groups, "data-groups", 0, "data groups (shards) of a new data folder (default 2, with several nodes 16)")
 	flags.BoolVar(&f.noDemo, "no-demo", false, "no simulated customers; the demo data is there all the same")
 	flags.StringVar(&f.logLevel, "log-level", "warn", "debug, info, warn or error")
 	return cmd
@@ -68,8 +74,13 @@ func (a *app) dev(cmd *cobra.Command, f *devFlags) (err error) {
 	if err != nil {
 		return usage(cmd, "--log-level: %s", err)
 	}
-	if f.subscribers < 0 {
+	switch {
+	case f.subscribers < 0:
 		return usage(cmd, "--subscribers is not negative")
+	case f.nodes < 1 || f.nodes > config.MaxNodes:
+		return usage(cmd, "--nodes is from 1 to %d", config.MaxNodes)
+	case f.groups < 0 || f.groups > 64:
+		return usage(cmd, "--data-groups is from 1 to 64")
 	}
 	log := telemetry.NewLogger(a.err, level, telemetry.FormatText)
 	folder, temporary := f.data, f.data == ""
@@ -79,9 +90,15 @@ func (a *app) dev(cmd *cobra.Command, f *devFlags) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	}
+	if f.nodes > 1 {
+		return a.devCluster(cmd.Context(), f, folder, temporary, began)
+	}
 	opts := serveOptions{apiAddr: listenAddr(a.addr), adminAddr: f.adminAddr, node: node.DefaultConfig(), api: api.DefaultOptions(),
 		log: log, shutdown: config.Default().Timeouts.Shutdown}
 	opts.node.DataDir = folder
+	if f.groups > 0 {
+		opts.node.DataGroups = f.groups
+	}
 	return a.serve(cmd.Context(), opts, func(ctx context.Context, at endpoints, ready func()) error {
 		return a.runDemo(ctx, f, at, ready, folder, temporary, log, began)
 	})
