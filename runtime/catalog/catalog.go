@@ -51,6 +51,8 @@ type Catalog struct {
 	Fallback *Action
 	// Contacts are the contact policies.
 	Contacts Contacts
+	// Gates are the conditions of the engagement policies of all actions.
+	Gates []Gate
 	// Predicates is the number of distinct conditions; Predicate.ID counts up to it.
 	Predicates int
 

@@ -206,5 +206,6 @@ func (c *compiler) index() {
 			}
 		}
 	}
+	c.gates()
 	c.catalog.Predicates = len(c.predicates)
 }

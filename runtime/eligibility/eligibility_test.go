@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"cel.dev/cel-go/cel"
+
 	"github.com/arbiterhq/arbiter/runtime/catalog"
 	"github.com/arbiterhq/arbiter/runtime/consent"
 	"github.com/arbiterhq/arbiter/runtime/expr"
@@ -90,6 +92,27 @@ func TestSharedEvaluationEqualsNaive(t *testing.T) {
 
 func compareWithNaive(t *testing.T, c *catalog.Catalog, evaluator *Evaluator, vars expr.Vars) {
 	t.Helper()
+	live := Live(nil).Reset(len(c.Actions))
+	for i := range c.Actions {
+		if i%3 != 0 {
+			live.Add(i)
+		}
+	}
+	if !evaluator.Pass(c.Gates, live, func() bool { return true }) {
+		t.Fatal("stopped")
+	}
+	for i, a := range c.Actions {
+		want := i%3 != 0
+		for k := range catalog.PolicyKind(catalog.PolicyKinds) {
+			for j := range a.Policies[k] {
+				vars.Purpose = a.Purpose.ID
+				want = want && a.Policies[k][j].When.Program.Bool(&vars) == expr.True
+			}
+		}
+		if live.Has(i) != want {
+			t.Fatalf("%s: passes %v, want %v", a.Name, live.Has(i), want)
+		}
+	}
 	for _, a := range c.Actions {
 		for k := range catalog.PolicyKind(catalog.PolicyKinds) {
 			var want *catalog.Policy
@@ -172,12 +195,65 @@ func BenchmarkThousandActions(b *testing.B) {
 	subject := &testSubject{granted: 7, values: map[nba.AttributeID]nba.Value{0: nba.Int(1), 1: nba.Int(2), 2: nba.Int(3)}}
 	vars := expr.Vars{Subject: subject, Mask: consent.Mask(d, 7)}
 	var evaluator Evaluator
-	b.ReportAllocs()
+	b.Run("gates", func(b *testing.B) {
+		var live Live
+		goOn := func() bool { return true }
+		b.ReportAllocs()
+		for b.Loop() {
+			evaluator.Reset(vars, c.Predicates)
+			live = live.Reset(len(c.Actions))
+			for i := range c.Actions {
+				live.Add(i)
+			}
+			evaluator.Pass(c.Gates, live, goOn)
+		}
+		if !live.Has(0) {
+			b.Fatal("left")
+		}
+	})
+	b.Run("explained", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			evaluator.Reset(vars, c.Predicates)
+			for _, a := range c.Actions {
+				if evaluator.Failing(a, catalog.Eligibility) != nil {
+					b.Fatal("left")
+				}
+			}
+		}
+	})
+	b.Run("cel-go", func(b *testing.B) { benchmarkCEL(b, c) })
+}
+
+// benchmarkCEL evaluates the same clauses with cel-go, one by one.
+func benchmarkCEL(b *testing.B, c *catalog.Catalog) {
+	env, err := cel.NewEnv(cel.Variable("subject", cel.MapType(cel.StringType, cel.IntType)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var programs []cel.Program
+	known := map[string]cel.Program{}
+	for _, a := range c.Actions {
+		for _, p := range a.Policies[catalog.Eligibility] {
+			source := p.When.Program.Source()
+			if known[source] == nil {
+				ast, issues := env.Compile(source)
+				if issues.Err() != nil {
+					b.Fatal(issues.Err())
+				}
+				if known[source], err = env.Program(ast); err != nil {
+					b.Fatal(err)
+				}
+			}
+			programs = append(programs, known[source])
+		}
+	}
+	vars := map[string]any{"subject": map[string]int64{"a": 1, "b": 2, "c": 3}}
+	b.ReportMetric(float64(len(programs)), "clauses")
 	for b.Loop() {
-		evaluator.Reset(vars, c.Predicates)
-		for _, a := range c.Actions {
-			if evaluator.Failing(a, catalog.Eligibility) != nil {
-				b.Fatal("left")
+		for _, p := range programs {
+			if result, _, err := p.Eval(vars); err != nil || result.Value() != true {
+				b.Fatal(result, err)
 			}
 		}
 	}

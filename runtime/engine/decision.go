@@ -48,6 +48,7 @@ type decision struct {
 	timedOut   bool
 
 	actions    []*catalog.Action // still in the funnel
+	live       eligibility.Live
 	candidates []arbitration.Candidate
 	positions  []int
 	scoring    scoring
@@ -117,7 +118,7 @@ func (e *Engine) release(d *decision) {
 	d.evaluator.Reset(expr.Vars{}, 0)
 	*d = decision{
 		placements: d.placements[:0], excluded: d.excluded[:0], actions: d.actions[:0], candidates: d.candidates[:0],
-		positions: d.positions[:0], evaluator: d.evaluator, scoring: d.scoring,
+		positions: d.positions[:0], evaluator: d.evaluator, scoring: d.scoring, live: d.live,
 		contacts: contacts{limits: d.contacts.limits[:0], scratch: d.contacts.scratch[:0]},
 	}
 	e.pool.Put(d)
@@ -197,19 +198,52 @@ func (d *decision) channel() {
 	})
 }
 
+// engagement is the three stages of engagement policies at once, where nobody asks which of them took an
+// action out.
+func (d *decision) engagement() {
+	d.live = d.live.Reset(len(d.in.Catalog.Actions))
+	for _, a := range d.actions {
+		if d.valid(a, nil) {
+			d.live.Add(a.Index)
+		}
+	}
+	if !d.evaluator.Pass(d.in.Catalog.Gates, d.live, d.inTime) {
+		return
+	}
+	kept := d.actions[:0]
+	for _, a := range d.actions {
+		if d.live.Has(a.Index) {
+			kept = append(kept, a)
+		}
+	}
+	d.actions = kept
+}
+
+func (d *decision) inTime() bool { return !d.late() }
+
 func (d *decision) eligibility() {
+	if d.explanation == nil {
+		d.engagement()
+		return
+	}
 	d.filter(catalog.Eligibility.String(), func(d *decision, a *catalog.Action, into *nba.Stage) bool {
 		return d.valid(a, into) && d.passes(a, catalog.Eligibility, into)
 	})
 }
 
 func (d *decision) applicability() {
+	if d.explanation == nil {
+		return
+	}
 	d.filter(catalog.Applicability.String(), func(d *decision, a *catalog.Action, into *nba.Stage) bool {
 		return d.passes(a, catalog.Applicability, into)
 	})
 }
 
 func (d *decision) suitability() {
+	if d.explanation == nil {
+		return
+	}
 	d.filter(catalog.Suitability.String(), func(d *decision, a *catalog.Action, into *nba.Stage) bool {
 		return d.passes(a, catalog.Suitability, into)
 	})
