@@ -31,6 +31,21 @@ type Group struct {
 	transport Transport
 	own       bool // transport is ours to close
 
+	// With several voters:
+	mesh       *Mesh
+	wire       *transport
+	leadTerm   atomic.Uint64 // the term in which this node leads and has applied all before; 0: none
+	freshUntil atomic.Int64  // until when Leading need not look again, in nanoseconds since 1970
+	contacts   contacts
+	age        age
+	follower   follower
+	applied    applied
+	young      atomic.Bool // newborn
+	growing    sync.Once
+	ctx        context.Context //nolint:containedctx // ends with the group
+	stop       context.CancelFunc
+	asking     sync.WaitGroup // see spawn
+
 	queue   chan *call
 	bulk    chan struct{} // one token for each import entry in flight
 	calls   sync.Pool
@@ -56,8 +71,9 @@ type Group struct {
 	workers sync.WaitGroup
 }
 
-// Open starts a group. If its folder is new, this node becomes its only voter. Wait until it is
-// ready with WaitReady; Close ends it.
+// Open starts a group. If its folder is new, its voters are those of the configuration, which must be
+// the same on each of them; a group of several is founded once all of them have opened it. Wait until
+// it is ready with WaitReady; Close ends it.
 func Open(config Config, machine Machine) (*Group, error) {
 	config.Options = config.Options.Default()
 	if err := config.Options.Validate(); err != nil {
@@ -69,15 +85,23 @@ func Open(config Config, machine Machine) (*Group, error) {
 	if config.Metrics == nil {
 		config.Metrics = NewMetrics(nil)
 	}
+	if err := config.checkVoters(); err != nil {
+		return nil, fmt.Errorf("group %s: %w", config.Name, err)
+	}
 	g := &Group{
 		config: config, options: config.Options, logger: config.Logger.With("group", config.Name), machine: machine,
 		queue: make(chan *call, config.Options.MaxQueue), bulk: make(chan struct{}, config.Options.MaxBulkInFlight),
 		ready: make(chan struct{}), failed: make(chan struct{}), quit: make(chan struct{}),
 		transport: config.Transport, metrics: config.Metrics.of(config.Name),
 	}
+	g.ctx, g.stop = context.WithCancel(context.Background())
+	if len(config.Voters) > 1 {
+		g.mesh = config.Mesh
+	}
 	g.metrics.counted(machine)
 	g.calls.New = func() any { return &call{done: make(chan struct{}, 1)} }
 	if err := g.start(); err != nil {
+		g.stop()
 		return nil, fmt.Errorf("starting group %s: %w", config.Name, err)
 	}
 	return g, nil
@@ -97,6 +121,12 @@ func (g *Group) start() error {
 	for range g.options.MaxInFlight {
 		go g.pack()
 	}
+	if g.mesh == nil {
+		return nil
+	}
+	if err := g.mesh.add(g); err != nil {
+		return errors.Join(err, g.Close())
+	}
 	return nil
 }
 
@@ -109,6 +139,10 @@ func (g *Group) startRaft(logger hclog.Logger) error {
 		return err
 	}
 	var kick func()
+	if g.mesh != nil {
+		g.wire = newTransport(g.mesh, g.config.Name, g.config.NodeID)
+		g.transport, g.own = g.wire, true
+	}
 	if g.transport == nil {
 		var inProcess *raft.InmemTransport
 		_, inProcess = raft.NewInmemTransport(raft.ServerAddress(g.config.NodeID))
@@ -121,17 +155,42 @@ func (g *Group) startRaft(logger hclog.Logger) error {
 		return fmt.Errorf("reading the log: %w", err)
 	}
 	if !existing {
-		voter := raft.Configuration{Servers: []raft.Server{{ID: config.LocalID, Address: g.transport.LocalAddr()}}}
-		if err := raft.BootstrapCluster(config, g.log, g.log, g.snapshots, g.transport, voter); err != nil {
-			return fmt.Errorf("founding the group: %w", err)
+		if err := g.found(config); err != nil {
+			return err
 		}
+	}
+	if err := g.readNewborn(); err != nil {
+		return err
 	}
 	g.raft, err = raft.NewRaft(config, observed{g.machine, g}, g.log, g.log, g.snapshots, g.transport)
 	if err != nil {
 		return fmt.Errorf("starting raft: %w", err)
 	}
+	if g.wire != nil {
+		current := g.raft.CurrentTerm
+		g.wire.term.Store(&current)
+	}
 	if kick != nil {
 		kick()
+	}
+	return nil
+}
+
+// found writes the first entry of the log, which names the voters.
+func (g *Group) found(config *raft.Config) error {
+	var voters raft.Configuration
+	for _, node := range g.voters() {
+		voters.Servers = append(voters.Servers, raft.Server{ID: raft.ServerID(node), Address: raft.ServerAddress(node)})
+	}
+	if g.mesh != nil {
+		if err := g.markNewborn(); err != nil {
+			return err
+		}
+	} else {
+		voters.Servers[0].Address = g.transport.LocalAddr()
+	}
+	if err := raft.BootstrapCluster(config, g.log, g.log, g.snapshots, g.transport, voters); err != nil {
+		return fmt.Errorf("founding the group: %w", err)
 	}
 	return nil
 }
@@ -143,6 +202,11 @@ func (g *Group) raftConfig(logger hclog.Logger) *raft.Config {
 	config.HeartbeatTimeout = g.options.HeartbeatTimeout
 	config.ElectionTimeout = g.options.HeartbeatTimeout
 	config.LeaderLeaseTimeout = g.options.HeartbeatTimeout
+	if g.mesh != nil { // see Mesh.elect
+		config.HeartbeatTimeout, config.ElectionTimeout = g.options.FallbackTimeout, g.options.FallbackTimeout
+		config.LeaderLeaseTimeout = g.options.FallbackTimeout / 2
+		config.CommitTimeout = commitTimeout
+	}
 	config.MaxAppendEntries = maxAppendEntries
 	config.NoSnapshotRestoreOnStart = true // the store holds the state; see snapshots.begin
 	config.NoLegacyTelemetry = true
@@ -156,6 +220,10 @@ func (g *Group) raftConfig(logger hclog.Logger) *raft.Config {
 // maxAppendEntries bounds one batch of the state machine, and with it one transaction.
 const maxAppendEntries = 64
 
+// commitTimeout is how often a leader that is idle sends every follower how much is committed, and
+// what may have been lost on the way.
+const commitTimeout = 250 * time.Millisecond
+
 // electAtOnce tells the only voter to become leader now, instead of after a heartbeat timeout in
 // which nobody could have been heard. If the message is lost the timeout does it.
 func electAtOnce(voter *raft.InmemTransport) {
@@ -166,22 +234,30 @@ func electAtOnce(voter *raft.InmemTransport) {
 	_ = starter.Close() // it fails never
 }
 
-// Ready is nil when the group has a leader here that has applied everything before its election.
-// Otherwise it is an *nba.Error with CodeUnavailable.
+// Ready is nil when this node leads the group, as Leading tells. Otherwise it is an *nba.Error with
+// CodeUnavailable, which wraps a *NotLeader unless the group has stopped.
 func (g *Group) Ready() error {
-	if err := g.failure.Load(); err != nil {
-		return nba.Errorf(nba.CodeUnavailable, "group %s has stopped after a fault and needs a restart of the node, which logged the reason", g.config.Name)
+	if g.failure.Load() != nil {
+		return g.errStopped()
 	}
-	if !g.leading.Load() {
-		return nba.Errorf(nba.CodeUnavailable, "group %s has no leader here yet: retry shortly", g.config.Name)
+	if !g.Leading() {
+		return g.errNotLeader()
 	}
 	return nil
 }
 
-// WaitReady waits until the group was ready once, it failed, or ctx ended.
+func (g *Group) errStopped() error {
+	return nba.Errorf(nba.CodeUnavailable, "group %s has stopped after a fault and needs a restart of the node, which logged the reason", g.config.Name)
+}
+
+// WaitReady waits until the group was ready once, it failed, or ctx ended. With several voters it is
+// also ready here once this node follows a leader and knows how old its own state may be.
 func (g *Group) WaitReady(ctx context.Context) error {
 	select {
 	case <-g.ready:
+		if g.mesh != nil {
+			return nil
+		}
 		return g.Ready()
 	case <-g.failed:
 		return fmt.Errorf("group %s: %w", g.config.Name, *g.failure.Load())
@@ -196,6 +272,7 @@ func (g *Group) WaitReady(ctx context.Context) error {
 func (g *Group) fail(err error) {
 	if g.failure.CompareAndSwap(nil, &err) {
 		g.leading.Store(false)
+		g.leadTerm.Store(0)
 		close(g.failed)
 		g.logger.Error("the group has stopped: free or repair the disk and restart the node", "error", err)
 	}
@@ -208,16 +285,10 @@ func (g *Group) watch() {
 	for {
 		select {
 		case leads := <-leader:
-			if leads {
-				leads = g.raft.Barrier(0).Error() == nil && g.failure.Load() == nil
-			}
-			g.leading.Store(leads)
-			if leads {
-				g.onReady.Do(func() { close(g.ready) })
-			}
+			g.lead(leads)
 		case <-g.failed:
 			g.proposing.Lock()
-			err := g.raft.Shutdown().Error()
+			err := g.stopRaft()
 			g.proposing.Unlock()
 			if err != nil {
 				g.logger.Error("stopping raft", "error", err)
@@ -227,6 +298,25 @@ func (g *Group) watch() {
 			return
 		}
 	}
+}
+
+// stopRaft stops raft. Its requests to others that wait end with the transport.
+func (g *Group) stopRaft() error {
+	stopping := g.raft.Shutdown()
+	if g.wire != nil {
+		_ = g.wire.Close() // it fails never
+	}
+	return stopping.Error()
+}
+
+// spawn runs fn in a goroutine that Close waits for. It is false once the group is closed.
+func (g *Group) spawn(fn func()) bool {
+	g.admission.RLock()
+	defer g.admission.RUnlock()
+	if !g.closed {
+		g.asking.Go(fn)
+	}
+	return !g.closed
 }
 
 // Close ends the group: what is under way is finished, what waits is refused, and the log is closed.
@@ -240,7 +330,13 @@ func (g *Group) Close() error {
 	g.closed = true
 	g.admission.Unlock()
 	g.leading.Store(false)
+	g.leadTerm.Store(0)
+	if g.wire != nil {
+		g.mesh.remove(g)
+		g.wire.interrupt()
+	}
 	close(g.quit)
+	g.stop()
 
 	stopped := make(chan struct{})
 	go func() {
@@ -255,9 +351,10 @@ func (g *Group) Close() error {
 	case <-time.After(g.options.StopTimeout):
 		problems = append(problems, fmt.Errorf("group %s: operations are still under way after %s", g.config.Name, g.options.StopTimeout))
 	}
-	if err := g.raft.Shutdown().Error(); err != nil {
+	if err := g.stopRaft(); err != nil {
 		problems = append(problems, fmt.Errorf("stopping raft: %w", err))
 	}
+	g.asking.Wait()
 	g.refuseQueued()
 	if err := errors.Join(g.closeTransport(), g.log.Close()); err != nil {
 		problems = append(problems, fmt.Errorf("closing the log: %w", err))
@@ -285,6 +382,7 @@ func (o observed) ApplyBatch(entries []*raft.Log) []any {
 	if a, ok := o.Machine.(interface{ Announce() }); ok {
 		a.Announce()
 	}
+	o.group.applied.advanced()
 	o.group.metrics.applied(o.Machine, time.Since(start), len(entries))
 	if err := o.Err(); err != nil {
 		o.group.fail(err)

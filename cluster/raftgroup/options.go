@@ -41,7 +41,13 @@ type Config struct {
 	Log *wal.Log
 	// NodeID names this voter for good.
 	NodeID string
-	// Transport reaches the other voters. nil is a transport within the process, for one voter.
+	// Voters are the nodes that keep the group, sorted, the same on each of them, and this one among
+	// them. With more than one, Mesh leads to the others. Empty: this node alone.
+	Voters []string
+	Mesh   *Mesh
+	// Preferred is the voter that stands for election first. Empty: the first.
+	Preferred string
+	// Transport reaches the other voters if Mesh is nil. nil is a transport within the process, for one voter.
 	Transport Transport
 	Options   Options
 	Metrics   *Metrics     // nil: none
@@ -73,8 +79,14 @@ type Options struct {
 	// SegmentBytes is the size of a log file, which is allocated at once, if the group has a log of its
 	// own.
 	SegmentBytes int
-	// HeartbeatTimeout is how long voters wait for their leader before they elect another.
+	// HeartbeatTimeout is how long the only voter of a group waits before it elects itself, if it could
+	// not at once.
 	HeartbeatTimeout time.Duration
+	// FallbackTimeout is how long one of several voters waits for its leader before it holds an
+	// election, if nobody else found out that the leader is gone; see Mesh.
+	FallbackTimeout time.Duration
+	// LeaseTimeout is how long a leader that no majority confirms still calls itself so.
+	LeaseTimeout time.Duration
 	// StopTimeout bounds how long Close waits for what is under way.
 	StopTimeout time.Duration
 }
@@ -100,6 +112,8 @@ func (o Options) Default() Options {
 	setTime(&o.Linger, time.Millisecond)
 	setTime(&o.SnapshotInterval, 5*time.Second)
 	setTime(&o.HeartbeatTimeout, 500*time.Millisecond)
+	setTime(&o.FallbackTimeout, 5*time.Second)
+	setTime(&o.LeaseTimeout, 2*time.Second)
 	setTime(&o.StopTimeout, 10*time.Second)
 	if o.SnapshotEntries == 0 {
 		o.SnapshotEntries = 64 << 10
@@ -132,6 +146,9 @@ func (o Options) Validate() error {
 	positive("StopTimeout", int64(o.StopTimeout))
 	if o.SegmentBytes < 1<<20 || o.SegmentBytes > 1<<30 {
 		problems = append(problems, fmt.Errorf("SegmentBytes is %d: between 1 MiB and 1 GiB", o.SegmentBytes))
+	}
+	if o.FallbackTimeout < time.Second || o.LeaseTimeout < 100*time.Millisecond {
+		problems = append(problems, fmt.Errorf("FallbackTimeout is %s, LeaseTimeout %s: at least 1s and 100ms", o.FallbackTimeout, o.LeaseTimeout))
 	}
 	if o.HeartbeatTimeout < 20*time.Millisecond {
 		problems = append(problems, fmt.Errorf("HeartbeatTimeout is %s: at least 20ms", o.HeartbeatTimeout))

@@ -214,7 +214,7 @@ func (g *Group) propose(entry []byte) (fsm.Results, error) {
 	start := time.Now()
 	future := g.raft.Apply(entry, 0)
 	if err := future.Error(); err != nil {
-		if errors.Is(err, raft.ErrNotLeader) {
+		if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipTransferInProgress) {
 			return nil, g.notLeader()
 		}
 		return nil, errUncertain(err)
@@ -230,9 +230,10 @@ func (g *Group) propose(entry []byte) (fsm.Results, error) {
 	}
 }
 
+// notLeader is for an operation that raft did not take.
 func (g *Group) notLeader() error {
-	if err := g.Ready(); err != nil {
-		return err
+	if g.failure.Load() != nil {
+		return g.errStopped()
 	}
-	return nba.Errorf(nba.CodeUnavailable, "group %s has no leader here: retry shortly", g.config.Name)
+	return g.errNotLeader()
 }

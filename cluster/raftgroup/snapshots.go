@@ -332,6 +332,7 @@ func (o observed) Snapshot() (raft.FSMSnapshot, error) { return taking{}, o.Err(
 
 // Restore implements raft.FSM.
 func (o observed) Restore(from io.ReadCloser) error {
+	defer o.group.applied.advanced()
 	for {
 		wrapper, ok := from.(raft.ReadCloserWrapper) // raft counts what is read
 		if !ok {

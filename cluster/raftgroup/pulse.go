@@ -1,0 +1,107 @@
+package raftgroup
+
+import (
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/arbiterhq/arbiter/cluster/peer"
+)
+
+var _ peer.Pulse = (*Mesh)(nil)
+
+// Answer implements peer.Pulse: it says about every replica that the asking node shares how it stands.
+// This takes the place of heartbeats for each group: leaders know by it that they still lead, and
+// followers how old their state may be.
+func (m *Mesh) Answer(dst []byte, from string) []byte {
+	now := time.Now()
+	for name, g := range *m.groups.Load() {
+		if g.failure.Load() == nil && slices.Contains(g.config.Voters, from) {
+			s := g.sign(now)
+			dst = appendSign(dst, name, &s)
+		}
+	}
+	return dst
+}
+
+// Heard implements peer.Pulse.
+func (m *Mesh) Heard(node string, sent time.Time, answer []byte) {
+	r := reader{rest: answer}
+	heard := &signs{sent: sent, groups: make(map[string]sign)}
+	for len(r.rest) > 0 && !r.bad {
+		name := string(r.group())
+		heard.groups[name] = r.sign()
+	}
+	if r.bad {
+		m.logger.Warn("a pulse cannot be read", "node", node)
+		return
+	}
+	m.mu.Lock()
+	m.signs[node] = heard
+	m.mu.Unlock()
+	for name, s := range heard.groups {
+		if g := m.find([]byte(name)); g != nil && slices.Contains(g.config.Voters, node) {
+			g.heard(node, sent, &s)
+		}
+	}
+}
+
+// heardOf is what a node said last about its replica of a group, and when it was asked.
+func (m *Mesh) heardOf(node, group string) (s sign, sent time.Time, ok bool) {
+	m.mu.Lock()
+	heard := m.signs[node]
+	m.mu.Unlock()
+	if heard == nil || !m.port.Alive(node) {
+		return sign{}, time.Time{}, false
+	}
+	s, ok = heard.groups[group]
+	return s, heard.sent, ok
+}
+
+// sign is how this replica stands.
+func (g *Group) sign(now time.Time) sign {
+	s := sign{term: g.raft.CurrentTerm(), last: g.raft.LastIndex(), candid: g.raft.State() == raft.Leader, newborn: g.newborn(), confirmed: -1}
+	if term := g.leadTerm.Load(); term != 0 && term == s.term && s.candid {
+		at := g.machine.Position()
+		s.leads, s.index, s.entryTerm = true, at.Index, at.Term
+		if confirmed := g.contacts.confirmed(term); !confirmed.IsZero() {
+			s.confirmed = now.Sub(confirmed)
+		}
+	}
+	return s
+}
+
+// heard takes what another voter said in answer to a ping sent at the given time.
+func (g *Group) heard(node string, sent time.Time, s *sign) {
+	g.grow(s)
+	term := g.raft.CurrentTerm()
+	if s.term == term && g.leadTerm.Load() == term {
+		g.contacts.add(term, node, sent)
+	}
+	if !s.leads {
+		return
+	}
+	if s.term == term {
+		g.nudge(node, s.term, s.index, s.entryTerm)
+	}
+	if s.confirmed >= 0 {
+		g.age.heard(sent.Add(-s.confirmed), s.index, g.machine.Position().Index)
+		if _, known := g.Age(); known {
+			g.becameReady()
+		}
+	}
+}
+
+// nudge tells raft how far its leader's state stands, which is committed: raft itself learns it only
+// with the next entries or after a while. It is the message that the leader could send: nothing to
+// append after an entry of which the follower has the same.
+func (g *Group) nudge(leader string, term, index, entryTerm uint64) {
+	if index <= g.raft.CommitIndex() || index > g.raft.LastIndex() || g.raft.State() == raft.Leader {
+		return
+	}
+	g.wire.push(&raft.AppendEntriesRequest{
+		RPCHeader: header(leader), Leader: []byte(leader), Term: term,
+		PrevLogEntry: index, PrevLogTerm: entryTerm, LeaderCommitIndex: index,
+	}, nil, func(any, error) {}) // a hint
+}
