@@ -156,7 +156,7 @@ func (r *Router) join() error {
 	for method, handler := range c.Handlers {
 		port.Handle(method, handler)
 	}
-	r.port, r.net = port, newNetwork(c.NodeID, node.Nodes, port)
+	r.port, r.mesh, r.net = port, raftgroup.NewMesh(port, r.options.Logger), newNetwork(c.NodeID, node.Nodes, port)
 	return nil
 }
 
@@ -174,7 +174,7 @@ func (r *Router) serve() error {
 func (r *Router) leave() error {
 	switch {
 	case r.port != nil:
-		return r.port.Close()
+		return errors.Join(r.mesh.Close(), r.port.Close())
 	case r.options.Cluster != nil:
 		return r.options.Cluster.Listener.Close()
 	}

@@ -47,7 +47,7 @@ func (r *Router) openControl() (*Control, error) {
 	if err != nil {
 		return nil, errors.Join(err, state.Close())
 	}
-	c.local, c.shard.machine = standIn{c.group}, c.machine
+	c.local, c.shard.machine = c.group, c.machine
 	return c, nil
 }
 

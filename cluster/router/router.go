@@ -106,7 +106,8 @@ type Router struct {
 	options  Options
 	folder   *store.Folder
 	log      *wal.Log // of all groups
-	port     *peer.Port // nil alone, as is net
+	port     *peer.Port // nil alone, as are mesh and net
+	mesh     *raftgroup.Mesh
 	net      *network
 	data     []*dataGroup
 	control  *Control
@@ -204,7 +205,11 @@ func (r *Router) waitReady(ctx context.Context) error {
 const aloneID = "node-1"
 
 func (r *Router) groupConfig(s *shard, dir string) raftgroup.Config {
-	return raftgroup.Config{Name: s.name, Dir: dir, Log: r.log, NodeID: aloneID, Options: r.options.Group, Metrics: r.options.Metrics, Logger: r.options.Logger}
+	config := raftgroup.Config{Name: s.name, Dir: dir, Log: r.log, NodeID: aloneID, Options: r.options.Group, Metrics: r.options.Metrics, Logger: r.options.Logger}
+	if r.net != nil {
+		config.NodeID, config.Voters, config.Preferred, config.Mesh = r.net.self, s.keepers, s.preferred, r.mesh
+	}
+	return config
 }
 
 func (r *Router) openData(i int) (*dataGroup, error) {
@@ -227,7 +232,7 @@ func (r *Router) openData(i int) (*dataGroup, error) {
 	if err != nil {
 		return nil, errors.Join(err, state.Close())
 	}
-	d.local, d.shard.machine = standIn{d.group}, d.machine
+	d.local, d.shard.machine = d.group, d.machine
 	return d, nil
 }
 

@@ -25,6 +25,7 @@ type replica interface {
 	Confirm(ctx context.Context) error
 	Age() (time.Duration, bool)
 	TransferLeadership(ctx context.Context, to string) error
+	Status() raftgroup.Status
 }
 
 // machine is the state of a replica.
