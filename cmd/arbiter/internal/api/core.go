@@ -21,6 +21,14 @@ type Core interface {
 	// after the first failing one and returns its error with a Detail pointer /i.
 	Respond(ctx context.Context, responses []nba.Response) ([]nba.ResponseReceipt, error)
 
+	// Decision reads a stored decision as it was answered; read is as for Subject. The errors have
+	// CodeDecisionUnknown.
+	Decision(ctx context.Context, id string, read *nba.Read) (nba.DecisionRecord, error)
+
+	// An nba.Idempotency in the ctx of Decide, Respond, PutSubject, PatchSubject and DeleteSubject makes the
+	// change once; again, it gives the answer it gave first and marks the key as replayed. Used for another
+	// request the key is refused with CodeKeyReused.
+
 	// Subject reads one subject as current as read asks, and sets read.Age. A nil read asks the leader.
 	Subject(ctx context.Context, ref nba.SubjectRef, read *nba.Read) (nba.SubjectDocument, error)
 	// PutSubject replaces or creates a subject. ifVersion nil means whatever is there, 0 that the
@@ -37,6 +45,11 @@ type Core interface {
 	// line, in order, from one goroutine; an error of result aborts the import. What was accepted is
 	// durable when ImportSubjects returns, also when it returns an error.
 	ImportSubjects(ctx context.Context, body io.Reader, spec importer.Spec, result func(importer.Result) error) (importer.Summary, error)
+
+	// Retention tells how long interactions and idempotency keys are kept, as this node has applied it.
+	Retention(ctx context.Context) nba.Retention
+	// SetRetention sets it for the cluster.
+	SetRetention(ctx context.Context, retention nba.Retention) error
 
 	// Dictionary is the attribute dictionary as this node has applied it.
 	Dictionary(ctx context.Context) *nba.Dictionary

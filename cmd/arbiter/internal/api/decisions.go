@@ -34,11 +34,23 @@ func (s *Server) decide(op *operation) fiber.Handler {
 			s.calls.Put(call)
 			return err
 		}
+		key, err := decisionKey(ctx)
+		if err != nil {
+			s.calls.Put(call)
+			return err
+		}
 		deadline := newDeadline(s.ctx, time.Now().Add(timeout))
-		err = s.core.Decide(deadline, &call.req, &call.out) // a panic leaves call to the collector
+		if key == nil {
+			err = s.core.Decide(deadline, &call.req, &call.out) // a panic leaves call to the collector
+		} else {
+			err = s.core.Decide(nba.WithIdempotency(deadline, key), &call.req, &call.out)
+		}
 		deadline.end()
 		if err == nil {
 			err = writeDecision(ctx, &call.out)
+		}
+		if err == nil && key != nil && key.Replayed() {
+			ctx.Response.Header.Set(headerReplayed, "true")
 		}
 		s.calls.Put(call)
 		return err

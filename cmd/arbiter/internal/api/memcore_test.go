@@ -29,6 +29,10 @@ type memCore struct {
 	plugins  map[string]*nba.PluginVersion
 	index    uint64
 
+	retention nba.Retention
+	decisions map[string]nba.DecisionRecord
+	keys      map[string]memAnswer
+
 	// Set by tests.
 	decide func(ctx context.Context, req *nba.DecisionRequest, out *nba.Decision) error
 	ready  error
@@ -37,7 +41,66 @@ type memCore struct {
 
 func newMemCore() *memCore {
 	return &memCore{dict: nba.NewDictionary(), subjects: map[nba.SubjectRef]*nba.SubjectDocument{},
-		history: map[nba.SubjectRef][]nba.Interaction{}, of: map[string]nba.SubjectRef{}, plugins: map[string]*nba.PluginVersion{}}
+		history: map[nba.SubjectRef][]nba.Interaction{}, of: map[string]nba.SubjectRef{}, plugins: map[string]*nba.PluginVersion{},
+		retention: nba.DefaultRetention(), decisions: map[string]nba.DecisionRecord{}, keys: map[string]memAnswer{}}
+}
+
+// memAnswer is what was answered under an idempotency key.
+type memAnswer struct {
+	fingerprint [16]byte
+	answer      any
+}
+
+// memOnce makes a change once for the idempotency key in ctx.
+func memOnce[T any](ctx context.Context, m *memCore, scope string, change func() (T, error)) (out T, err error) {
+	key := nba.IdempotencyOf(ctx)
+	if key == nil {
+		return change()
+	}
+	m.mu.Lock()
+	known, ok := m.keys[scope+key.Key]
+	m.mu.Unlock()
+	if ok {
+		if known.fingerprint != key.Fingerprint {
+			return out, nba.Errorf(nba.CodeKeyReused, "the key was used for another request")
+		}
+		key.SetReplayed()
+		return known.answer.(T), nil
+	}
+	if out, err = change(); err == nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.keys[scope+key.Key] = memAnswer{key.Fingerprint, out}
+	}
+	return out, err
+}
+
+func (m *memCore) Decision(_ context.Context, id string, _ *nba.Read) (nba.DecisionRecord, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	rec, ok := m.decisions[id]
+	if !ok {
+		return rec, nba.Errorf(nba.CodeDecisionUnknown, "no such decision")
+	}
+	for _, line := range m.history[rec.Subject] {
+		if line.DecisionID == id && line.Outcome != "" {
+			rec.Responses = append(rec.Responses, nba.RecordedResponse{Action: line.Action, Placement: "hero", Outcome: line.Outcome, Behaviour: "banner", Value: 1, Time: line.Time})
+		}
+	}
+	return rec, nil
+}
+
+func (m *memCore) Retention(context.Context) nba.Retention {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.retention
+}
+
+func (m *memCore) SetRetention(_ context.Context, retention nba.Retention) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.retention = retention
+	return nil
 }
 
 var memTime = time.Date(2026, 11, 22, 9, 30, 0, 123e6, time.UTC)
@@ -48,20 +111,27 @@ func (m *memCore) Decide(ctx context.Context, req *nba.DecisionRequest, out *nba
 	if m.decide != nil {
 		return m.decide(ctx, req, out)
 	}
+	d, err := memOnce(ctx, m, "decide "+req.Subject.ID, func() (nba.Decision, error) { return m.newDecision(req) })
+	*out = d
+	return err
+}
+
+func (m *memCore) newDecision(req *nba.DecisionRequest) (out nba.Decision, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.subjects[req.Subject] == nil {
-		return nba.Errorf(nba.CodeSubjectUnknown, "no such subject: import or put it first")
+		return out, nba.Errorf(nba.CodeSubjectUnknown, "no such subject: import or put it first")
 	}
 	m.index++
 	id := fmt.Sprintf("01KAN3Z1X2QK8Z0T5N4B%06d", m.index)
-	*out = sampleDecision(id, req)
+	out = sampleDecision(id, req)
 	if !req.Options.Simulate {
 		m.of[id] = req.Subject
+		m.decisions[id] = nba.DecisionRecord{Decision: out, Subject: req.Subject, Channel: req.Channel, Direction: nba.Inbound, DecisionRequestID: req.DecisionRequestID}
 		m.history[req.Subject] = append(m.history[req.Subject], nba.Interaction{Time: memTime, DecisionID: id, Action: "family-plan",
 			Channel: req.Channel, Rank: 1, CatalogVersion: 42, Direction: nba.Inbound, ModelDigest: memDigest})
 	}
-	return nil
+	return out, nil
 }
 
 func sampleDecision(id string, req *nba.DecisionRequest) nba.Decision {
@@ -88,7 +158,11 @@ func sampleDecision(id string, req *nba.DecisionRequest) nba.Decision {
 	return d
 }
 
-func (m *memCore) Respond(_ context.Context, responses []nba.Response) (receipts []nba.ResponseReceipt, err error) {
+func (m *memCore) Respond(ctx context.Context, responses []nba.Response) ([]nba.ResponseReceipt, error) {
+	return memOnce(ctx, m, "respond", func() ([]nba.ResponseReceipt, error) { return m.respond(responses) })
+}
+
+func (m *memCore) respond(responses []nba.Response) (receipts []nba.ResponseReceipt, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, r := range responses {
@@ -168,7 +242,19 @@ func (m *memCore) precondition(ref nba.SubjectRef, ifVersion *uint64) error {
 	return nil
 }
 
-func (m *memCore) PutSubject(_ context.Context, doc nba.SubjectDocument, ifVersion *uint64) (version uint64, created bool, err error) {
+func (m *memCore) PutSubject(ctx context.Context, doc nba.SubjectDocument, ifVersion *uint64) (version uint64, created bool, err error) {
+	type answer struct {
+		version uint64
+		created bool
+	}
+	out, err := memOnce(ctx, m, "put "+doc.ID, func() (out answer, err error) {
+		out.version, out.created, err = m.putSubject(doc, ifVersion)
+		return out, err
+	})
+	return out.version, out.created, err
+}
+
+func (m *memCore) putSubject(doc nba.SubjectDocument, ifVersion *uint64) (version uint64, created bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.check(doc.Attributes, slices.Collect(maps.Keys(doc.Consents))); err != nil {
@@ -218,7 +304,12 @@ func (m *memCore) PatchSubject(_ context.Context, patch nba.SubjectPatch, ifVers
 	return next, nil
 }
 
-func (m *memCore) DeleteSubject(_ context.Context, ref nba.SubjectRef, ifVersion *uint64) error {
+func (m *memCore) DeleteSubject(ctx context.Context, ref nba.SubjectRef, ifVersion *uint64) error {
+	_, err := memOnce(ctx, m, "delete "+ref.ID, func() (struct{}, error) { return struct{}{}, m.deleteSubject(ref, ifVersion) })
+	return err
+}
+
+func (m *memCore) deleteSubject(ref nba.SubjectRef, ifVersion *uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.subjects[ref] == nil {

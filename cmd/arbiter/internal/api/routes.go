@@ -21,6 +21,8 @@ type operation struct {
 	limit    limit
 	admin    bool // also on the admin listener
 	quick    bool // answers without a core, also before the node is ready
+	// idempotent operations take an Idempotency-Key. POST /v1/decisions does too.
+	idempotent bool
 }
 
 // budget chooses the deadline of an operation among Timeouts.
@@ -77,18 +79,22 @@ func operations(options *Options) []operation {
 	)
 	return []operation{
 		{id: "decide", method: http.MethodPost, path: "/v1/decisions", consumes: jsonBody},
-		{id: "respond", method: http.MethodPost, path: "/v1/responses", consumes: jsonBody, handle: respond},
+		{id: "respond", method: http.MethodPost, path: "/v1/responses", consumes: jsonBody, handle: respond, idempotent: true},
+		{id: "getDecision", method: http.MethodGet, path: "/v1/decisions/{id}", query: readQuery(), handle: getDecision},
 
 		{id: "importSubjects", method: http.MethodPost, path: "/v1/subjects/import", handle: importHandler(options.Limits.ImportResults),
 			consumes: []string{contentTypeNDJSON, contentTypeCSV, contentTypeMultipart},
 			query:    []string{"firstLine"}, budget: budgetImport, limit: limitImport, admin: true},
 		{id: "getSubject", method: http.MethodGet, path: "/v1/subjects/{id}", query: readQuery("type"), handle: getSubject},
-		{id: "putSubject", method: http.MethodPut, path: "/v1/subjects/{id}", query: byType, consumes: jsonBody, handle: putSubject},
-		{id: "patchSubject", method: http.MethodPatch, path: "/v1/subjects/{id}", query: byType, handle: patchSubject,
+		{id: "putSubject", method: http.MethodPut, path: "/v1/subjects/{id}", query: byType, consumes: jsonBody, handle: putSubject, idempotent: true},
+		{id: "patchSubject", method: http.MethodPatch, path: "/v1/subjects/{id}", query: byType, handle: patchSubject, idempotent: true,
 			consumes: []string{contentTypeMergePatch, contentTypeJSON}},
-		{id: "deleteSubject", method: http.MethodDelete, path: "/v1/subjects/{id}", query: byType, handle: deleteSubject},
+		{id: "deleteSubject", method: http.MethodDelete, path: "/v1/subjects/{id}", query: byType, handle: deleteSubject, idempotent: true},
 		{id: "getHistory", method: http.MethodGet, path: "/v1/subjects/{id}/history", handle: getHistory,
 			query: readQuery("type", "limit", "cursor")},
+
+		{id: "getRetention", method: http.MethodGet, path: "/v1/retention", handle: getRetention, budget: budgetAdmin},
+		{id: "setRetention", method: http.MethodPut, path: "/v1/retention", consumes: jsonBody, handle: setRetention, budget: budgetAdmin},
 
 		{id: "getAttributes", method: http.MethodGet, path: "/v1/attributes", handle: getAttributes},
 		{id: "declareAttributes", method: http.MethodPut, path: "/v1/attributes", consumes: jsonBody, handle: declareAttributes, budget: budgetAdmin},

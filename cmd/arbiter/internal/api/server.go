@@ -233,7 +233,7 @@ func (s *Server) serve(op *operation) fiber.Handler {
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, op.budget.timeout(&s.options.Timeouts))
 		defer cancel()
-		out, err := op.handle(ctx, s.core, in)
+		out, err := op.keyed(ctx, s.core, in)
 		if err != nil {
 			return err
 		}
@@ -299,6 +299,7 @@ func write(ctx *fasthttp.RequestCtx, r reply) {
 	ctx.Response.SetStatusCode(r.status)
 	for _, h := range [...]struct{ name, value string }{
 		{fiber.HeaderETag, r.etag}, {fiber.HeaderLocation, r.location}, {fiber.HeaderRetryAfter, r.retryAfter}, {fiber.HeaderAllow, r.allow}, {headerAge, r.age},
+		{headerReplayed, r.replayed},
 	} {
 		if h.value != "" {
 			header.Set(h.name, h.value)

@@ -319,6 +319,77 @@ func (s *suite) decisions(t *testing.T) {
 	}
 }
 
+// recorded reads decisions again: by their id, and with the key of the request.
+func (s *suite) recorded(t *testing.T) {
+	request := fmt.Sprintf(`{"subject":{"id":%q},"channel":%q,"placements":[{"id":%q,"limit":2}],"decisionRequestId":"contract","options":{"explain":"full"}}`,
+		subjectID, s.fixture.Channel, s.fixture.Placement)
+	key := map[string]string{"Idempotency-Key": "contract-decide"}
+	header, first := s.do(t, call{op: "decide", media: jsonMedia, body: request, headers: key, want: 200})
+	if header.Get("Idempotency-Replayed") != "" {
+		t.Error("the first answer is marked as a repetition")
+	}
+	header, again := s.do(t, call{op: "decide", media: jsonMedia, body: request, headers: key, want: 200})
+	if !bytes.Equal(first, again) || header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("the same key got %s, first %s", again, first)
+	}
+	s.do(t, call{op: "decide", media: jsonMedia, body: strings.Replace(request, "contract\"", "other\"", 1), headers: key, want: 422, code: "IDEMPOTENCY_KEY_REUSED"})
+	for _, bad := range []string{canary + " x", strings.Repeat("k", 256)} {
+		s.do(t, call{op: "decide", media: jsonMedia, body: request, headers: map[string]string{"Idempotency-Key": bad}, want: 422, code: "INVALID", invalid: true})
+		s.do(t, call{op: "respond", media: jsonMedia, body: "{}", headers: map[string]string{"Idempotency-Key": bad}, want: 422, code: "INVALID", invalid: true})
+	}
+	var decision struct{ DecisionID string }
+	s.decode(t, first, &decision)
+	_, stored := s.do(t, call{op: "getDecision", path: "/v1/decisions/" + decision.DecisionID, want: 200})
+	if !bytes.HasPrefix(stored, first[:len(first)-1]) || !bytes.HasSuffix(stored, []byte(`"responses":[]}`)) {
+		t.Errorf("the decision is %s, it was answered as %s", stored, first)
+	}
+	s.do(t, call{op: "getDecision", path: "/v1/decisions/" + decision.DecisionID + "?consistency=linearizable", want: 200})
+	s.do(t, call{op: "getDecision", path: "/v1/decisions/" + decision.DecisionID + "?consistency=stale&maxAge=10s", want: 200})
+	s.do(t, call{op: "getDecision", path: "/v1/decisions/" + decision.DecisionID + "?consistency=" + canary, want: 422, code: "INVALID"})
+	s.do(t, call{op: "getDecision", path: "/v1/decisions/01AN4Z07BY79KA1307SR9X4MV3", want: 404, code: "DECISION_UNKNOWN"})
+	s.do(t, call{op: "getDecision", path: "/v1/decisions/" + canary, want: 404, code: "DECISION_UNKNOWN"})
+
+	put := call{op: "putSubject", path: "/v1/subjects/contract-keyed", media: jsonMedia, body: `{"attributes":{"contractTenure":1}}`,
+		headers: map[string]string{"Idempotency-Key": "contract-put"}, want: 201}
+	s.do(t, put)
+	header, _ = s.do(t, put)
+	if header.Get("Idempotency-Replayed") != "true" || header.Get("ETag") != `"v1"` {
+		t.Errorf("a put with the same key: %v", header)
+	}
+	for _, want := range []string{"", "true"} {
+		header, _ = s.do(t, call{op: "deleteSubject", path: "/v1/subjects/contract-keyed", headers: map[string]string{"Idempotency-Key": "contract-delete"}, want: 204})
+		if got := header.Get("Idempotency-Replayed"); got != want {
+			t.Errorf("a deletion is marked %q, want %q", got, want)
+		}
+	}
+}
+
+func (s *suite) retention(t *testing.T) {
+	_, before := s.do(t, call{op: "getRetention", want: 200})
+	s.do(t, call{op: "setRetention", media: jsonMedia, body: `{"maxPerSubject":500}`, want: 200})
+	var now struct{ MaxAgeDays, MaxPerSubject, IdempotencyHours int }
+	_, body := s.do(t, call{op: "getRetention", want: 200})
+	if s.decode(t, body, &now); now.MaxPerSubject != 500 || now.IdempotencyHours == 0 {
+		t.Errorf("the retention is %s after it was set", body)
+	}
+	if _, body = s.do(t, call{op: "setRetention", media: jsonMedia, body: string(before), want: 200}); !bytes.Equal(body, before) {
+		t.Errorf("the retention is %s, was %s", body, before)
+	}
+	for _, c := range []call{
+		{body: `{"maxAgeDays":-1}`, want: 422, code: "INVALID"},
+		{body: `{"idempotencyHours":0}`, want: 422, code: "INVALID"},
+		{body: `{"` + canary + `":1}`, want: 422, code: "INVALID"},
+		{body: `{`, want: 400, code: "MALFORMED"},
+		{body: `{}`, media: "text/plain", want: 415, code: "UNSUPPORTED_MEDIA"},
+	} {
+		c.op, c.invalid = "setRetention", true
+		if c.media == "" {
+			c.media = jsonMedia
+		}
+		s.do(t, c)
+	}
+}
+
 func (s *suite) responses(t *testing.T) {
 	if s.decisionID == "" {
 		t.Skip("no decision was made")
