@@ -30,6 +30,9 @@ func (n *Node) PushPlugin(ctx context.Context, module []byte, activate bool) (nb
 	if err := serving.CheckBinding(manifest, n.Dictionary(ctx)); err != nil {
 		return nba.PluginVersion{}, err
 	}
+	if err := n.checkNames(manifest); err != nil {
+		return nba.PluginVersion{}, err
+	}
 	if err := n.router.Blobs().Put(digest, module); err != nil {
 		return nba.PluginVersion{}, fmt.Errorf("keeping module %s: %w", digest, err)
 	}
@@ -51,6 +54,17 @@ func (n *Node) PushPlugin(ctx context.Context, module []byte, activate bool) (nb
 		return n.ActivatePlugin(ctx, manifest.Name, manifest.Version)
 	}
 	return n.Plugin(ctx, manifest.Name, manifest.Version)
+}
+
+// checkNames holds what a manifest reads besides attributes against the active catalog, once there is one.
+func (n *Node) checkNames(manifest *artifact.Manifest) error {
+	v := n.acquire()
+	defer v.release()
+	if v.catalog == nil {
+		return nil
+	}
+	return serving.CheckNames(manifest, serving.Names{
+		Properties: v.catalog.PropertyNames(), Actions: v.catalog.ActionNames(), Channels: v.catalog.ChannelNames()})
 }
 
 // Plugins lists all versions of all plugins.

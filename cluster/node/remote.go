@@ -18,13 +18,14 @@ const (
 	methodHistory
 	methodPrepare
 	methodDecision
+	methodFeatures
 )
 
 // handlers answer the other nodes.
 func (n *Node) handlers() map[router.Method]router.Handler {
 	return map[router.Method]router.Handler{
 		methodDecide: n.serveDecide, methodSubject: n.serveSubject, methodHistory: n.serveHistory, methodPrepare: n.servePrepare,
-		methodDecision: n.serveDecision,
+		methodDecision: n.serveDecision, methodFeatures: n.serveFeatures,
 	}
 }
 

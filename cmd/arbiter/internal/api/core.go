@@ -79,6 +79,9 @@ type Core interface {
 	// ActivatePlugin makes a staged or retired version the active one of its plugin.
 	ActivatePlugin(ctx context.Context, name, version string) (nba.PluginVersion, error)
 
+	// Features makes rows of features as a model would be handed them.
+	Features(ctx context.Context, req *nba.FeatureRequest) (*nba.FeatureTable, error)
+
 	// Ready is nil when the node can serve, else CodeUnavailable with the reason.
 	Ready(ctx context.Context) error
 }

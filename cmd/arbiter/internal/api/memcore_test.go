@@ -494,4 +494,19 @@ func (m *memCore) ActivatePlugin(ctx context.Context, name, version string) (nba
 	return p, nil
 }
 
+func (m *memCore) Features(_ context.Context, req *nba.FeatureRequest) (*nba.FeatureTable, error) {
+	if (req.Plugin == "") == (len(req.Features) == 0) {
+		return nil, nba.Invalid("/features", "name a plugin or list features, one of the two")
+	}
+	one, table := 1.5, &nba.FeatureTable{Names: []string{"a", "b"}, Rows: [][]*float64{}}
+	for i := range req.Rows {
+		var row []*float64
+		if i%2 == 0 {
+			row = []*float64{&one, nil}
+		}
+		table.Rows = append(table.Rows, row)
+	}
+	return table, nil
+}
+
 func (m *memCore) Ready(context.Context) error { return m.ready }

@@ -113,6 +113,8 @@ func operations(options *Options) []operation {
 		{id: "getPlugin", method: http.MethodGet, path: "/v1/plugins/{name}/versions/{version}", handle: getPlugin, budget: budgetAdmin},
 		{id: "activatePlugin", method: http.MethodPost, path: "/v1/plugins/{name}/versions/{version}/activate", handle: activatePlugin, budget: budgetAdmin},
 
+		{id: "makeFeatures", method: http.MethodPost, path: "/v1/features", consumes: jsonBody, handle: makeFeatures, budget: budgetAdmin},
+
 		{id: "health", method: http.MethodGet, path: "/healthz", handle: health, admin: true, quick: true},
 		{id: "ready", method: http.MethodGet, path: "/readyz", handle: ready, admin: true, quick: true},
 		{id: "getOpenAPI", method: http.MethodGet, path: "/openapi.yaml", handle: getOpenAPI, quick: true},

@@ -79,6 +79,12 @@ func (s *suite) plugins(t *testing.T) {
 	}
 	s.do(t, call{op: "listPlugins", want: 200})
 	s.do(t, call{op: "activatePlugin", path: location + "/activate", want: 200})
+	features := `{"features":[{"name":"contacts","recipe":{"history":{"aggregate":"contacts"}}}],"rows":[{"subject":{"id":"contract-none"}}]}`
+	s.do(t, call{op: "makeFeatures", media: jsonMedia, body: features, want: 200})
+	s.do(t, call{op: "makeFeatures", media: jsonMedia, body: `{"rows":[]}`, want: 422, code: "INVALID"})
+	s.do(t, call{op: "makeFeatures", media: jsonMedia, body: `{"rows":7}`, invalid: true, want: 422, code: "INVALID"})
+	s.do(t, call{op: "makeFeatures", media: jsonMedia, body: `{`, invalid: true, want: 400, code: "MALFORMED"})
+	s.do(t, call{op: "makeFeatures", media: media, body: features, invalid: true, want: 415})
 	s.do(t, call{op: "getPlugin", path: "/v1/plugins/contract-none/versions/1.0.0", want: 404, code: "PLUGIN_UNKNOWN"})
 	s.do(t, call{op: "activatePlugin", path: "/v1/plugins/contract-none/versions/1.0.0/activate", want: 404, code: "PLUGIN_UNKNOWN"})
 }
