@@ -19,7 +19,7 @@ type Answer struct {
 // another node sent them. They are packed with those of other callers, in their order, and copied
 // before SubmitBatch returns. The error is that of all: nothing was submitted.
 func (g *Group) SubmitBatch(ctx context.Context, ops [][]byte) ([]Answer, error) {
-	if err := g.Ready(); err != nil {
+	if err := g.writable(); err != nil {
 		return nil, err
 	}
 	answers := make([]Answer, len(ops))

@@ -46,10 +46,18 @@ func errUncertain(err error) error {
 	return nba.Errorf(nba.CodeUnavailable, "the write was interrupted and may or may not have happened: read before you retry (%w)", err)
 }
 
+// writable tells why an operation would be refused: what is proposed must also find room in the state.
+func (g *Group) writable() error {
+	if err := g.Ready(); err != nil {
+		return err
+	}
+	return g.machine.Store().Writable()
+}
+
 // Submit replicates one operation and returns its answer once it is durable and applied. An answer
 // with Err was refused by the state machine. A ctx that ends early leaves the operation's fate open.
 func (g *Group) Submit(ctx context.Context, op Operation) (fsm.Result, error) {
-	if err := g.Ready(); err != nil {
+	if err := g.writable(); err != nil {
 		return fsm.Result{}, err
 	}
 	c := g.calls.Get().(*call)
@@ -183,7 +191,7 @@ func (g *Group) refuseQueued() {
 // operations. It is for imports, whose entries are large: it waits while MaxBulkInFlight others are
 // under way. The entry must not change before Propose returns, and after an error never.
 func (g *Group) Propose(ctx context.Context, entry []byte) (fsm.Results, error) {
-	if err := g.Ready(); err != nil {
+	if err := g.writable(); err != nil {
 		return nil, err
 	}
 	g.admission.RLock()

@@ -143,6 +143,7 @@ func Open(ctx context.Context, options Options) (*Router, error) {
 		return nil, err
 	}
 	r := &Router{options: options, folder: folder, data: make([]*dataGroup, folder.Node().DataGroups)}
+	r.options.Store.Space = folder.Space()
 	r.readings.New = func() any { return &Reading{router: r} }
 	if err := r.start(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())

@@ -218,6 +218,7 @@ func (s *Store) fail(err error) {
 	if s.broken == nil {
 		s.broken = err
 	}
+	s.tellProblem()
 	for _, w := range s.wanted {
 		w.done <- err
 	}

@@ -173,14 +173,31 @@ func (s *Store) flushOnce(paced bool) (done bool, err error) {
 	if err = s.remap(s.mayAdd(p.flushLoad)); err == nil {
 		err = s.writeLayer(&p.flushing, pace{store: s, on: paced, span: min(span, s.options.FlushInterval)})
 	}
+	if Full(err) {
+		s.options.Space.Exhausted()
+	}
 	s.write.Lock()
 	defer s.write.Unlock()
 	s.flushErr = err
+	s.tellProblem()
 	if err == nil {
 		s.committed()
 	}
 	s.room.Broadcast()
 	return fresh, err
+}
+
+// tellProblem tells Writable what is wrong. Write is held.
+func (s *Store) tellProblem() {
+	err := s.broken
+	if err == nil {
+		err = s.flushErr
+	}
+	if err == nil {
+		s.problem.Store(nil)
+	} else {
+		s.problem.Store(&err)
+	}
 }
 
 // committed makes readers look into the file for what was flushed. Write is held.

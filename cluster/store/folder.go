@@ -19,9 +19,10 @@ const MaxDataGroups = 64
 
 // Folder is an open data folder. No other process can open it until Close.
 type Folder struct {
-	path string
-	lock *os.File
-	node Node
+	path  string
+	lock  *os.File
+	node  Node
+	space *Space
 }
 
 // Node is what node.json says; it never changes after the folder was created.
@@ -51,6 +52,9 @@ func OpenFolder(path string, create Node) (*Folder, error) {
 	}
 	f := &Folder{path: path, lock: lock}
 	if err := f.load(create); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	if f.space, err = OpenSpace(path, SpaceOptions{}); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return f, nil
@@ -116,8 +120,12 @@ func (f *Folder) Log() string { return filepath.Join(f.path, "log") }
 // Blobs is the folder of the modules.
 func (f *Folder) Blobs() string { return filepath.Join(f.path, "blobs") }
 
+// Space watches the disk of the folder.
+func (f *Folder) Space() *Space { return f.space }
+
 // Close lets other processes open the folder.
 func (f *Folder) Close() error {
+	f.space.Close()
 	if err := f.lock.Close(); err != nil {
 		return fmt.Errorf("unlocking the data folder: %w", err)
 	}

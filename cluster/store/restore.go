@@ -177,6 +177,7 @@ func (s *Store) restore(in *Incoming) error {
 	s.writing = layer{}
 	s.pending.Store(&pending{seq: s.pool.resume()})
 	s.flushErr, s.sinceWrites = nil, 0
+	s.tellProblem()
 	s.room.Broadcast()
 	in.store = nil
 	s.receiving.Store(false)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
 // Bucket is one ordered key space of a Store.
@@ -57,6 +59,8 @@ type Options struct {
 	// Shared bounds what the stores of one node take together. Default makes one, which all stores opened
 	// with the same options then share.
 	Shared *Shared
+	// Space watches the disk. nil: only what writing meets tells.
+	Space *Space
 	// FileMode is that of new files.
 	FileMode os.FileMode
 
@@ -144,8 +148,9 @@ type Store struct {
 	rotated     time.Time // when the last flush began
 	closing     bool
 	interrupted bool
-	flushErr    error // of the last flush
-	broken      error // the file cannot be written any more until it is opened again
+	flushErr    error                 // of the last flush
+	problem     atomic.Pointer[error] // flushErr or broken, for those who do not hold write
+	broken      error                 // the file cannot be written any more until it is opened again
 	wanted      []*wanted
 	quit        chan struct{}
 	loops       sync.WaitGroup
@@ -214,6 +219,22 @@ func (s *Store) Update(fn func(*Tx) error) error {
 		s.slowDown(writes)
 	}
 	return err
+}
+
+// Writable is nil while the store can take writes, and otherwise an *nba.Error with CodeUnavailable that
+// tells what to do. Update does not refuse: what was agreed on must be applied. So ask before.
+func (s *Store) Writable() error {
+	if err := s.options.Space.Writable(); err != nil {
+		return err
+	}
+	switch problem := s.problem.Load(); {
+	case problem == nil:
+		return nil
+	case Full(*problem):
+		return nba.Errorf(nba.CodeUnavailable, "the disk of the data folder is full: writes are refused; free space or enlarge the disk, reads go on")
+	default:
+		return nba.Errorf(nba.CodeUnavailable, "the state cannot be written: see the log of the node, repair the disk and restart the node if this stays (%w)", *problem)
+	}
 }
 
 // Interrupt makes an Update return an error instead of waiting for a disk that cannot be written. It is
