@@ -1,0 +1,213 @@
+package raftgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// cpu is the processor time the process used.
+func cpu(t testing.TB) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// TestIdleGroupsCostLittle measures three idle nodes, all in this process.
+func TestIdleGroupsCostLittle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes some seconds")
+	}
+	for _, groups := range []int{16, 64} {
+		t.Run(fmt.Sprint(groups), func(t *testing.T) {
+			start := time.Now()
+			c := newTestCluster(t, 3, groups, Options{})
+			c.startAll()
+			t.Logf("%d groups led after %s", groups, time.Since(start))
+			time.Sleep(time.Second)
+			before, start := cpu(t), time.Now()
+			time.Sleep(3 * time.Second)
+			used := (cpu(t) - before).Seconds() / time.Since(start).Seconds()
+			t.Logf("%d idle groups on three nodes use %.3f cores", groups, used)
+			if used > 0.15 {
+				t.Errorf("%.3f cores, at most 0.15", used)
+			}
+		})
+	}
+}
+
+func TestFailoverOfManyGroupsIsQuick(t *testing.T) {
+	c := newTestCluster(t, 3, 16, Options{})
+	c.startAll()
+	for i := range c.groups {
+		c.submit(i, "a")
+	}
+	victim := c.nodes["n1"]
+	led := 0
+	for _, g := range victim.groups {
+		if g.Leading() {
+			led++
+		}
+	}
+	start := time.Now()
+	if err := victim.port.Close(); err != nil { // as if it were killed: its connections break
+		t.Fatal(err)
+	}
+	delete(c.nodes, "n1")
+	c.waitLed()
+	t.Logf("%d groups led again after %s", led, time.Since(start))
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("after %s", took)
+	}
+	c.nodes["n1"] = victim
+}
+
+func TestTransferLeadership(t *testing.T) {
+	c := newTestCluster(t, 3, 1, Options{})
+	c.startAll()
+	c.submit(0, "a")
+	for round := range 6 {
+		g := c.leader(0)
+		to := c.ids[(slices.Index(c.ids, g.config.NodeID)+1)%3]
+		c.eventually("not newborn", func() error {
+			if s, _, ok := g.mesh.heardOf(to, "data-00"); !ok || s.newborn {
+				return errors.New("newborn")
+			}
+			return nil
+		})
+		start := time.Now()
+		if err := g.TransferLeadership(t.Context(), to); err != nil {
+			t.Fatal(err)
+		}
+		c.eventually("transferred", func() error {
+			if !c.nodes[to].groups[0].Leading() {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		t.Logf("transferred after %s", time.Since(start))
+		c.submit(0, fmt.Sprint(round))
+		c.waitLed()
+	}
+	c.same(7)
+	follower := c.nodes[c.ids[0]].groups[0]
+	if follower.Leading() {
+		follower = c.nodes[c.ids[1]].groups[0]
+	}
+	err := follower.TransferLeadership(t.Context(), c.ids[2])
+	if _, ok := errors.AsType[*NotLeader](err); !ok {
+		t.Errorf("got %v", err)
+	}
+	_, err = follower.Submit(t.Context(), put(t, "x"))
+	if moved, ok := errors.AsType[*NotLeader](err); !ok || moved.Leader != c.leader(0).config.NodeID || nba.CodeOf(err) != nba.CodeUnavailable {
+		t.Errorf("got %v", err)
+	}
+	s := follower.Status()
+	if s.Role != RoleFollower || s.Leader != c.leader(0).config.NodeID || len(s.Voters) != 3 || len(s.Progress) != 3 || s.Term < 2 || s.Failure != nil {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// TestFailedReplicaGivesUpItsLead: its node lives, only the group has stopped.
+func TestFailedReplicaGivesUpItsLead(t *testing.T) {
+	c := newTestCluster(t, 3, 2, Options{})
+	c.startAll()
+	c.submit(0, "a")
+	old := c.leader(0)
+	start := time.Now()
+	old.fail(errors.New("disk broken"))
+	c.eventually("another leads", func() error {
+		if g := c.leader(0); g == nil || g == old {
+			return errors.New("none")
+		}
+		return nil
+	})
+	t.Logf("another leads after %s", time.Since(start))
+	c.submit(0, "b")
+	if s := old.Status(); s.Role != RoleStopped || s.Failure == nil {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// TestWipedVoterCannotVoteBeforeItCaughtUp: it forgot what it acknowledged.
+func TestWipedVoterCannotVoteBeforeItCaughtUp(t *testing.T) {
+	c := newTestCluster(t, 3, 1, Options{})
+	c.startAll()
+	c.stop("n3")
+	for k := range 20 {
+		c.submit(0, fmt.Sprint(k)) // acknowledged by n1 and n2
+	}
+	c.stop("n1")
+	c.stop("n2")
+	if err := os.RemoveAll(c.dirs["n2"]); err != nil { // n1 alone has them
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(c.dirs["n2"], 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c.start("n2")
+	c.start("n3")
+	time.Sleep(time.Second)
+	for _, n := range c.nodes {
+		if n.groups[0].Leading() {
+			t.Fatalf("%s leads without the entries that were acknowledged", n.id)
+		}
+	}
+	if s := c.nodes["n2"].groups[0].Status(); s.Role != RoleNewborn {
+		t.Errorf("status %+v", s)
+	}
+	c.start("n1")
+	c.waitLed()
+	c.same(20)
+	c.eventually("grown", func() error {
+		if c.nodes["n2"].groups[0].newborn() {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if _, err := os.Stat(filepath.Join(c.dirs["n2"], "data-00", newbornMark)); !os.IsNotExist(err) {
+		t.Errorf("the mark is still there: %v", err)
+	}
+	c.stop("n1")
+	c.waitLed()
+	c.submit(0, "more")
+	c.same(21)
+}
+
+// TestFarBehindIsSentASnapshot: the log was truncated meanwhile.
+func TestFarBehindIsSentASnapshot(t *testing.T) {
+	c := newTestCluster(t, 3, 1, Options{TrailingEntries: 3})
+	c.startAll()
+	c.submit(0, "first")
+	c.stop("n3")
+	for k := range 200 {
+		c.submit(0, fmt.Sprint(k))
+	}
+	for _, n := range c.nodes {
+		if err := n.groups[0].Snapshot(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := time.Now()
+	n := c.start("n3")
+	c.same(201)
+	t.Logf("caught up after %s", time.Since(start))
+	c.submit(0, "last")
+	c.same(202)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := n.groups[0].Confirm(ctx); err != nil {
+		t.Error(err)
+	}
+}
