@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/http"
@@ -205,21 +206,39 @@ func explain(t *testing.T, dir string, ops []porcupine.Operation) {
 	}
 }
 
-// contradiction lists the calls about where the longest linearization ends.
+// contradiction lists the calls about the first that fits nowhere in the longest order found.
 func contradiction(part []porcupine.Operation, info porcupine.LinearizationInfo) string {
-	longest := 0
+	var longest []int
 	for _, partial := range info.PartialLinearizations() {
 		for _, order := range partial {
-			longest = max(longest, len(order))
+			if len(order) > len(longest) {
+				longest = order
+			}
 		}
 	}
-	slices.SortFunc(part, func(a, b porcupine.Operation) int { return int(a.Call - b.Call) })
-	const around = 12
-	from, to := max(0, longest-around), min(len(part), longest+around)
+	placed := map[int]bool{}
+	for _, i := range longest {
+		placed[i] = true
+	}
+	stuck := -1
+	for i := range part {
+		if !placed[i] && (stuck < 0 || part[i].Return < part[stuck].Return) {
+			stuck = i
+		}
+	}
+	lines := slices.Clone(part)
+	slices.SortFunc(lines, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+	at := slices.IndexFunc(lines, func(op porcupine.Operation) bool { return stuck >= 0 && op.Call >= part[stuck].Call })
+	const around = 15
+	from, to := max(0, at-around), min(len(lines), at+around)
 	var b strings.Builder
-	fmt.Fprintf(&b, "  %d of %d calls can be put in an order\n", longest, len(part))
-	for _, op := range part[from:to] {
-		fmt.Fprintf(&b, "  client %-3d %12.3f … %12.3f ms  %s\n", op.ClientId, float64(op.Call)/1e6, float64(op.Return)/1e6,
+	fmt.Fprintf(&b, "  %d of %d calls can be put in an order; the first that cannot:\n", len(longest), len(part))
+	for _, op := range lines[from:to] {
+		mark := " "
+		if stuck >= 0 && op.Call == part[stuck].Call && op.ClientId == part[stuck].ClientId {
+			mark = "*"
+		}
+		fmt.Fprintf(&b, " %s client %-3d %12.3f … %12.3f ms  %s\n", mark, op.ClientId, float64(op.Call)/1e6, float64(op.Return)/1e6,
 			describe(op.Input.(input), op.Output.(output)))
 	}
 	return b.String()

@@ -111,11 +111,9 @@ func decide(n *node, subject, idempotencyKey string) answer {
 func (w *ledger) subject(i int) string { return fmt.Sprintf("ledger-%d", i) }
 
 func (w *ledger) run(ctx context.Context, c *cluster) {
-	for i := range w.subjects { // they must exist; a failure shows as fewer decisions
-		for range 5 {
-			if c.nodes[i%len(c.nodes)].put(w.subject(i), 1, nil).fate == applied || ctx.Err() != nil {
-				break
-			}
+	for i := range w.subjects {
+		for ctx.Err() == nil && c.nodes[i%len(c.nodes)].put(w.subject(i), 1, nil).fate != applied {
+			pause(ctx, 50*time.Millisecond)
 		}
 	}
 	var clients sync.WaitGroup
@@ -207,7 +205,7 @@ func interactions(n *node, subject string) (map[string]int, error) {
 	for cursor := ""; ; {
 		a := n.do(http.MethodGet, "/v1/subjects/"+subject+"/history?limit=500&cursor="+cursor, nil)
 		if a.fate != applied {
-			return nil, fmt.Errorf("the history of %s on %s: status %d %w %s", subject, n.id, a.status, a.err, a.body)
+			return nil, fmt.Errorf("the history of %s on %s: status %d %v %s", subject, n.id, a.status, a.err, a.body)
 		}
 		var page struct {
 			Items []struct {

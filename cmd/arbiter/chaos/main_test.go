@@ -26,9 +26,9 @@ var (
 )
 
 const (
-	envInside = "ARBITER_CHAOS_INSIDE" // set in the process that runs the tests
-	envBinary = "ARBITER_CHAOS_BINARY" // the program under test
-	envRole   = "ARBITER_CHAOS_ROLE"   // what this program is when it is not the test
+	envInside = "CHAOS_INSIDE" // set in the process that runs the tests
+	envBinary = "CHAOS_BINARY" // the program under test
+	envRole   = "CHAOS_ROLE"   // what this program is when it is not the test
 )
 
 func TestMain(m *testing.M) {

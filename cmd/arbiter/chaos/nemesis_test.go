@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -73,6 +74,10 @@ func (n *nemesis) run(ctx context.Context) error {
 func (n *nemesis) once(ctx context.Context, f fault) error {
 	began := time.Now()
 	mend, err := f.strike(n)
+	if skip, ok := errors.AsType[errSkip](err); ok {
+		n.t.Logf("this machine cannot do %q: %v", f.name, skip.error)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -19,9 +20,13 @@ import (
 type node struct {
 	id         string
 	api, admin string // host:port
+	peer       string // where the other nodes reach it
+	members    []string
+	clock      string // file with the offset of its clock, if it can be set
 	dir        string // data folder
 	logFile    string
-	args       []string
+	program    string
+	args, env  []string
 	client     *http.Client
 
 	mu     sync.Mutex
@@ -58,7 +63,8 @@ func (n *node) start() error {
 	}
 	defer log.Close()
 	fmt.Fprintf(log, "---- start %s\n", time.Now().Format("15:04:05.000"))
-	cmd := exec.Command(os.Getenv(envBinary), n.args...)
+	cmd := exec.Command(n.program, n.args...)
+	cmd.Env = append(os.Environ(), n.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -179,8 +185,11 @@ type cluster struct {
 	links []*link // between the nodes, in both directions; none with one node
 }
 
+// setup changes a node before it starts for the first time.
+type setup func(t *testing.T, c *cluster, i int)
+
 // newCluster starts count nodes and waits until all are ready. Everything ends with the test.
-func newCluster(t *testing.T, count int, extra ...string) *cluster {
+func newCluster(t *testing.T, count int, setups ...setup) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: t.TempDir()}
 	if *flagKeep != "" {
@@ -191,12 +200,17 @@ func newCluster(t *testing.T, count int, extra ...string) *cluster {
 	}
 	for i := range count {
 		id := fmt.Sprintf("n%d", i+1)
-		c.nodes = append(c.nodes, &node{id: id, api: freeAddr(t), admin: freeAddr(t),
+		c.nodes = append(c.nodes, &node{id: id, program: os.Getenv(envBinary), api: freeAddr(t), admin: freeAddr(t),
 			dir: filepath.Join(c.dir, id), logFile: filepath.Join(c.dir, id+".log"),
 			client: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64,
 				DialContext: (&net.Dialer{Timeout: time.Second}).DialContext}}})
 	}
-	c.wire(extra)
+	c.wire()
+	for i := range c.nodes {
+		for _, s := range setups {
+			s(t, c, i)
+		}
+	}
 	t.Cleanup(c.end)
 	for _, n := range c.nodes {
 		if err := n.start(); err != nil {
@@ -213,7 +227,7 @@ func newCluster(t *testing.T, count int, extra ...string) *cluster {
 
 // wire gives each node its command line. Between nodes lie links, so that each node knows the others
 // by addresses of its own.
-func (c *cluster) wire(extra []string) {
+func (c *cluster) wire() {
 	peers := make([]string, len(c.nodes))
 	for i := range c.nodes {
 		peers[i] = freeAddr(c.t)
@@ -222,11 +236,11 @@ func (c *cluster) wire(extra []string) {
 		if err := os.MkdirAll(n.dir, 0o700); err != nil {
 			c.t.Fatal(err)
 		}
-		n.args = append([]string{"server", "--data", n.dir, "--addr", n.api, "--admin-addr", n.admin, "--log-level", "info"}, extra...)
+		n.args = []string{"server", "--data", n.dir, "--addr", n.api, "--admin-addr", n.admin, "--log-level", "info"}
 		if len(c.nodes) == 1 {
 			continue
 		}
-		list := ""
+		n.peer = peers[i]
 		for j, other := range c.nodes {
 			addr := peers[j]
 			if i != j {
@@ -234,9 +248,11 @@ func (c *cluster) wire(extra []string) {
 				c.links = append(c.links, l)
 				addr = l.addr()
 			}
-			list += fmt.Sprintf(",%s=%s", other.id, addr)
+			n.members = append(n.members, other.id+"="+addr)
 		}
-		n.args = append(n.args, "--node-id", n.id, "--cluster-addr", peers[i], "--nodes", list[1:])
+		// Each node is told other addresses, so the name of the cluster cannot come from them.
+		n.args = append(n.args, "--cluster-node-id", n.id, "--cluster-addr", n.peer, "--cluster-nodes", strings.Join(n.members, ","),
+			"--cluster-id", "chaos")
 	}
 }
 
