@@ -8,9 +8,10 @@ FUZZTIME    ?= 30s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCHSTAT   := golang.org/x/perf/cmd/benchstat@latest
 ARGS        ?=
+CHAOS       ?= -chaos.for 5m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models test-python sdk bench-sdk clean toolchain
+.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store chaos test-python sdk bench-sdk clean toolchain
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +72,12 @@ bench-http: build ## only the HTTP part of the figures
 
 bench-models: build ## compiled models against the real libraries, which it installs (ARGS="--rounds 41 NAME…")
 	docs/benchmarks/models/run.sh $(ARGS)
+
+bench-store: build ## three nodes against three of etcd, callers in process, restarts, memory, idle groups (ARGS="compare --rounds 5")
+	docs/benchmarks/store/run.sh $(ARGS)
+
+chaos: toolchain ## break clusters of real processes under load and judge what clients saw (CHAOS="-chaos.for 30m -run Pause")
+	$(GO) test ./cmd/arbiter/chaos -count 1 -v -timeout 0 $(CHAOS)
 
 bench-compare: toolchain ## compare the in-process benchmarks with another commit: make bench-compare REF=main
 	docs/benchmarks/compare.sh $(REF) $(BENCHSTAT)
