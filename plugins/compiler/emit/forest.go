@@ -60,7 +60,13 @@ type part struct {
 type forestCode struct {
 	one, eight      *wasmbin.Function // () -> (): from the lanes into the frames; eight may be nil
 	oneCost, eight8 int64             // fuel; that of eight rows together
+	slices          *slices128        // for many rows; nil when eight is not
+	estimate        estimate
 }
+
+// estimate is about what a forest costs in machine instructions: a row walked alone, slices of up to 128
+// rows, and each row of those.
+type estimate struct{ one, fixed, row float64 }
 
 func (o *forest) keyBytes() int {
 	if o.wide {

@@ -8,6 +8,7 @@
 package emit
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/arbiterhq/arbiter/plugins/artifact"
@@ -25,8 +26,9 @@ const (
 // maxRows bounds the rows of one call, and callFuel the work, so that a call stays below about a
 // millisecond: the host's garbage collector waits for it.
 const (
-	maxRows  = 256
-	callFuel = 8_000_000
+	maxFrames = 4 << 20 // bytes of all frames
+	maxRows   = 256
+	callFuel  = 8_000_000
 )
 
 // Module is a module without its manifest.
@@ -54,8 +56,32 @@ const (
 	modePlain        // neither answers nor perfect trees
 )
 
-// emit writes the module, and fewer rows if a call would take too long.
+// errNoSlices tells that some step cannot be written as slices.
+var errNoSlices = errors.New("no slices")
+
+// emit writes the module, with slices for many rows where that is possible.
 func emit(m *ir.Model, subject, rows int, mode mode) (*Module, error) {
+	if subject < len(m.Inputs) && (mode == modeAny || mode == modeAnswers) && hasTrees(m) {
+		if out, err := write(m, subject, rows, mode, true); err != errNoSlices {
+			return out, err
+		}
+	}
+	return write(m, subject, rows, mode, false)
+}
+
+// hasTrees tells whether a model has steps of trees.
+func hasTrees(m *ir.Model) bool {
+	return slices.ContainsFunc(m.Steps, func(s ir.Step) bool {
+		switch s.(type) {
+		case *ir.Trees, *ir.Oblivious:
+			return true
+		}
+		return false
+	})
+}
+
+// write writes the module, and fewer rows if a call would take too long.
+func write(m *ir.Model, subject, rows int, mode mode, sliced bool) (*Module, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
@@ -67,9 +93,10 @@ func emit(m *ir.Model, subject, rows int, mode mode) (*Module, error) {
 		return nil, ir.Invalid("the model has %d outputs; name the class to score", lengths[m.Output])
 	}
 	g := &generator{m: m, lengths: lengths, subject: subject, candidate: len(m.Inputs) - subject, maxRows: rows,
-		mode: mode, lanes: 1, helpers: make(map[string]function)}
-	if g.candidate > 0 {
-		g.lanes = lanes
+		mode: mode, sliced: sliced, lanes: 1, helpers: make(map[string]function)}
+	g.lanes, g.frameCount = 1, 1
+	if g.candidate > 0 && !sliced {
+		g.lanes, g.frameCount = lanes, lanes
 	}
 	g.plan()
 	if err := g.steps(); err != nil {
@@ -78,8 +105,15 @@ func emit(m *ir.Model, subject, rows int, mode mode) (*Module, error) {
 	g.exports(g.driver())
 	limits := artifact.Limits{MemoryPages: g.b.Pages(), MaxRows: rows}
 	limits.FuelBase, limits.FuelPerRow = g.fuel()
+	if sliced {
+		limits = g.sliceLimits(limits)
+		if limits.MaxRows < rows && limits.MaxRows < g.maxRows {
+			return write(m, subject, limits.MaxRows, mode, true)
+		}
+		return &Module{Bytes: g.b.Bytes(), Limits: limits, Layouts: g.layouts}, nil
+	}
 	if fit := max(lanes, int(callFuel/limits.FuelPerRow)&^(lanes-1)); fit < rows && rows > lanes {
-		return emit(m, subject, fit, mode)
+		return write(m, subject, fit, mode, false)
 	}
 	return &Module{Bytes: g.b.Bytes(), Limits: limits, Layouts: g.layouts}, nil
 }
@@ -90,6 +124,8 @@ type generator struct {
 	lengths            []int
 	subject, candidate int // features
 	maxRows, lanes     int
+	sliced             bool // slices for many rows
+	frameCount         int
 	mode               mode
 	b                  wasmbin.Builder
 	helpers            map[string]function
@@ -108,6 +144,8 @@ type generator struct {
 	subjectCost    int64
 	candidateCost  int64
 	prefixCost     int64
+	sliceCost      [sliceHalves]int64 // of a call, by number of halves - 1
+	sliceRow       int64              // of a row, besides
 }
 
 // compiled is a step: a forest or a plain one.
@@ -171,7 +209,11 @@ func (g *generator) plan() {
 	}
 	g.frameBytes = (at + 32 + 63) &^ 63 // expansion reads whole groups
 	g.b.Reserve(1024, 1)                // address 0 stays unused
-	g.frames = g.b.Reserve(g.lanes*g.frameBytes, 64)
+	if g.sliced {
+		g.maxRows = min(g.maxRows, maxFrames/g.frameBytes)
+		g.frameCount = g.maxRows
+	}
+	g.frames = g.b.Reserve(g.frameCount*g.frameBytes, 64)
 	g.input = g.b.Reserve((g.subject*8+15)&^15+g.maxRows*g.candidate*8+64, 64)
 	g.out = g.b.Reserve(g.maxRows*8, 64)
 }
@@ -337,6 +379,8 @@ func (g *generator) driver() *wasmbin.Function {
 	g.subjectCode(f, p)
 	if g.candidate == 0 {
 		g.replicate(f, p)
+	} else if g.sliced {
+		g.scoreSlices(f, p)
 	} else {
 		g.score(f, p)
 	}

@@ -85,6 +85,21 @@ func (t *obliviousForest) build() error {
 		one.Call(f)
 	}
 	t.walkers.oneCost = cost + one.EntryFuel() + one.Fuel()
+	if t.g.sliced {
+		s, ok := t.buildSlices(questions)
+		if !ok {
+			return errNoSlices
+		}
+		t.g.layout("slices128")
+		t.walkers.slices = s
+		e := &t.walkers.estimate
+		for i := range t.step.Trees {
+			e.one += costLeaf + 16*float64(len(t.step.Trees[i].Splits))
+			e.fixed += costCode + 8*float64(len(t.step.Trees[i].Splits))
+			e.row += costSlice
+		}
+		return nil
+	}
 	if t.g.lanes == 1 || t.outputs > 1 {
 		return nil
 	}

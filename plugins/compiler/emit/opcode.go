@@ -10,6 +10,7 @@ const (
 	opLoadU8      = 0x2d
 	opLoadU16     = 0x2f
 	opI32Store    = 0x36
+	opStore16     = 0x3b
 	opF32Store    = 0x38
 	opF64Store    = 0x39
 	opStore8      = 0x3a
@@ -28,11 +29,13 @@ const (
 	opF64Gt       = 0x64
 	opF64Le       = 0x65
 	opI32Popcount = 0x69
+	opI32LeU      = 0x4d
 	opI32Add      = 0x6a
 	opI32Sub      = 0x6b
 	opI32Mul      = 0x6c
 	opI32And      = 0x71
 	opI32Or       = 0x72
+	opI32Xor      = 0x73
 	opI32Shl      = 0x74
 	opI32ShrU     = 0x76
 	opI64Add      = 0x7c
@@ -65,8 +68,11 @@ const (
 
 	vLoad       = 0x00
 	vLoad32Four = 0x09 // load32_splat
+	vLoad8All   = 0x07 // load8_splat
 	vLoad64Two  = 0x0a // load64_splat
 	vStore      = 0x0b
+	vSplatI8    = 0x0f
+	vLaneU8     = 0x16
 	vSplatI32   = 0x11
 	vSplatI64   = 0x12
 	vSplatF32   = 0x13
@@ -74,16 +80,20 @@ const (
 	vLaneI64    = 0x1d
 	vLaneF32    = 0x1f
 	vLaneF64    = 0x21
+	vGtI8       = 0x27
 	vGtI32      = 0x3b
 	vEqF32      = 0x41
 	vGtF32      = 0x44
 	vEqF64      = 0x47
 	vGtF64      = 0x4a
 	vAnd        = 0x4e
+	vOr         = 0x50
 	vXor        = 0x51
 	vBitselect  = 0x52
 	vDemoteF64  = 0x5e
 	vPromoteF32 = 0x5f
+	vAnyTrue    = 0x53
+	vAddI8      = 0x6e
 	vMaskI8     = 0x64
 	vNarrowI16  = 0x65
 	vNarrowI32  = 0x85
@@ -91,6 +101,7 @@ const (
 	vShlI16     = 0x8b
 	vShrS32     = 0xac
 	vShrU32     = 0xad
+	vShlI64     = 0xcb
 	vShrS64     = 0xcc
 	vShrU64     = 0xcd
 	vAddI64     = 0xce

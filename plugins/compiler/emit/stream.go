@@ -236,6 +236,9 @@ const (
 	costStep              = 21   // of a stream
 	costKey               = 25   // step of the loop over keys, of all eight lanes until the last has ended
 	costLeaf              = 12
+	costMeter             = 52  // node of slices of 128 rows
+	costCode              = 120 // rest of a tree
+	costSlice             = 15  // row of it
 	waste                 = 1.9 // steps of the lane that ends last, compared with the mean
 )
 
@@ -248,7 +251,7 @@ func (t *treeForest) newStream(questions []question) *stream {
 	if !s.fits() {
 		return nil
 	}
-	if t.g.mode == modeAnswers {
+	if t.g.mode == modeAnswers || t.g.sliced {
 		return s
 	}
 	search, steps, loop := 0.0, 0.0, 0.0
@@ -296,4 +299,14 @@ func (s *stream) buildStream() {
 		one.Call(f)
 	}
 	s.walkers.oneCost = cost + one.EntryFuel() + one.Fuel()
+	if s.g.sliced {
+		s.g.layout("slices128")
+		s.walkers.slices = s.buildSlices(s.a, tables)
+		e := &s.walkers.estimate
+		for i := range s.trees {
+			e.one += costStep*1.1*(s.trees[i].expected()+1) + costLeaf
+			e.fixed += costMeter*float64(s.trees[i].leaves()) + costCode
+			e.row += costSlice
+		}
+	}
 }

@@ -117,8 +117,20 @@ func (g *generator) newTrees(ref ir.Ref, s *ir.Trees) *treeForest {
 		t.kind = leafIndexed
 	}
 	t.group(vector)
-	t.stream = t.newStream(questions)
+	if !t.g.sliced || t.fewLeaves() {
+		t.stream = t.newStream(questions)
+	}
 	return t
+}
+
+// fewLeaves tells whether slices can hold every tree.
+func (t *treeForest) fewLeaves() bool {
+	for i := range t.trees {
+		if t.trees[i].leaves() > sliceLeaves {
+			return false
+		}
+	}
+	return true
 }
 
 // group sorts the trees by output.
@@ -316,6 +328,9 @@ func (t *treeForest) build() error {
 	if t.stream != nil {
 		t.stream.buildStream()
 		return nil
+	}
+	if t.g.sliced {
+		return errNoSlices
 	}
 	t.leafTable()
 	if t.kind == leafLinear {
