@@ -205,6 +205,7 @@ func (c *Control) finishBatch(u *update) error {
 		if err := u.replace(store.Control, partKeys[i], u.Get(store.Control, partKeys[i]), raw); err != nil {
 			return err
 		}
+		c.dirty[i] = false
 	}
 	return nil
 }

@@ -188,6 +188,11 @@ func (m *machine) markState(u *update, at At, body []byte) (Result, error) {
 		return Result{}, fmt.Errorf("%w: they differ at entry %d; move the folder of this group away and restart the node, it then copies the state of another replica",
 			ErrDiverged, op.Of)
 	}
+	// What the machine holds back until the end of the batch belongs to the digest here: another
+	// replica may apply the same entries in other batches.
+	if err := m.finish(u); err != nil {
+		return Result{}, err
+	}
 	m.marking = Marked{Index: at.Index, Digest: u.digest}
 	return Result{Version: at.Index, Value: m.marking}, u.local(keyMark, appendMarked(nil, m.marking))
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/store"
+	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
 // TestDigestIsFixed pins the digest: replicas of two releases must agree on it.
@@ -141,5 +142,25 @@ func BenchmarkDigest(b *testing.B) {
 				u.digest = plus(minus(u.digest, u.pairs.of(store.Subjects, key, old)), u.pairs.of(store.Subjects, key, value))
 			}
 		})
+	}
+}
+
+// TestMarksDoNotDependOnBatches: the leader applies entries as they come, a replica that was away many at
+// once. Their digests at a mark must be the same.
+func TestMarksDoNotDependOnBatches(t *testing.T) {
+	declare := func(name string) *command.DeclareAttributes {
+		return &command.DeclareAttributes{Attributes: []nba.AttributeDeclaration{{Name: name, Type: nba.KindInt}}}
+	}
+	entries := []*raft.Log{entry(t, 1, declare("a")), entry(t, 2, &command.Mark{}), entry(t, 3, declare("b")), entry(t, 4, &command.Mark{}), entry(t, 5, declare("c"))}
+	one, many := newControl(t, nil), newControl(t, nil)
+	for _, e := range entries {
+		one.Apply(e)
+	}
+	many.ApplyBatch(entries)
+	if one.Mark() != many.Mark() || one.Mark().Index != 4 || one.Digest() != many.Digest() {
+		t.Errorf("one by one %+v and %+v, at once %+v and %+v", one.Mark(), one.Digest(), many.Mark(), many.Digest())
+	}
+	if err := errors.Join(one.Err(), many.Err()); err != nil {
+		t.Error(err)
 	}
 }
