@@ -35,13 +35,14 @@ type Data struct {
 	newest []byte
 
 	// Used within one batch.
-	count int64
-	arena arena
-	old   record.Record
-	set   record.Record
-	patch command.Patch
-	keyed command.KeyedOp
-	key   []byte
+	count   int64 // of subjects
+	counted int64 // as it was written last
+	arena   arena
+	old     record.Record
+	set     record.Record
+	patch   command.Patch
+	keyed   command.KeyedOp
+	key     []byte
 }
 
 var keySubjects = []byte("subjects")
@@ -80,13 +81,15 @@ func (d *Data) reloadState() error {
 
 func (d *Data) beginBatch() {
 	d.count = d.subjects.Load()
+	d.counted = d.count
 	d.arena.reset()
 }
 
 func (d *Data) finishBatch(u *update) error {
-	if d.count == d.subjects.Load() {
+	if d.count == d.counted {
 		return nil
 	}
+	d.counted = d.count
 	return u.local(keySubjects, binary.LittleEndian.AppendUint64(nil, uint64(d.count)))
 }
 
