@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"syscall"
@@ -43,7 +44,8 @@ func (r *request) add(rec *record, data, extensions []byte) {
 }
 
 // commit writes r together with what others write, and returns when it is durable. Of the callers
-// that wait, one writes for all: there is no goroutine to hand over to.
+// that wait, one writes for all: there is no goroutine to hand over to. While it waits for the disk
+// others write the next unit, up to MaxInFlight; units are answered in their order.
 func (l *Log) commit(r *request) error {
 	r.done = make(chan struct{}, 1)
 	l.mu.Lock()
@@ -52,7 +54,7 @@ func (l *Log) commit(r *request) error {
 		return ErrClosed
 	}
 	l.queue = append(l.queue, r)
-	if l.leading {
+	if l.leading || !l.free() {
 		l.mu.Unlock()
 		<-r.done
 		if !r.lead {
@@ -63,38 +65,32 @@ func (l *Log) commit(r *request) error {
 	l.leading = true
 	batch := l.take()
 	l.mu.Unlock()
-
-	l.write(batch)
-
-	l.mu.Lock()
-	switch {
-	case l.closed:
-		l.refuse()
-	case len(l.queue) > 0:
-		next := l.queue[0]
-		next.lead = true
-		next.done <- struct{}{}
-	default:
-		l.leading = false
-	}
-	l.mu.Unlock()
-	for _, other := range batch[1:] { // batch[0] is r
-		other.done <- struct{}{}
-	}
+	l.write(batch, r)
 	return r.err
 }
 
-// refuse ends those that wait when the log is closed.
-func (l *Log) refuse() {
-	for _, r := range l.queue {
-		r.err = ErrClosed
-		r.done <- struct{}{}
+// free tells whether another unit may be in flight. mu is held.
+func (l *Log) free() bool { return bits.OnesCount64(l.slots) < l.options.MaxInFlight }
+
+// next lets another caller write, if one waits and may. mu is held.
+func (l *Log) next() {
+	switch {
+	case l.leading:
+	case l.closed:
+		for _, r := range l.queue {
+			r.err = ErrClosed
+			r.done <- struct{}{}
+		}
+		l.queue = nil
+		l.idle.Broadcast()
+	case len(l.queue) > 0 && l.free():
+		l.leading = true
+		l.queue[0].lead = true
+		l.queue[0].done <- struct{}{}
 	}
-	l.queue, l.leading = nil, false
-	l.idle.Broadcast()
 }
 
-// take removes from the queue what goes into one batch.
+// take removes from the queue what goes into one batch. mu is held.
 func (l *Log) take() []*request {
 	size, n := int64(0), 0
 	for _, r := range l.queue {
@@ -112,77 +108,188 @@ func (l *Log) take() []*request {
 	return batch
 }
 
-// write makes the requests durable and lets their groups know. The caller leads.
-func (l *Log) write(batch []*request) {
-	if err := l.Failed(); err != nil {
-		refuseAll(batch, err)
+// write makes the requests durable and lets their groups know. The caller leads, and its request is
+// lead; it leads no longer afterwards.
+func (l *Log) write(batch []*request, lead *request) {
+	u, refused := l.place(batch)
+	l.mu.Lock()
+	l.leading = false
+	if u != nil {
+		u.lead = lead
+		l.inFlight = append(l.inFlight, u)
+		for u.slot = 0; l.slots&(1<<u.slot) != 0; u.slot++ {
+		}
+		l.slots |= 1 << u.slot
+	}
+	l.next()
+	l.mu.Unlock()
+	answer(refused, lead)
+	if u == nil {
 		return
 	}
-	u := l.unit(batch)
-	if u.bytes == 0 {
-		return
+	err := u.seg.syncers[u.slot].sync()
+	l.syncs.Add(1)
+	if err != nil {
+		err = l.fail(fmt.Errorf("syncing the log: %w", err))
 	}
-	seg, birth := l.tail, []byte(nil)
-	if seg == nil || l.mustRotate || !seg.room(seg.end, u.bytes, u.entries) {
-		var err error
-		if seg, birth, err = l.rotate(u); err != nil {
-			if small := l.onlySmall(batch, err); len(small) > 0 && len(small) < len(batch) {
-				l.write(small)
-			}
-			return
+	l.finish(u, err)
+}
+
+// answer lets the callers go on, but for the one that writes for the others.
+func answer(batch []*request, lead *request) {
+	for _, r := range batch {
+		if r != lead {
+			r.done <- struct{}{}
 		}
 	}
-	at := max(seg.end, int64(len(birth)))
-	parts := append(l.parts[:0], birth)
-	if len(birth) == 0 {
-		parts = parts[:0]
+}
+
+// finish ends the unit and those before it: a sync makes durable all that was written before.
+func (l *Log) finish(u *unit, err error) {
+	l.finishing.Lock()
+	defer l.finishing.Unlock()
+	l.mu.Lock()
+	n := 0
+	if !u.finished {
+		n = slices.Index(l.inFlight, u) + 1
 	}
-	parts = l.layOut(parts, u, seg, at)
-	err := seg.f.writeAt(parts, at-int64(len(birth)))
+	done := slices.Clone(l.inFlight[:n])
+	if err == nil {
+		err = l.failed // nothing is acknowledged any more
+	}
+	l.mu.Unlock()
+	for _, d := range done {
+		d.finished = true
+		if err != nil {
+			refuse(d.requests, err)
+			continue
+		}
+		l.applied(d.requests, d.seg, d.at)
+		l.batches.Add(d.batches)
+		l.records.Add(uint64(d.records))
+		l.written.Add(uint64(d.bytes))
+	}
+	l.mu.Lock()
+	l.inFlight = slices.Delete(l.inFlight, 0, n)
+	l.slots &^= 1 << u.slot // last: who waits for it must find everything applied
+	if n > 0 && err == nil {
+		l.durable = done[n-1].seq + done[n-1].batches - 1
+	}
+	if l.slots == 0 {
+		l.idle.Broadcast()
+	}
+	l.next()
+	l.mu.Unlock()
+	for _, d := range done {
+		answer(d.requests, d.lead)
+	}
+}
+
+// drain waits until nothing is in flight. The caller leads.
+func (l *Log) drain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.slots != 0 {
+		l.idle.Wait()
+	}
+}
+
+// place writes the requests behind all others, not durably yet, and gives those it refused.
+func (l *Log) place(batch []*request) (u *unit, refused []*request) {
+	if err := l.Failed(); err != nil {
+		return nil, refuse(batch, err)
+	}
+	u = newUnit(batch)
+	seg, birth := l.tail, []byte(nil)
+	if seg == nil || l.mustRotate || !seg.room(seg.end, u.bytes, u.entries) {
+		l.drain() // all before the head of a file is durable, and the head tells of it
+		if err := l.Failed(); err != nil {
+			return nil, refuse(batch, err)
+		}
+		var err error
+		if seg, birth, err = l.rotate(u); err != nil {
+			small, large := bySize(batch)
+			if len(small) > 0 && len(large) > 0 {
+				u, refused = l.place(small)
+				return u, append(refused, refuse(large, err)...)
+			}
+			return nil, refuse(batch, err)
+		}
+	}
+	u.seg, u.at, u.seq = seg, max(seg.end, int64(len(birth))), l.seq
+	if err := l.put(u, birth); err != nil {
+		return nil, refuse(batch, err)
+	}
+	seg.end = u.at + u.bytes
+	seg.count += u.entries
+	l.seq += u.batches
+	return u, nil
+}
+
+// put writes a unit, after the head of its file if that is new.
+func (l *Log) put(u *unit, birth []byte) error {
+	parts := l.parts[:0]
+	if birth != nil {
+		parts = append(parts, birth)
+	}
+	parts = l.layOut(parts, u)
+	err := u.seg.f.writeAt(parts, u.at-int64(len(birth)))
 	clear(parts[:cap(parts)])
 	l.parts = parts[:0]
 	if err == nil {
-		if err = seg.f.sync(); err != nil {
-			err = l.fail(fmt.Errorf("syncing the log: %w", err))
-		} else {
-			l.syncs.Add(1)
-		}
-	} else if isFull(err) {
-		l.mustRotate = true // what of it was written must not be met again
-		err = fmt.Errorf("%w: %w", ErrFull, err)
-	} else {
-		err = l.fail(fmt.Errorf("writing the log: %w", err))
-	}
-	if err != nil {
 		if birth != nil {
-			l.unborn(seg)
+			l.born(u.seg, u.at)
 		}
-		refuseAll(batch, err)
-		return
+		return nil
 	}
 	if birth != nil {
-		l.born(seg, at)
+		l.unborn(u.seg)
 	}
-	l.applied(batch, seg, at)
-	seg.end = at + u.bytes
-	l.seq += u.batches
-	l.batches.Add(u.batches)
-	l.records.Add(uint64(u.records))
-	l.written.Add(uint64(u.bytes) + uint64(len(birth)))
+	if isFull(err) {
+		l.mustRotate = true // what of it was written must not be met again
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return l.fail(fmt.Errorf("writing the log: %w", err))
+}
+
+// bySize tells the requests that may use the reserve from the others.
+func bySize(batch []*request) (small, large []*request) {
+	for _, r := range batch {
+		if r.small {
+			small = append(small, r)
+		} else {
+			large = append(large, r)
+		}
+	}
+	return small, large
+}
+
+func refuse(batch []*request, err error) []*request {
+	for _, r := range batch {
+		r.err = err
+	}
+	return batch
 }
 
 // unit is what one sync makes durable: a batch, and a second with the values once more.
 type unit struct {
 	requests, twice []*request
-	size, twiceSize int64 // with heads, without padding
-	bytes           int64 // in the file
+	lead            *request // of the caller that writes it
+	size, twiceSize int64    // with heads, without padding
+	bytes           int64    // in the file
 	batches         uint64
 	records         int
 	entries         int
+
+	seg      *segment
+	at       int64
+	seq      uint64
+	slot     int
+	finished bool // guarded by finishing
 }
 
-func (l *Log) unit(batch []*request) unit {
-	u := unit{requests: batch, size: batchHeadBytes, twiceSize: batchHeadBytes}
+func newUnit(batch []*request) *unit {
+	u := &unit{requests: batch, size: batchHeadBytes, twiceSize: batchHeadBytes}
 	for _, r := range batch {
 		u.size += int64(len(r.buf))
 		u.records += r.count
@@ -199,17 +306,20 @@ func (l *Log) unit(batch []*request) unit {
 	return u
 }
 
-// layOut appends the bytes of the unit to parts, as they go to the segment at the given offset.
-func (l *Log) layOut(parts [][]byte, u unit, seg *segment, at int64) [][]byte {
+// layOut appends the bytes of the unit to parts.
+func (l *Log) layOut(parts [][]byte, u *unit) [][]byte {
+	l.mu.Lock()
+	durable := l.durable
+	l.mu.Unlock()
 	l.heads = l.heads[:0]
 	one := func(requests []*request, size, at int64, seq uint64, flags uint16) {
-		head := batchHead{flags: flags, segment: seg.number, offset: uint32(at), length: uint32(size), seq: seq}
+		head := batchHead{flags: flags, segment: u.seg.number, offset: uint32(at), length: uint32(size), seq: seq, durable: durable}
 		for _, r := range requests {
 			head.chain = checksum(head.chain, r.chain)
 			head.records += uint32(r.count)
 		}
 		n := len(l.heads)
-		l.heads = head.append(l.heads, seg.salt)
+		l.heads = head.append(l.heads, u.seg.salt)
 		parts = append(parts, l.heads[n:len(l.heads):len(l.heads)])
 		for _, r := range requests {
 			parts = append(parts, r.buf)
@@ -218,37 +328,11 @@ func (l *Log) layOut(parts [][]byte, u unit, seg *segment, at int64) [][]byte {
 			parts = append(parts, l.zeros[:pad])
 		}
 	}
-	one(u.requests, u.size, at, l.seq, 0)
+	one(u.requests, u.size, u.at, u.seq, 0)
 	if len(u.twice) > 0 {
-		one(u.twice, u.twiceSize, at+alignBlock(u.size), l.seq+1, batchIsCopy)
+		one(u.twice, u.twiceSize, u.at+alignBlock(u.size), u.seq+1, batchIsCopy)
 	}
 	return parts
-}
-
-func refuseAll(batch []*request, err error) {
-	for _, r := range batch {
-		r.err = err
-	}
-}
-
-// onlySmall refuses the requests that need space, and returns the others.
-func (l *Log) onlySmall(batch []*request, err error) []*request {
-	var small []*request
-	for _, r := range batch {
-		if r.small {
-			small = append(small, r)
-		}
-	}
-	if len(small) == 0 || len(small) == len(batch) {
-		refuseAll(batch, err)
-		return nil
-	}
-	for _, r := range batch {
-		if !r.small {
-			r.err = err
-		}
-	}
-	return small
 }
 
 // fail closes the log for writing.
@@ -271,7 +355,7 @@ func isFull(err error) bool {
 const retryFull = time.Second
 
 // rotate takes the next file and makes its head. Nothing is written yet.
-func (l *Log) rotate(u unit) (*segment, []byte, error) {
+func (l *Log) rotate(u *unit) (*segment, []byte, error) {
 	small := true
 	for _, r := range u.requests {
 		small = small && r.small
@@ -287,7 +371,24 @@ func (l *Log) rotate(u unit) (*segment, []byte, error) {
 		return nil, nil, err
 	}
 	seg.salt, head.number = head.salt, seg.number
+	if err := l.openSyncers(seg); err != nil {
+		l.unborn(seg)
+		return nil, nil, err
+	}
 	return seg, head.append(birth[:0]), nil
+}
+
+// openSyncers opens the file once for each unit in flight. A failed write is told once to each that
+// has the file open: two syncs at a time on one handle could take the answer from each other.
+func (l *Log) openSyncers(seg *segment) error {
+	for len(seg.syncers) < l.options.MaxInFlight {
+		f, err := l.fs.open(segmentName(seg.number))
+		if err != nil {
+			return fmt.Errorf("opening a file of the log: %w", err)
+		}
+		seg.syncers = append(seg.syncers, f)
+	}
+	return nil
 }
 
 func (l *Log) spareFor(need int64, small bool) (*segment, error) {
@@ -303,8 +404,8 @@ func (l *Log) large(size int64) (*segment, error) {
 	l.making.Lock()
 	defer l.making.Unlock()
 	l.mu.Lock()
-	number := l.next
-	l.next++
+	number := l.nextNumber
+	l.nextNumber++
 	spares := slices.Clone(l.spares)
 	l.mu.Unlock()
 	size = alignBlock(size)
@@ -331,8 +432,8 @@ func (l *Log) large(size int64) (*segment, error) {
 // renumber gives an empty file the next number. making is held.
 func (l *Log) renumber(s *segment) error {
 	l.mu.Lock()
-	number := l.next
-	l.next++
+	number := l.nextNumber
+	l.nextNumber++
 	l.mu.Unlock()
 	if err := l.fs.rename(segmentName(s.number), segmentName(number)); err != nil {
 		return err
@@ -373,9 +474,9 @@ func (l *Log) makeSpare(enough int) error {
 	l.making.Lock()
 	defer l.making.Unlock()
 	l.mu.Lock()
-	number, have := l.next, len(l.spares)
+	number, have := l.nextNumber, len(l.spares)
 	if have <= enough {
-		l.next++ // also after a failure: the name may be taken then
+		l.nextNumber++ // also after a failure: the name may be taken then
 	}
 	l.mu.Unlock()
 	if have > enough {

@@ -129,6 +129,9 @@ func (d *disk) rename(from, to string) error {
 	if err := d.op(); err != nil {
 		return err
 	}
+	if d.names[from] == nil || d.names[to] != nil {
+		panic("renaming " + from + " to " + to)
+	}
 	d.change(func(names map[string]*inode) {
 		names[to] = names[from]
 		delete(names, from)

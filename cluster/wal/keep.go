@@ -75,6 +75,9 @@ func (l *Log) sealAll() error {
 
 // seal writes footer and trailer. A file that was ended early is cut.
 func (s *segment) seal() error {
+	if err := s.closeSyncers(); err != nil {
+		return err
+	}
 	footer := appendFooter(nil, s.places)
 	t := trailer{end: uint32(s.end), length: uint32(len(footer)), sum: checksum(0, footer)}
 	at := alignBlock(s.end + int64(len(footer)))
@@ -140,8 +143,8 @@ func (l *Log) recycle(s *segment) error {
 	l.making.Lock()
 	defer l.making.Unlock()
 	l.mu.Lock()
-	number := l.next
-	l.next++
+	number := l.nextNumber
+	l.nextNumber++
 	l.mu.Unlock()
 	l.forget(s)
 	if err := l.fs.rename(segmentName(s.number), segmentName(number)); err != nil {

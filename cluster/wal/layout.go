@@ -18,7 +18,7 @@ const (
 	batchMagic   = 0x42425241 // "ARBB"
 
 	segmentHeadBytes = 72
-	batchHeadBytes   = 48
+	batchHeadBytes   = 56
 	recordHeadBytes  = 56
 	trailerBytes     = blockBytes
 
@@ -133,6 +133,8 @@ type batchHead struct {
 	records uint32
 	seq     uint64 // counts the batches of the log
 	chain   uint32 // checksum of the checksums of the records' heads
+	// durable is the newest batch that was known to be durable when this one was written.
+	durable uint64
 }
 
 func (b batchHead) append(dst []byte, salt uint64) []byte {
@@ -147,6 +149,7 @@ func (b batchHead) append(dst []byte, salt uint64) []byte {
 	binary.LittleEndian.PutUint32(h[28:], b.records)
 	binary.LittleEndian.PutUint64(h[32:], b.seq)
 	binary.LittleEndian.PutUint32(h[40:], b.chain)
+	binary.LittleEndian.PutUint64(h[48:], b.durable)
 	binary.LittleEndian.PutUint32(h, batchSum(h, salt))
 	return dst
 }
@@ -167,6 +170,7 @@ func decodeBatch(p []byte, salt, segment uint64, offset int64) (b batchHead, err
 		flags: binary.LittleEndian.Uint16(p[8:]), segment: binary.LittleEndian.Uint64(p[12:]),
 		offset: binary.LittleEndian.Uint32(p[20:]), length: binary.LittleEndian.Uint32(p[24:]),
 		records: binary.LittleEndian.Uint32(p[28:]), seq: binary.LittleEndian.Uint64(p[32:]), chain: binary.LittleEndian.Uint32(p[40:]),
+		durable: binary.LittleEndian.Uint64(p[48:]),
 	}
 	if b.segment != segment || int64(b.offset) != offset || b.length < batchHeadBytes {
 		return b, errFormat

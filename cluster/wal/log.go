@@ -18,31 +18,39 @@ type Log struct {
 	fs      fileSystem
 
 	mu      sync.Mutex // guards all up to the next blank line
-	idle    *sync.Cond // leading became false
+	idle    *sync.Cond // leading became false, or nothing is in flight
 	queue   []*request
 	leading bool // a caller is writing
-	closed  bool
-	failed  error
-	tail    *segment
+	// inFlight are the units that are written and not durable, in their order; slots has a bit for
+	// each, which numbers its syncer; durable is the newest batch that is.
+	inFlight []*unit
+	slots    uint64
+	durable  uint64
+	closed   bool
+	failed   error
+	tail     *segment
 	// segments are those begun and not given up, by number; spares are not begun. The tail is not
 	// among them.
 	segments []*segment
 	spares   []*segment
 	sealing  []*segment // full, without a durable footer
 	unused   []*segment // to be closed
-	next     uint64     // number of the next file
-	fullAt   time.Time  // when a file could last not be made; zero: the disk has space
-	byName   map[string]*Group
-	byID     map[uint16]*Group
+	// nextNumber is that of the next file.
+	nextNumber uint64
+	fullAt     time.Time // when a file could last not be made; zero: the disk has space
+	byName     map[string]*Group
+	byID       map[uint16]*Group
 
-	// The writing caller's.
+	// The leading caller's.
 	seq        uint64 // of the next batch
 	mustRotate bool   // the tail is from a log that was not closed
-	cached     []cachedRun
-	cacheBytes int64
 	parts      [][]byte
 	heads      []byte
 	zeros      []byte // one block
+
+	finishing  sync.Mutex // held while units are answered; guards what follows
+	cached     []cachedRun
+	cacheBytes int64
 
 	making sync.Mutex // held while a file is made or renamed, so that their numbers ascend
 
@@ -94,7 +102,8 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.closed = true
-	for l.leading {
+	l.next() // refuses those that wait
+	for l.leading || l.slots != 0 {
 		l.idle.Wait()
 	}
 	l.leading = true
@@ -106,7 +115,7 @@ func (l *Log) Close() error {
 	if failed == nil && l.tail != nil {
 		r := &request{small: true, done: make(chan struct{}, 1)}
 		r.add(&record{kind: kindClose}, appendTable(nil, l.table()), nil)
-		l.write([]*request{r})
+		l.write([]*request{r}, r)
 		problem = r.err
 	}
 	return errors.Join(problem, l.closeFiles())
@@ -116,7 +125,7 @@ func (l *Log) closeFiles() error {
 	var problems []error
 	for _, s := range slices.Concat(l.segments, l.spares, l.sealing, l.unused, []*segment{l.tail}) {
 		if s != nil && s.f != nil {
-			problems = append(problems, s.f.close())
+			problems = append(problems, s.f.close(), s.closeSyncers())
 		}
 	}
 	return errors.Join(problems...)

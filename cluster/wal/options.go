@@ -30,6 +30,8 @@ type Options struct {
 	CacheBytes int64
 	// MaxBatchBytes bounds what is gathered for one sync; a larger entry goes alone.
 	MaxBatchBytes int64
+	// MaxInFlight bounds the batches that are on their way to the disk at the same time.
+	MaxInFlight int
 	// Reserve is how many empty files are kept back for votes and truncations when the disk is full.
 	Reserve int
 	// Spares is how many empty files are kept besides, to be begun without a wait.
@@ -47,6 +49,9 @@ func (o Options) Default() Options {
 	setInt(&o.SegmentBytes, 16<<20)
 	setInt(&o.CacheBytes, 32<<20)
 	setInt(&o.MaxBatchBytes, min(4<<20, o.SegmentBytes/4))
+	if o.MaxInFlight == 0 {
+		o.MaxInFlight = 4
+	}
 	if o.Reserve == 0 {
 		o.Reserve = 2
 	}
@@ -70,6 +75,9 @@ func (o Options) Validate() error {
 	}
 	if o.CacheBytes < 0 {
 		problems = append(problems, fmt.Errorf("CacheBytes is %d: not negative", o.CacheBytes))
+	}
+	if o.MaxInFlight < 1 || o.MaxInFlight > 64 {
+		problems = append(problems, fmt.Errorf("MaxInFlight is %d: between 1 and 64", o.MaxInFlight))
 	}
 	if o.Reserve < 2 || o.Spares < 1 {
 		problems = append(problems, fmt.Errorf("Reserve is %d and Spares %d: at least 2 and 1", o.Reserve, o.Spares))

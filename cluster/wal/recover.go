@@ -67,11 +67,18 @@ func (l *Log) recover() error {
 		}
 		l.spares = append(l.spares, f.seg)
 	}
-	l.next = 1
+	l.nextNumber = 1
 	if len(files) > 0 {
-		l.next = files[len(files)-1].seg.number + 1
+		l.nextNumber = files[len(files)-1].seg.number + 1
 	}
 	r.finish()
+	if l.seq > 0 {
+		l.durable = l.seq - 1
+	}
+	if l.tail != nil {
+		l.tail.count = len(l.tail.places)
+		return l.openSyncers(l.tail)
+	}
 	return nil
 }
 

@@ -60,33 +60,21 @@ func (s *scan) records(head batchHead, at int64) (list []spot, whole bool) {
 
 // damaged deals with what is no batch at the given offset, and returns where to go on; -1 at the end.
 //
-// Every batch was durable before the next was written. So if batches follow, this one was
-// acknowledged and has been damaged since. If none follows, it was being written when the process or
-// the machine died, and nobody was told that it was written.
+// A batch tells which others were durable before it was written. So if a later one tells that this
+// one was, or the next file was begun, it was acknowledged and has been damaged since. Otherwise it
+// was being written when the process or the machine died: nobody was told that it was written, nor
+// that those after it were, and they are all dropped.
 func (s *scan) damaged(at int64) int64 {
-	next, follows := s.find(at + blockBytes)
-	if follows && next.flags&batchIsCopy != 0 && s.newest && next.seq == s.seq+1 {
-		// The second half of the unit that was being written may be durable without the first. It
-		// repeats values, which may be kept, acknowledged or not.
-		if _, more := s.find(int64(next.offset) + blockBytes); !more {
-			if records, whole := s.records(next, int64(next.offset)); whole {
-				s.apply(next, records, int64(next.offset))
-			}
-			s.seq = next.seq + 1 // is not used again
-			follows, s.clean = false, false
-		}
+	later := s.later(at + blockBytes)
+	acknowledged := s.known || len(later) > 0 && !s.newest
+	for _, b := range later {
+		acknowledged = acknowledged || b.durable >= s.seq
 	}
-	if !follows {
-		s.seg.end = at
-		if s.known || !s.newest {
-			s.regions = append(s.regions, region{lost: 2, endSeq: anyNumber})
-		}
-		if _, err := decodeBatch(s.raw[at:], s.seg.salt, s.seg.number, at); err == nil {
-			s.clean = false // what was cut short must not be met again
-		}
+	if !acknowledged || len(later) == 0 {
+		s.torn(at, later)
 		return -1
 	}
-	lost := next.seq - s.seq
+	next := later[0]
 	if head, err := decodeBatch(s.raw[at:], s.seg.salt, s.seg.number, at); err == nil && head.seq == s.seq {
 		// Its records still tell whose they are, if all their heads are good.
 		records, _ := s.records(head, at)
@@ -96,10 +84,33 @@ func (s *scan) damaged(at int64) int64 {
 			return at + alignBlock(int64(head.length))
 		}
 	}
+	lost := next.seq - s.seq
 	s.log.options.Logger.Error("batches of the log are damaged", "file", segmentName(s.seg.number), "offset", at, "batches", lost)
 	s.regions = append(s.regions, region{lost: lost, endSeq: next.seq})
 	s.seq = next.seq
 	return int64(next.offset)
+}
+
+// torn ends the log, or a file of it, at the given offset.
+func (s *scan) torn(at int64, later []batchHead) {
+	s.seg.end = at
+	if s.known || !s.newest {
+		s.regions = append(s.regions, region{lost: 2, endSeq: anyNumber})
+	}
+	if _, err := decodeBatch(s.raw[at:], s.seg.salt, s.seg.number, at); err == nil || len(later) > 0 {
+		s.clean = false // what was cut short must not be met again
+	}
+	if len(later) == 0 {
+		return
+	}
+	// The second half of a unit may be durable without the first. It repeats values, which may be
+	// kept, acknowledged or not.
+	if b := later[0]; b.flags&batchIsCopy != 0 && b.seq == s.seq+1 {
+		if records, whole := s.records(b, int64(b.offset)); whole {
+			s.apply(b, records, int64(b.offset))
+		}
+	}
+	s.seq = later[len(later)-1].seq + 1
 }
 
 // valueDamaged tells whether the payload of a record is damaged that is needed to understand it.
@@ -112,14 +123,14 @@ func valueDamaged(records []spot) bool {
 	return false
 }
 
-// find looks for a batch that was written later than the one expected.
-func (s *scan) find(from int64) (batchHead, bool) {
+// later are the heads of the batches that were written after the one expected.
+func (s *scan) later(from int64) (list []batchHead) {
 	for at := alignBlock(from); at < int64(len(s.raw)); at += blockBytes {
-		if head, err := decodeBatch(s.raw[at:], s.seg.salt, s.seg.number, at); err == nil && head.seq >= s.seq {
-			return head, true
+		if head, err := decodeBatch(s.raw[at:], s.seg.salt, s.seg.number, at); err == nil && head.seq > s.seq {
+			list = append(list, head)
 		}
 	}
-	return batchHead{}, false
+	return list
 }
 
 // apply takes over the records of a batch.

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -16,13 +17,24 @@ type segment struct {
 	data   int64 // where the first batch begins
 	end    int64 // where the next batch goes
 
-	places []place // entries in the order written; until the footer is
+	syncers []file  // the file once more for each unit in flight, while this is the tail
+	count   int     // of entries written
+	places  []place // entries in the order written; until the footer is
 	// sealed is true once the footer is durable; the keeper's.
 	sealed bool
 
 	live      atomic.Int64 // entries of groups that lie here
 	liveBytes atomic.Int64
 	readers   atomic.Int64
+}
+
+func (s *segment) closeSyncers() error {
+	var problems []error
+	for _, f := range s.syncers {
+		problems = append(problems, f.close())
+	}
+	s.syncers = nil
+	return errors.Join(problems...)
 }
 
 const segmentSuffix = ".log"
@@ -40,7 +52,7 @@ func segmentNumber(name string) (uint64, bool) {
 
 // room tells whether a batch and its entries fit, with the footer that will follow.
 func (s *segment) room(at, batch int64, entries int) bool {
-	footer := int64(len(s.places)+entries) * footerEntryBytes
+	footer := int64(s.count+entries) * footerEntryBytes
 	return at+batch+alignBlock(footer)+trailerBytes <= s.bytes
 }
 

@@ -1,0 +1,51 @@
+package wal
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+)
+
+// BenchmarkAppend has groups append entries, each durable before the next.
+func BenchmarkAppend(b *testing.B) {
+	for _, size := range []int{1 << 10, 256 << 10} {
+		for _, groups := range []int{1, 4, 16} {
+			b.Run(fmt.Sprintf("bytes=%d/groups=%d", size, groups), func(b *testing.B) {
+				l, err := Open(b.TempDir(), Options{Logger: quiet()})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer l.Close()
+				data := make([]byte, size)
+				b.SetBytes(int64(size))
+				var workers sync.WaitGroup
+				for i := range groups {
+					g, err := l.Group(fmt.Sprint("g", i))
+					if err != nil {
+						b.Fatal(err)
+					}
+					workers.Add(1)
+					go func() {
+						defer workers.Done()
+						for i := uint64(1); i <= uint64(b.N/groups+1); i++ {
+							if err := g.Append([]Entry{{Index: i, Term: 1, Data: data}}); err != nil {
+								b.Error(err)
+								return
+							}
+							if i%64 == 0 {
+								if err := g.TruncateHead(i - 32); err != nil {
+									b.Error(err)
+									return
+								}
+							}
+						}
+					}()
+				}
+				workers.Wait()
+				s := l.Stats()
+				b.ReportMetric(float64(s.Syncs)/b.Elapsed().Seconds(), "syncs/s")
+				b.ReportMetric(float64(s.Records)/float64(s.Syncs), "records/sync")
+			})
+		}
+	}
+}
