@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/arbiterhq/arbiter/cluster/fsm"
 )
 
 // Metrics counts what all groups of a process do, by group.
@@ -19,6 +21,9 @@ type Metrics struct {
 	logSinceBytes   *prometheus.GaugeVec
 	snapshotSeconds *prometheus.HistogramVec
 	subjects        *prometheus.GaugeVec
+	stateDigest     *prometheus.GaugeVec
+	markIndex       *prometheus.GaugeVec
+	markDigest      *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them with reg, if that is not nil.
@@ -47,10 +52,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		logSinceBytes:   gauge("log_bytes", "Bytes of log since the last snapshot."),
 		snapshotSeconds: histogram("snapshot_seconds", "Time to take a snapshot.", prometheus.ExponentialBuckets(0.01, 2, 14)),
 		subjects:        gauge("subjects", "Subjects stored."),
+		stateDigest:     gauge("state_digest", "The upper 48 bits of the digest of the state as of applied_index: equal on all replicas at the same index."),
+		markIndex:       gauge("mark_index", "Index of the newest log entry at which the replicas compared their state."),
+		markDigest:      gauge("mark_digest", "The upper 48 bits of the digest of the state at mark_index: equal on all replicas of the same mark_index."),
 	}
 	if reg != nil {
 		reg.MustRegister(m.applySeconds, m.applyEntries, m.commitSeconds, m.packOps, m.packBytes, m.queueDepth,
-			m.refusedTotal, m.appliedIndex, m.logSinceBytes, m.snapshotSeconds, m.subjects)
+			m.refusedTotal, m.appliedIndex, m.logSinceBytes, m.snapshotSeconds, m.subjects, m.stateDigest, m.markIndex, m.markDigest)
 	}
 	return m
 }
@@ -60,6 +68,7 @@ type groupMetrics struct {
 	applySeconds, applyEntries, commitSeconds, packOps, snapshotSeconds prometheus.Observer
 	packBytes, refusedTotal                                             prometheus.Counter
 	queueDepth, appliedIndex, logBytes, subjects                        prometheus.Gauge
+	stateDigest, markIndex, markDigest                                  prometheus.Gauge
 }
 
 func (m *Metrics) of(group string) groupMetrics {
@@ -69,7 +78,8 @@ func (m *Metrics) of(group string) groupMetrics {
 		snapshotSeconds: m.snapshotSeconds.WithLabelValues(group), packBytes: m.packBytes.WithLabelValues(group),
 		refusedTotal: m.refusedTotal.WithLabelValues(group), queueDepth: m.queueDepth.WithLabelValues(group),
 		appliedIndex: m.appliedIndex.WithLabelValues(group), logBytes: m.logSinceBytes.WithLabelValues(group),
-		subjects: m.subjects.WithLabelValues(group),
+		subjects: m.subjects.WithLabelValues(group), stateDigest: m.stateDigest.WithLabelValues(group),
+		markIndex: m.markIndex.WithLabelValues(group), markDigest: m.markDigest.WithLabelValues(group),
 	}
 }
 
@@ -85,4 +95,16 @@ func (m *groupMetrics) counted(machine Machine) {
 	if data, ok := machine.(interface{ Subjects() int64 }); ok {
 		m.subjects.Set(float64(data.Subjects()))
 	}
+	if state, ok := machine.(interface {
+		Digest() fsm.Marked
+		Mark() fsm.Marked
+	}); ok {
+		mark := state.Mark()
+		m.stateDigest.Set(upper48(state.Digest().Digest))
+		m.markIndex.Set(float64(mark.Index))
+		m.markDigest.Set(upper48(mark.Digest))
+	}
 }
+
+// upper48 is as much of a digest as a metric holds exactly.
+func upper48(d fsm.Digest) float64 { return float64(d.Hi >> 16) }

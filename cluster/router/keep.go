@@ -164,8 +164,10 @@ func (k *keeper) mark(ctx context.Context, logger *slog.Logger, s *shard, machin
 // steady tells the time unless the machine's clock was set forward: what is removed by mistake is gone,
 // so a clock that jumps is not believed for a while.
 type steady struct {
-	last    time.Time // with its monotonic part
-	doubted time.Time
+	start             time.Time // for its monotonic part
+	wall              time.Time // of the last reading
+	passed, doubtedAt time.Duration
+	doubted           bool
 }
 
 // How far the clock may get ahead between two readings, and how long it is doubted afterwards.
@@ -175,18 +177,30 @@ const (
 )
 
 func (s *steady) read(logger *slog.Logger) (now time.Time, ok bool) {
-	return s.readAt(time.Now(), logger)
+	now = time.Now()
+	return now, s.believe(now, now.Sub(s.begun()), logger)
 }
 
-func (s *steady) readAt(now time.Time, logger *slog.Logger) (time.Time, bool) {
-	last := s.last
-	s.last = now
-	if !last.IsZero() {
-		// Round strips the monotonic part: one difference is by the wall clock, the other is not.
-		if ahead := now.Round(0).Sub(last.Round(0)) - now.Sub(last); ahead > maxJump {
-			s.doubted = now
+// begun is a reading to measure by the monotonic clock from.
+func (s *steady) begun() time.Time {
+	if s.start.IsZero() {
+		s.start = time.Now()
+	}
+	return s.start
+}
+
+// believe compares the wall clock with the time that passed by the monotonic clock.
+func (s *steady) believe(wall time.Time, passed time.Duration, logger *slog.Logger) bool {
+	wall = wall.Round(0)
+	if !s.wall.IsZero() {
+		if ahead := wall.Sub(s.wall) - (passed - s.passed); ahead > maxJump {
+			s.doubted, s.doubtedAt = true, passed
 			logger.Warn("the clock of this machine was set forward: nothing is removed for its age until the clock held for a while", "by", ahead, "while", doubt)
 		}
 	}
-	return now, s.doubted.IsZero() || now.Sub(s.doubted) >= doubt
+	s.wall, s.passed = wall, passed
+	if s.doubted && passed-s.doubtedAt >= doubt {
+		s.doubted = false
+	}
+	return !s.doubted
 }

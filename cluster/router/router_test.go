@@ -199,6 +199,7 @@ func TestImport(t *testing.T) {
 // acknowledged sees it or a later one. Decisions are recorded and snapshots taken meanwhile.
 func TestAcknowledgedWritesAreRead(t *testing.T) {
 	r := openTest(t, t.TempDir(), nil)
+	start := time.Now()
 	ctx := context.Background()
 	rounds := 150
 	if testing.Short() {
@@ -225,7 +226,7 @@ func TestAcknowledgedWritesAreRead(t *testing.T) {
 				if got < version {
 					t.Errorf("read version %d after %d was acknowledged", got, version)
 				}
-				if err := r.RecordDecision(ctx, testDecision(s, time.UnixMilli(int64(i)))); err != nil {
+				if err := r.RecordDecision(ctx, testDecision(s, start.Add(time.Duration(i)*time.Millisecond))); err != nil {
 					t.Error(err)
 				}
 			}

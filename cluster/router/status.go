@@ -1,10 +1,12 @@
 package router
 
 import (
+	"encoding/hex"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
@@ -40,6 +42,10 @@ func (s *shard) describe() nba.ClusterGroup {
 	if age, known := s.local.Age(); known {
 		ms := int64((age + time.Millisecond - 1) / time.Millisecond)
 		g.AgeMS = &ms
+	}
+	if state, ok := s.machine.(marking); ok {
+		at := state.Digest()
+		g.Digest, g.DigestAt = hex.EncodeToString(command.AppendDigest(nil, at.Digest)), at.Index
 	}
 	if status.Failure != nil {
 		g.Failure = status.Failure.Error()

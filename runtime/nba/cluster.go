@@ -31,6 +31,10 @@ type ClusterGroup struct {
 	// Committed and Applied are indexes of log entries of the replica here.
 	Committed uint64 `json:"committed,omitempty"`
 	Applied   uint64 `json:"applied,omitempty"`
+	// Digest stands for the state of the replica here as of DigestAt, in hex: replicas that differ at the
+	// same index do not hold the same state.
+	Digest   string `json:"digest,omitempty"`
+	DigestAt uint64 `json:"digestAt,omitempty"`
 	// AgeMS is how old the replica here may be, in milliseconds, rounded up; absent if that is unknown.
 	AgeMS *int64 `json:"ageMs,omitempty"`
 	// Failure is why the replica here stopped.
