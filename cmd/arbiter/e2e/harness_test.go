@@ -92,6 +92,13 @@ func start(t *testing.T, args ...string) *server {
 
 func (s *server) launch() {
 	s.t.Helper()
+	s.spawn()
+	s.awaitReady()
+}
+
+// spawn starts the process without waiting for it.
+func (s *server) spawn() {
+	s.t.Helper()
 	s.output = &lockedBuffer{}
 	s.cmd = exec.Command(arbiter, s.args...)
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
@@ -106,7 +113,6 @@ func (s *server) launch() {
 		_ = cmd.Wait()
 		close(exited)
 	}()
-	s.awaitReady()
 }
 
 func (s *server) awaitReady() {
