@@ -2,7 +2,11 @@ package fsm
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -169,4 +173,98 @@ func TestControlIsAnnouncedAndRestored(t *testing.T) {
 	if !bytes.Equal(stateOf(t, other), stateOf(t, c)) {
 		t.Error("the state differs")
 	}
+}
+
+// controlScript is a long run of every operation of the control group, some of them refused.
+func controlScript(t testing.TB, n int) []*raft.Log {
+	random := rand.New(rand.NewPCG(5, 5))
+	var logs []*raft.Log
+	for i := range n {
+		index := uint64(i + 2)
+		var op operation
+		switch random.IntN(8) {
+		case 0:
+			op = &command.DeclareAttributes{Attributes: []nba.AttributeDeclaration{{Name: fmt.Sprint("a", random.IntN(50)), Type: nba.KindInt}}}
+		case 1:
+			op = &command.StoreCatalog{Name: "demo", Digest: fmt.Sprint("sha256:", random.IntN(9)), Document: []byte(fmt.Sprint("document ", i))}
+		case 2:
+			op = &command.ActivateCatalog{Version: index - random.Uint64N(min(index, 12))}
+		case 3:
+			op = &command.StagePlugin{Plugin: nba.PluginVersion{Name: "churn", Version: fmt.Sprint("1.0.", random.IntN(9)), Kind: "scorer",
+				Digest: "sha256:" + strings.Repeat(fmt.Sprint(random.IntN(9)), 64), Manifest: []byte(`{"abi":1}`)}}
+		case 4:
+			op = &command.ActivatePlugin{Name: "churn", Version: fmt.Sprint("1.0.", random.IntN(9))}
+		case 5:
+			op = announced(fmt.Sprint("n", random.IntN(3)), command.Level(1+random.Uint32N(3)), "n0", "n1", "n2")
+		case 6:
+			op = &command.SetRetention{Retention: nba.Retention{MaxAgeDays: random.IntN(9), IdempotencyHours: random.IntN(3)}}
+		case 7:
+			op = &command.Mark{}
+		}
+		logs = append(logs, entryAt(t, index, testMS+int64(i), op))
+	}
+	return logs
+}
+
+// TestControlBatchesDoNotMatter is TestBatchesDoNotMatter for the control group.
+func TestControlBatchesDoNotMatter(t *testing.T) {
+	logs := controlScript(t, 400)
+	answers := func(list []any) (out string) {
+		for _, a := range list {
+			for _, r := range a.(Results) {
+				value, err := json.Marshal(r.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				out += fmt.Sprintf("%d %v %v %s %q\n", r.Version, r.Created, r.Duplicate, value, nba.CodeOf(r.Err))
+			}
+		}
+		return out
+	}
+	single := newControl(t, nil)
+	var list []any
+	for _, l := range logs {
+		list = append(list, single.Apply(l))
+	}
+	want, wantText := stateOf(t, single), answers(list)
+	if err := errors.Join(single.Err(), single.Verify()); err != nil || single.Mark().Index == 0 {
+		t.Fatal(err)
+	}
+	if s := single.State(); len(s.Catalog.Activations) < 5 || len(s.Plugins.Versions()) < 5 || s.Features.Level < 2 || s.Retention == nba.DefaultRetention() {
+		t.Fatalf("the script leaves %+v: it tests too little", s)
+	}
+	same := func(t *testing.T, c *Control) {
+		t.Helper()
+		if !bytes.Equal(stateOf(t, c), want) || c.Digest() != single.Digest() || c.Mark() != single.Mark() {
+			t.Errorf("the state differs: digest %+v and %+v, mark %+v and %+v", c.Digest(), single.Digest(), c.Mark(), single.Mark())
+		}
+		if err := errors.Join(c.Err(), c.Verify()); err != nil {
+			t.Error(err)
+		}
+	}
+	for seed := range uint64(5) {
+		t.Run(fmt.Sprint("batched ", seed), func(t *testing.T) {
+			c, random := newControl(t, nil), rand.New(rand.NewPCG(seed, 3))
+			var list []any
+			for rest := logs; len(rest) > 0; {
+				n := min(len(rest), 1+random.IntN(64))
+				list = append(list, c.ApplyBatch(rest[:n])...)
+				rest = rest[n:]
+			}
+			if answers(list) != wantText {
+				t.Error("the answers differ")
+			}
+			same(t, c)
+		})
+	}
+	t.Run("restored", func(t *testing.T) {
+		half, c := newControl(t, nil), newControl(t, nil)
+		half.ApplyBatch(logs[:200])
+		c.ApplyBatch(logs[:20])
+		if err := c.Restore(io.NopCloser(bytes.NewReader(stateOf(t, half)))); err != nil {
+			t.Fatal(err)
+		}
+		c.ApplyBatch(logs[150:])
+		same(t, c)
+	})
 }
