@@ -193,6 +193,13 @@ func (p *Port) SeenDownBy(node string) (by []string) {
 	return by
 }
 
+// PingNow asks all nodes at once whether they are there, instead of at the next interval.
+func (p *Port) PingNow() {
+	for _, l := range *p.links.Load() {
+		l.pingNow()
+	}
+}
+
 // Reason is why a node could not be connected last, or nil.
 func (p *Port) Reason(node string) error {
 	if l := p.link(node); l != nil {
@@ -212,9 +219,7 @@ func (p *Port) downNodes() (down []string) {
 
 // changed is called when a node went up or down: the others shall know at once.
 func (p *Port) changed() {
-	for _, l := range *p.links.Load() {
-		l.pingNow()
-	}
+	p.PingNow()
 	p.viewChanged()
 }
 

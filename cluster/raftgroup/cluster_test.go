@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -219,6 +220,11 @@ func TestThreeNodesElectReplicateAndFailOver(t *testing.T) {
 	}
 	c.same(50)
 
+	for _, n := range c.nodes {
+		for _, line := range n.logged() {
+			t.Errorf("%s logged: %s", n.id, line)
+		}
+	}
 	start = time.Now()
 	c.stop("n1")
 	stopped := time.Since(start)
@@ -234,6 +240,9 @@ func TestThreeNodesElectReplicateAndFailOver(t *testing.T) {
 	c.start("n1")
 	c.same(100)
 	t.Logf("caught up after %s", time.Since(start))
+	for _, n := range c.nodes {
+		t.Logf("%s logged: %s", n.id, strings.Join(n.logged(), "\n"))
+	}
 }
 
 // same waits until every running replica of every group holds n subjects.
@@ -249,4 +258,14 @@ func (c *testCluster) same(n int64) {
 			})
 		}
 	}
+}
+
+// logged is what all groups of a node logged.
+func (n *testNode) logged() (lines []string) {
+	for _, g := range n.groups {
+		for line := range strings.Lines(g.logs.String()) {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
 }

@@ -1,6 +1,7 @@
 package raftgroup
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -11,12 +12,16 @@ import (
 // that costs many heartbeats, or much time. Here one detector serves all groups of a node: when a
 // majority of a group's voters holds the leader's node for down, or that node says that it does not
 // lead, the voter that is first in line takes over, and the next one shortly after if that came to
-// nothing. raft's own timeout remains, as the last resort. Whether an election is safe never depends
+// nothing. It does so only
+// if a majority of the voters has no leader. raft's own timeout remains, as the last resort. Whether an election is safe never depends
 // on any of this: it is raft's.
 
 const (
 	// electStep is how long the next voter in line waits for the one before.
 	electStep = 200 * time.Millisecond
+	// graceTime is how long a group may be without a leader for no known reason: an election may be
+	// under way, as in a transfer.
+	graceTime = 150 * time.Millisecond
 	// electTick is how often leaderless groups are looked at, and all others.
 	electTick, calmTick = 25 * time.Millisecond, 250 * time.Millisecond
 	// denialTime is how long the leader's node must deny that it leads: it may have been asked before
@@ -65,38 +70,53 @@ func (m *Mesh) tend(g *Group, now time.Time, orphans map[*Group]*orphan) bool {
 	o := orphans[g]
 	if o == nil {
 		o = &orphan{}
+		orphans[g] = o
 	}
-	if !m.leaderless(g, now, o) {
+	alone := m.leaderless(g, now, o)
+	if g.content.Store(!alone); !alone {
 		o.since = time.Time{}
 		if o.denied.IsZero() {
 			delete(orphans, g)
-		} else {
-			orphans[g] = o
 		}
 		return !o.denied.IsZero()
 	}
-	orphans[g] = o
-	line := m.line(g)
+	m.port.PingNow() // are the others alone too?
+	line, agree := m.line(g)
 	rank := slices.Index(line, g.config.NodeID)
-	if len(line) <= len(g.config.Voters)/2 || rank < 0 {
-		o.since = time.Time{} // no majority: nobody can be elected
+	if agree <= len(g.config.Voters)/2 || rank < 0 {
+		o.since = time.Time{} // nobody can be elected, or should
 		return true
 	}
 	if o.since.IsZero() {
 		o.since, o.next = now, now.Add(time.Duration(rank)*electStep)
+		if _, known := g.raft.LeaderWithID(); known == "" {
+			o.next = o.next.Add(graceTime)
+		}
 	}
 	if now.Before(o.next) {
 		return true
 	}
 	o.next = now.Add(time.Duration(len(line)) * electStep)
-	if g.raft.State() == raft.Follower {
-		g.logger.Debug("standing for election", "rank", rank)
-		g.wire.push(&raft.TimeoutNowRequest{RPCHeader: header(g.config.NodeID)}, nil, func(any, error) {})
-	}
+	g.stand(func(error) {}) // another try follows
 	return true
 }
 
-// leaderless tells whether a group needs a new leader.
+// stand makes raft hold an election now, as if this node's leader had asked it to take over. done is
+// called when it began.
+func (g *Group) stand(done func(error)) {
+	own := header(g.config.NodeID)
+	if g.raft.State() == raft.Candidate {
+		// One that lost an election of this kind stays a candidate until a timeout, even if another was
+		// elected, and does not take over meanwhile. The first message of a later term makes it a
+		// follower; this one fits no log, so it does nothing else.
+		g.wire.push(&raft.AppendEntriesRequest{
+			RPCHeader: own, Leader: own.Addr, Term: g.raft.CurrentTerm() + 1, PrevLogEntry: math.MaxUint64,
+		}, nil, func(any, error) {})
+	}
+	g.wire.push(&raft.TimeoutNowRequest{RPCHeader: own}, nil, func(_ any, err error) { done(err) })
+}
+
+// leaderless tells whether a group needs a new leader, as far as this node can know.
 func (m *Mesh) leaderless(g *Group, now time.Time, o *orphan) bool {
 	if g.raft.State() == raft.Leader {
 		o.denied = time.Time{}
@@ -104,14 +124,15 @@ func (m *Mesh) leaderless(g *Group, now time.Time, o *orphan) bool {
 	}
 	_, id := g.raft.LeaderWithID()
 	leader := string(id)
-	if leader == "" {
-		return true
+	if leader == "" || leader == g.config.NodeID {
+		o.denied = time.Time{}
+		return !m.ledElsewhere(g)
 	}
 	if m.seenDown(g, leader) {
 		return true
 	}
 	s, _, heard := m.heardOf(leader, g.config.Name)
-	if denies := m.port.Alive(leader) && leader != g.config.NodeID && !(heard && (s.candid || s.term < g.raft.CurrentTerm())); !denies {
+	if denies := m.port.Alive(leader) && !(heard && (s.candid || s.term < g.raft.CurrentTerm())); !denies {
 		o.denied = time.Time{}
 		return false
 	}
@@ -119,6 +140,21 @@ func (m *Mesh) leaderless(g *Group, now time.Time, o *orphan) bool {
 		o.denied = now
 	}
 	return now.Sub(o.denied) >= denialTime
+}
+
+// ledElsewhere tells whether another voter says that it leads, in a term that is not over: this one
+// will hear of it.
+func (m *Mesh) ledElsewhere(g *Group) bool {
+	term := g.raft.CurrentTerm()
+	for _, node := range g.config.Voters {
+		if node == g.config.NodeID {
+			continue
+		}
+		if s, _, ok := m.heardOf(node, g.config.Name); ok && s.candid && s.term >= term {
+			return true
+		}
+	}
+	return false
 }
 
 // seenDown tells whether a majority of the voters holds a node for down.
@@ -133,8 +169,9 @@ func (m *Mesh) seenDown(g *Group, node string) bool {
 }
 
 // line is the voters that can be elected, in the order in which they should try: the preferred one and
-// those that follow it.
-func (m *Mesh) line(g *Group) (line []string) {
+// those that follow it. agree is how many of them know no leader: while a majority follows one, it is
+// not disturbed.
+func (m *Mesh) line(g *Group) (line []string, agree int) {
 	voters := g.config.Voters
 	first := max(slices.Index(voters, g.config.Preferred), 0)
 	for i := range voters {
@@ -142,12 +179,16 @@ func (m *Mesh) line(g *Group) (line []string) {
 		if node == g.config.NodeID {
 			if !g.newborn() {
 				line = append(line, node)
+				agree++
 			}
 			continue
 		}
 		if s, _, ok := m.heardOf(node, g.config.Name); ok && !s.newborn {
 			line = append(line, node)
+			if !s.content {
+				agree++
+			}
 		}
 	}
-	return line
+	return line, agree
 }

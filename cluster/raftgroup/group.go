@@ -41,6 +41,7 @@ type Group struct {
 	follower   follower
 	applied    applied
 	young      atomic.Bool // newborn
+	content    atomic.Bool // not leaderless; see Mesh.elect
 	growing    sync.Once
 	ctx        context.Context //nolint:containedctx // ends with the group
 	stop       context.CancelFunc
@@ -109,6 +110,9 @@ func Open(config Config, machine Machine) (*Group, error) {
 
 func (g *Group) start() error {
 	logger := newHCLog(g.logger)
+	if g.mesh != nil {
+		logger = newVoterLog(g.logger)
+	}
 	if err := g.openLog(); err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}

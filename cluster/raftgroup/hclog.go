@@ -14,17 +14,32 @@ import (
 // speak of every snapshot and election.
 type hcLogger struct {
 	to   *slog.Logger
+	many bool // the group has several voters
 	name string
 	args []any
 }
 
 func newHCLog(to *slog.Logger) hclog.Logger { return &hcLogger{to: to} }
 
+// newVoterLog is for a group of several voters.
+func newVoterLog(to *slog.Logger) hclog.Logger { return &hcLogger{to: to, many: true} }
+
+// ordinary tells which of raft's errors are but the signs that another node is down or an election
+// took place. With many groups there would be many of them; the port tells of each node once.
+func ordinary(msg string) bool {
+	switch msg {
+	case "failed to make requestVote RPC", "failed to appendEntries to", "failed to pipeline appendEntries", "failed to heartbeat to",
+		"failed to start pipeline replication to", "peer has newer term, stopping replication", "failed to send snapshot to":
+		return true
+	}
+	return false
+}
+
 var _ hclog.Logger = (*hcLogger)(nil)
 
 // Log implements hclog.Logger.
 func (l *hcLogger) Log(level hclog.Level, msg string, args ...any) {
-	if level < hclog.Warn {
+	if level < hclog.Warn || l.many && (level == hclog.Warn || ordinary(msg)) {
 		return
 	}
 	to := slog.LevelWarn
@@ -77,7 +92,7 @@ func (l *hcLogger) Name() string       { return l.name }
 // With implements hclog.Logger.
 func (l *hcLogger) With(args ...any) hclog.Logger {
 	all := append(append([]any(nil), l.args...), args...)
-	return &hcLogger{to: l.to.With(plain(args)...), name: l.name, args: all}
+	return &hcLogger{to: l.to.With(plain(args)...), many: l.many, name: l.name, args: all}
 }
 
 // Named implements hclog.Logger.
@@ -90,7 +105,7 @@ func (l *hcLogger) Named(name string) hclog.Logger {
 
 // ResetNamed implements hclog.Logger.
 func (l *hcLogger) ResetNamed(name string) hclog.Logger {
-	return &hcLogger{to: l.to, name: name, args: l.args}
+	return &hcLogger{to: l.to, many: l.many, name: name, args: l.args}
 }
 
 func (l *hcLogger) SetLevel(hclog.Level)  {}

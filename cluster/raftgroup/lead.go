@@ -190,6 +190,9 @@ func (g *Group) lead(leads bool) {
 	if !leads {
 		g.leading.Store(false)
 		g.leadTerm.Store(0)
+		if g.mesh != nil {
+			g.mesh.due()
+		}
 		return
 	}
 	asked, term := time.Now(), g.raft.CurrentTerm()

@@ -125,6 +125,11 @@ func (m *Mesh) changes() <-chan struct{} {
 
 func (m *Mesh) viewChanged() {
 	m.mu.Lock()
+	for node := range m.signs {
+		if !m.port.Alive(node) {
+			delete(m.signs, node) // when it comes back it may stand elsewhere
+		}
+	}
 	close(m.change)
 	m.change = make(chan struct{})
 	m.mu.Unlock()
@@ -231,7 +236,7 @@ func (m *Mesh) handlePreVote(from string, request []byte, reply peer.Reply) {
 	})
 }
 
-func (m *Mesh) handleTakeOver(from string, request []byte, reply peer.Reply) {
+func (m *Mesh) handleTakeOver(_ string, request []byte, reply peer.Reply) {
 	g, r, err := m.open(request)
 	if err == nil {
 		err = r.err()
@@ -243,7 +248,7 @@ func (m *Mesh) handleTakeOver(from string, request []byte, reply peer.Reply) {
 		reply(nil, err)
 		return
 	}
-	g.wire.push(&raft.TimeoutNowRequest{RPCHeader: header(from)}, nil, func(_ any, err error) { reply(nil, err) })
+	g.stand(func(err error) { reply(nil, err) })
 }
 
 func (m *Mesh) handleSnapshot(ctx context.Context, from string, head []byte, data io.Reader) ([]byte, error) {

@@ -211,3 +211,65 @@ func TestFarBehindIsSentASnapshot(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWhoCannotReachTheLeaderDoesNotDisturb: a majority follows it.
+func TestWhoCannotReachTheLeaderDoesNotDisturb(t *testing.T) {
+	c := newTestCluster(t, 3, 1, Options{FallbackTimeout: time.Second})
+	c.proxies = newProxies(t, c.addresses)
+	c.startAll()
+	c.submit(0, "a")
+	leader := c.leader(0)
+	term := leader.Status().Term
+	lonely := c.ids[0]
+	if lonely == leader.config.NodeID {
+		lonely = c.ids[1]
+	}
+	c.proxies.cut(leader.config.NodeID, lonely)
+	for until := time.Now().Add(4 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if err := leader.Confirm(ctx); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+	// It comes back as a new process, and knows no leader.
+	c.stop(lonely)
+	c.start(lonely)
+	time.Sleep(2 * time.Second)
+	if got := leader.Status(); got.Term != term || !leader.Leading() {
+		t.Errorf("the leader was disturbed: %+v", got)
+	}
+	c.submit(0, "b")
+	c.proxies.mend(leader.config.NodeID, lonely)
+	c.waitLed()
+	c.same(2)
+	if got := leader.Status(); got.Term != term {
+		t.Errorf("the leader was disturbed when the network healed: %+v", got)
+	}
+}
+
+// TestAllApart: every node becomes a candidate in vain.
+func TestAllApart(t *testing.T) {
+	c := newTestCluster(t, 3, 2, Options{FallbackTimeout: time.Second})
+	c.proxies = newProxies(t, c.addresses)
+	c.startAll()
+	c.submit(0, "a")
+	pairs := [][2]string{{"n1", "n2"}, {"n2", "n3"}, {"n1", "n3"}}
+	for _, p := range pairs {
+		c.proxies.cut(p[0], p[1])
+	}
+	time.Sleep(4 * time.Second)
+	if c.leader(0) != nil {
+		t.Error("somebody leads")
+	}
+	start := time.Now()
+	for _, p := range pairs {
+		c.proxies.mend(p[0], p[1])
+	}
+	c.waitLed()
+	t.Logf("led again after %s", time.Since(start))
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("after %s", took)
+	}
+	c.submit(0, "b")
+}

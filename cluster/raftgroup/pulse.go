@@ -61,7 +61,7 @@ func (m *Mesh) heardOf(node, group string) (s sign, sent time.Time, ok bool) {
 
 // sign is how this replica stands.
 func (g *Group) sign(now time.Time) sign {
-	s := sign{term: g.raft.CurrentTerm(), last: g.raft.LastIndex(), candid: g.raft.State() == raft.Leader, newborn: g.newborn(), confirmed: -1}
+	s := sign{term: g.raft.CurrentTerm(), last: g.raft.LastIndex(), candid: g.raft.State() == raft.Leader, newborn: g.newborn(), content: g.content.Load(), confirmed: -1}
 	if term := g.leadTerm.Load(); term != 0 && term == s.term && s.candid {
 		at := g.machine.Position()
 		s.leads, s.index, s.entryTerm = true, at.Index, at.Term

@@ -128,7 +128,7 @@ func TestReadsAreNeverStale(t *testing.T) {
 	close(stop)
 	work.Wait()
 	t.Logf("%d writes (%d uncertain or refused), %d reads, %d refused", acknowledged.Load(), uncertain.Load(), reads.Load(), refused.Load())
-	if reads.Load() < 1000 || acknowledged.Load() < 100 {
+	if reads.Load() < 1000 || acknowledged.Load() < 20 {
 		t.Error("too little was done")
 	}
 }

@@ -260,6 +260,8 @@ type sign struct {
 	confirmed time.Duration // negative: never
 	// candid is true if raft leads there, whether or not it is ready.
 	candid bool
+	// content is true if the replica knows a leader that it has no reason to doubt.
+	content bool
 	// newborn is true while the replica may not vote; see founding.
 	newborn bool
 }
@@ -269,11 +271,12 @@ const (
 	signCandid    = 1 << 1
 	signNewborn   = 1 << 2
 	signConfirmed = 1 << 3
+	signContent   = 1 << 4
 )
 
 func appendSign(dst []byte, group string, s *sign) []byte {
 	dst = appendText(dst, group)
-	dst = append(dst, flagOf(s.leads, signLeads)|flagOf(s.candid, signCandid)|flagOf(s.newborn, signNewborn)|
+	dst = append(dst, flagOf(s.leads, signLeads)|flagOf(s.candid, signCandid)|flagOf(s.newborn, signNewborn)|flagOf(s.content, signContent)|
 		flagOf(s.leads && s.confirmed >= 0, signConfirmed))
 	dst = binary.AppendUvarint(dst, s.term)
 	dst = binary.AppendUvarint(dst, s.last)
@@ -289,6 +292,7 @@ func appendSign(dst []byte, group string, s *sign) []byte {
 func (r *reader) sign() (s sign) {
 	flags := r.flag()
 	s.leads, s.candid, s.newborn = flags&signLeads != 0, flags&signCandid != 0, flags&signNewborn != 0
+	s.content = flags&signContent != 0
 	s.term, s.last, s.confirmed = r.number(), r.number(), -1
 	if s.leads {
 		s.index, s.entryTerm = r.number(), r.number()
