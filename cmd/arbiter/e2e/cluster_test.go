@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,7 +34,10 @@ func startCluster(t *testing.T, nodes int, args ...string) []*server {
 		id := "n" + strconv.Itoa(i+1)
 		s := &server{t: t, url: "http://" + api, admin: "http://" + admin, stopDeadline: 30 * time.Second,
 			args: append([]string{"server", "--data", filepath.Join(dir, id), "--node-id", id, "--nodes", strings.Join(members, ","),
-				"--addr", api, "--admin-addr", admin, "--log-level", "warn"}, args...)}
+				"--addr", api, "--admin-addr", admin}, args...)}
+		if !slices.Contains(args, "--log-level") {
+			s.args = append(s.args, "--log-level", "warn")
+		}
 		s.spawn()
 		t.Cleanup(s.stop)
 		cluster = append(cluster, s)
@@ -250,7 +254,7 @@ func TestClusterReadsAreNeverOld(t *testing.T) {
 // the others do not fail.
 func TestClusterHandsOver(t *testing.T) {
 	t.Parallel()
-	nodes := startCluster(t, 3)
+	nodes := startCluster(t, 3, "--log-level", "info")
 	loadDemo(t, nodes[0], 100)
 	var work sync.WaitGroup
 	stop := make(chan struct{})
@@ -279,6 +283,11 @@ func TestClusterHandsOver(t *testing.T) {
 	close(stop)
 	work.Wait()
 	t.Logf("%d decisions while a node stopped, %d failed", calls.Load(), failures.Load())
+	if t.Failed() {
+		for _, s := range nodes {
+			t.Logf("%s\n%s", s.url, s.output)
+		}
+	}
 	nodes[0].restart()
 }
 
