@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -206,6 +207,51 @@ func BenchmarkConfirm(b *testing.B) {
 			}
 			work.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "reads/s")
+		})
+	}
+}
+
+// BenchmarkSubmit writes through three nodes of this process, with their logs on disk.
+func BenchmarkSubmit(b *testing.B) {
+	for _, shape := range []struct{ groups, callers int }{{1, 1}, {1, 64}, {4, 256}, {16, 1024}} {
+		b.Run(fmt.Sprintf("groups=%d/callers=%d", shape.groups, shape.callers), func(b *testing.B) {
+			c := newTestCluster(b, 3, shape.groups, Options{})
+			c.startAll()
+			leaders := make([]*testGroup, shape.groups)
+			for i := range leaders {
+				leaders[i] = c.leader(i)
+			}
+			var work sync.WaitGroup
+			var next atomic.Int64
+			var mu sync.Mutex
+			var took []time.Duration
+			b.ResetTimer()
+			for range shape.callers {
+				work.Go(func() {
+					var own []time.Duration
+					for {
+						k := next.Add(1)
+						if k > int64(b.N) {
+							break
+						}
+						start := time.Now()
+						if _, err := leaders[k%int64(shape.groups)].Submit(context.Background(), put(b, fmt.Sprint(k))); err != nil {
+							b.Error(err)
+							return
+						}
+						own = append(own, time.Since(start))
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					took = append(took, own...)
+				})
+			}
+			work.Wait()
+			b.StopTimer()
+			slices.Sort(took)
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 		})
 	}
 }
