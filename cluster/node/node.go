@@ -120,6 +120,9 @@ func (n *Node) onControl(state *fsm.ControlState) {
 	}
 }
 
+// Cluster is the nodes and the groups as this node sees them.
+func (n *Node) Cluster(context.Context) nba.Cluster { return n.router.Cluster() }
+
 // HandOver gives what this node leads to others and takes no lead any more, so that they need not find
 // out that it is gone. Calls are answered as before. It is for a node that is about to be closed.
 func (n *Node) HandOver(ctx context.Context) { n.router.HandOver(ctx) }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/arbiterhq/arbiter/cluster/peer"
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/plugins/admission"
@@ -42,7 +43,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	options.OnControl, options.Logger, options.Metrics = n.onControl, cfg.Logger, raftgroup.NewMetrics(cfg.Registry)
 	if cfg.Cluster != nil {
 		place := *cfg.Cluster
-		place.Handlers = n.handlers()
+		place.Handlers, place.Metrics = n.handlers(), peer.NewMetrics(cfg.Registry)
 		options.Cluster = &place
 	}
 	n.router, err = router.Open(ctx, options)
@@ -54,6 +55,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	// What was applied between the two lines above was announced before current was set.
 	n.applyControl(n.router.Control().State())
 	if !n.router.Alone() {
+		cfg.Registry.MustRegister(n.router.Collector())
 		n.setMissing(n.router.Control().State().Plugins.Active(), nil)
 		n.followers.Add(1)
 		go n.follow()

@@ -105,7 +105,7 @@ func (o Options) Validate() error {
 type Router struct {
 	options  Options
 	folder   *store.Folder
-	log      *wal.Log // of all groups
+	log      *wal.Log   // of all groups
 	port     *peer.Port // nil alone, as are mesh and net
 	mesh     *raftgroup.Mesh
 	net      *network

@@ -82,6 +82,9 @@ type Core interface {
 	// Features makes rows of features as a model would be handed them.
 	Features(ctx context.Context, req *nba.FeatureRequest) (*nba.FeatureTable, error)
 
+	// Cluster is the nodes and the groups as this node sees them.
+	Cluster(ctx context.Context) nba.Cluster
+
 	// Ready is nil when the node can serve, else CodeUnavailable with the reason.
 	Ready(ctx context.Context) error
 }

@@ -22,6 +22,11 @@ func ready(ctx context.Context, core Core, _ *request) (reply, error) {
 	return jsonReply(http.StatusOK, healthStatus{Status: "ready"})
 }
 
+// cluster tells which nodes there are, who leads which group, and how the replicas here stand.
+func cluster(ctx context.Context, core Core, _ *request) (reply, error) {
+	return jsonReply(http.StatusOK, core.Cluster(ctx))
+}
+
 //go:embed openapi.yaml
 var openAPI []byte
 

@@ -510,3 +510,12 @@ func (m *memCore) Features(_ context.Context, req *nba.FeatureRequest) (*nba.Fea
 }
 
 func (m *memCore) Ready(context.Context) error { return m.ready }
+
+func (m *memCore) Cluster(context.Context) nba.Cluster {
+	age := int64(3)
+	return nba.Cluster{ID: "cluster-1", Node: "n1", Nodes: []nba.ClusterNode{{ID: "n1", Up: true, Leads: 1}, {ID: "n2"}},
+		Groups: []nba.ClusterGroup{
+			{Name: "control", Nodes: []string{"n1", "n2"}, Preferred: "n1", Leader: "n1", Role: "leader", Term: 2, Committed: 9, Applied: 9, AgeMS: &age},
+			{Name: "data-00", Nodes: []string{"n2"}, Preferred: "n2"},
+		}}
+}

@@ -115,6 +115,7 @@ func operations(options *Options) []operation {
 
 		{id: "makeFeatures", method: http.MethodPost, path: "/v1/features", consumes: jsonBody, handle: makeFeatures, budget: budgetAdmin},
 
+		{id: "getCluster", method: http.MethodGet, path: "/v1/cluster", handle: cluster, admin: true},
 		{id: "health", method: http.MethodGet, path: "/healthz", handle: health, admin: true, quick: true},
 		{id: "ready", method: http.MethodGet, path: "/readyz", handle: ready, admin: true, quick: true},
 		{id: "getOpenAPI", method: http.MethodGet, path: "/openapi.yaml", handle: getOpenAPI, quick: true},
