@@ -87,11 +87,12 @@ func (m *Metrics) of(group string) groupMetrics {
 func (m *groupMetrics) applied(machine Machine, took time.Duration, entries int) {
 	m.applySeconds.Observe(took.Seconds())
 	m.applyEntries.Observe(float64(entries))
-	m.appliedIndex.Set(float64(machine.Position().Index))
 	m.counted(machine)
 }
 
+// counted sets what the state itself tells; it is called at the start too, for a group may be idle.
 func (m *groupMetrics) counted(machine Machine) {
+	m.appliedIndex.Set(float64(machine.Position().Index))
 	if data, ok := machine.(interface{ Subjects() int64 }); ok {
 		m.subjects.Set(float64(data.Subjects()))
 	}
