@@ -35,6 +35,14 @@ func (l *Log) wantsSpare() bool {
 	return len(l.spares) < l.options.Reserve+l.options.Spares
 }
 
+// keepsSpare tells whether a file that is given up is kept: there should be more of them when the log is
+// long, since it shrinks and grows by many files at a time.
+func (l *Log) keepsSpare() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.spares) < l.options.Reserve+l.options.Spares+len(l.segments)/2
+}
+
 func (l *Log) tidy() error {
 	if err := l.Failed(); err != nil {
 		return nil // it was logged, and everything stays as it is
@@ -117,7 +125,7 @@ func (l *Log) giveUp() error {
 	}
 	l.mu.Unlock()
 	for _, s := range dead {
-		if s.bytes == l.options.SegmentBytes && l.wantsSpare() {
+		if s.bytes == l.options.SegmentBytes && l.keepsSpare() {
 			if err := l.recycle(s); err != nil {
 				return err
 			}
@@ -155,7 +163,7 @@ func (l *Log) recycle(s *segment) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.spares = append(l.spares, &segment{number: number, f: s.f, bytes: s.bytes})
+	l.spares = append(l.spares, &segment{number: number, f: s.f, bytes: s.bytes, written: s.bytes})
 	l.noteSpace()
 	return nil
 }

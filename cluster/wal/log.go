@@ -46,7 +46,7 @@ type Log struct {
 	mustRotate bool   // the tail is from a log that was not closed
 	parts      [][]byte
 	heads      []byte
-	zeros      []byte // one block
+	zeros      []byte
 
 	finishing  sync.Mutex // held while units are answered; guards what follows
 	cached     []cachedRun
@@ -81,7 +81,7 @@ func open(fs fileSystem, options Options) (*Log, error) {
 	}
 	l := &Log{
 		options: options, fs: fs, byName: make(map[string]*Group), byID: make(map[uint16]*Group),
-		zeros: make([]byte, blockBytes), kick: make(chan struct{}, 1), quit: make(chan struct{}),
+		zeros: make([]byte, 64<<10), kick: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	l.idle = sync.NewCond(&l.mu)
 	if err := l.recover(); err != nil {

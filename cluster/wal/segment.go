@@ -16,6 +16,8 @@ type segment struct {
 	bytes  int64 // of the file
 	data   int64 // where the first batch begins
 	end    int64 // where the next batch goes
+	// written is up to where blocks were written, by this segment or by one that had the file before.
+	written int64
 
 	syncers []file  // the file once more for each unit in flight, while this is the tail
 	count   int     // of entries written
