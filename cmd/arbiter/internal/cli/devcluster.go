@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -42,6 +43,7 @@ type devNode struct {
 	dir, logPath            string
 	log                     io.Writer
 	args                    []string
+	pid                     atomic.Int64 // of the process that runs now
 }
 
 // devCluster runs several nodes as child processes until ctx ends, with the demo in them.
@@ -155,7 +157,11 @@ func (a *app) runDevNode(ctx context.Context, n *devNode) error {
 		cmd.SysProcAttr = childAttributes()
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 		cmd.WaitDelay = devStopTimeout
-		err := cmd.Run()
+		err := cmd.Start()
+		if err == nil {
+			n.pid.Store(int64(cmd.Process.Pid))
+			err = cmd.Wait()
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -243,6 +249,6 @@ func (a *app) clusterBanner(f *devFlags, nodes []*devNode, folder string, tempor
 		fmt.Fprintf(a.out, "\nIn another terminal, on any node:\n\n  %s\n", p.bold(fmt.Sprintf("%s decide %s --channel web --explain --addr %s",
 			a.programName(), load.SubjectID(int64(min(exampleSubject, f.subscribers))), nodes[len(nodes)-1].api)))
 	}
-	fmt.Fprintf(a.out, "\nKill one to see the others go on: %s\nIt comes back after %s. Ctrl-C ends them all.\n",
-		p.bold(fmt.Sprintf("pkill -9 -f 'node-id %s'", nodes[0].id)), devRestartAfter)
+	fmt.Fprintf(a.out, "\nKill node %s to see the others go on: %s\nIt comes back after %s. Ctrl-C ends them all.\n",
+		nodes[0].id, p.bold(fmt.Sprintf("kill -9 %d", nodes[0].pid.Load())), devRestartAfter)
 }
