@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// hunt looks for reads that are older than a write acknowledged before the read began. One client
-// writes each key, ever higher; readers on all nodes note the last acknowledged value first.
+// hunt looks for reads that are older than a write acknowledged before the read began. Readers on all
+// nodes note the last acknowledged version first. Versions count, and not values: a write in doubt may
+// take effect after a later one, which makes another value but never a lower version.
 type hunt struct {
 	seed    uint64
 	keys    int
@@ -54,8 +55,8 @@ func (w *hunt) run(ctx context.Context, c *cluster) {
 func (w *hunt) write(ctx context.Context, c *cluster, k int) {
 	random := chance(w.seed, 400+k)
 	for value := int64(1); ctx.Err() == nil; value++ {
-		if c.nodes[random.IntN(len(c.nodes))].put(w.key(k), value, nil).fate == applied {
-			w.acked[k].Store(value)
+		if a := c.nodes[random.IntN(len(c.nodes))].put(w.key(k), value, nil); a.fate == applied {
+			w.acked[k].Store(int64(a.version)) // one client writes the key: acknowledged versions rise
 		}
 		pause(ctx, 3*time.Millisecond)
 	}
@@ -69,11 +70,11 @@ func (w *hunt) read(c *cluster, random *rand.Rand) bool {
 		return false
 	}
 	w.reads.Add(1)
-	if seen.value < floor {
+	if version := int64(seen.version); version < floor {
 		w.stale.Add(1)
-		w.behind.Store(max(w.behind.Load(), floor-seen.value))
-		text := fmt.Sprintf("%s on %s at %s: read %d, %d was acknowledged before", w.key(k), n.id,
-			time.Now().Format("15:04:05.000"), seen.value, floor)
+		w.behind.Store(max(w.behind.Load(), floor-version))
+		text := fmt.Sprintf("%s on %s at %s: read version %d, %d was acknowledged before", w.key(k), n.id,
+			time.Now().Format("15:04:05.000"), seen.version, floor)
 		w.example.CompareAndSwap(nil, &text)
 	}
 	return true

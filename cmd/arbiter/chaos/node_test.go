@@ -194,7 +194,7 @@ func newCluster(t *testing.T, count int, setups ...setup) *cluster {
 	c := &cluster{t: t, dir: t.TempDir()}
 	if *flagKeep != "" {
 		c.dir = filepath.Join(*flagKeep, t.Name())
-		if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		if err := errors.Join(os.RemoveAll(c.dir), os.MkdirAll(c.dir, 0o700)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -202,7 +202,7 @@ func newCluster(t *testing.T, count int, setups ...setup) *cluster {
 		id := fmt.Sprintf("n%d", i+1)
 		c.nodes = append(c.nodes, &node{id: id, program: os.Getenv(envBinary), api: freeAddr(t), admin: freeAddr(t),
 			dir: filepath.Join(c.dir, id), logFile: filepath.Join(c.dir, id+".log"),
-			client: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64,
+			client: &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64,
 				DialContext: (&net.Dialer{Timeout: time.Second}).DialContext}}})
 	}
 	c.wire()
