@@ -82,7 +82,7 @@ func nodeConfig(args []string) (node.Config, error) {
 		name, at, _ := strings.Cut(member, "=")
 		cluster.Nodes[name] = at
 	}
-	cfg.Router.Cluster = cluster
+	cfg.Cluster = cluster
 	return cfg, nil
 }
 
@@ -91,7 +91,7 @@ func follow(ctx context.Context, n *node.Node, o order) (r report) {
 	switch o.Do {
 	case "declare":
 		for range 40 {
-			if _, err := n.DeclareAttributes(ctx, []nba.AttributeDeclaration{{Name: "document", Type: nba.TypeString}}); err != nil {
+			if _, err := n.DeclareAttributes(ctx, []nba.AttributeDeclaration{{Name: "document", Type: nba.KindString}}); err != nil {
 				r = fail(err)
 				time.Sleep(250 * time.Millisecond)
 				continue
