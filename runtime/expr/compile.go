@@ -61,6 +61,7 @@ func (e *Env) Compile(source string, want Result) (*Program, []Problem) {
 		return nil, []Problem{problem}
 	}
 	p := &Program{source: source, result: want}
+	p.kind, _ = kindOf(checked.OutputType().Kind())
 	for id := range walk.reads {
 		p.reads = append(p.reads, id)
 	}
@@ -78,6 +79,11 @@ func wrongResult(checked *cel.Ast, want Result) (Problem, bool) {
 			return Problem{}, false
 		}
 		detail = "the expression must be true or false; this one is " + typeWord(checked.OutputType())
+	case AnyResult:
+		if _, ok := kindOf(kind); ok {
+			return Problem{}, false
+		}
+		detail = "the expression must be true or false, a number or text; this one is " + typeWord(checked.OutputType())
 	default:
 		if kind == types.IntKind || kind == types.DoubleKind || kind == types.UintKind {
 			return Problem{}, false
@@ -85,6 +91,19 @@ func wrongResult(checked *cel.Ast, want Result) (Problem, bool) {
 		detail = "the expression must be a number; this one is " + typeWord(checked.OutputType())
 	}
 	return Problem{Line: 1, Column: 1, Code: nba.CodeInvalid, Detail: detail}, true
+}
+
+func kindOf(kind types.Kind) (Kind, bool) {
+	switch kind {
+	case types.BoolKind:
+		return BoolKind, true
+	case types.IntKind, types.UintKind, types.DoubleKind:
+		return NumberKind, true
+	case types.StringKind:
+		return TextKind, true
+	default:
+		return 0, false
+	}
 }
 
 func typeWord(t *cel.Type) string {
@@ -115,6 +134,9 @@ func (e *Env) finish(p *Program, checked *cel.Ast) (*Program, []Problem) {
 			return p, nil
 		case types.DoubleKind:
 			p.float = root.float
+			return p, nil
+		case types.StringKind:
+			p.text = root.text
 			return p, nil
 		}
 	}

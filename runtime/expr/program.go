@@ -40,6 +40,18 @@ type Result uint8
 const (
 	BoolResult Result = iota
 	NumberResult
+	// AnyResult is true or false, a number or text; Program.Kind tells which.
+	AnyResult
+)
+
+// Kind is the kind of value that a program gives.
+type Kind uint8
+
+// The kinds.
+const (
+	BoolKind Kind = iota
+	NumberKind
+	TextKind
 )
 
 // Program is one compiled expression. It is immutable and safe for concurrent use, each goroutine
@@ -47,12 +59,14 @@ const (
 type Program struct {
 	source string
 	result Result
+	kind   Kind
 	reads  []nba.AttributeID
 
-	// Exactly one of these is set: bool, int and float are our own evaluator, fallback is cel-go.
+	// Exactly one of these is set: bool, int, float and text are our own evaluator, fallback is cel-go.
 	bool     boolFunc
 	int      intFunc
 	float    floatFunc
+	text     textFunc
 	fallback cel.Program
 }
 
@@ -66,16 +80,41 @@ func (p *Program) Reads() []nba.AttributeID { return p.reads }
 // Native tells whether the program runs in our own evaluator, without allocation.
 func (p *Program) Native() bool { return p.fallback == nil }
 
+// Kind is what the program gives: Bool, Number or Text evaluates it.
+func (p *Program) Kind() Kind { return p.kind }
+
 // Defined tells whether the program has a result, whatever it was compiled for.
-func (p *Program) Defined(v *Vars) bool {
-	if p.result == BoolResult {
+func (p *Program) Defined(v *Vars) (ok bool) {
+	switch p.kind {
+	case BoolKind:
 		return p.Bool(v) != Undefined
+	case TextKind:
+		_, ok = p.Text(v)
+	default:
+		_, ok = p.Number(v)
 	}
-	_, ok := p.Number(v)
 	return ok
 }
 
-// Bool evaluates a program compiled for BoolResult.
+// Text evaluates a program of TextKind. ok is false when the result is undefined. The text may share
+// the memory of the subject.
+func (p *Program) Text(v *Vars) (text string, ok bool) {
+	v.gap = Gap{}
+	if p.text != nil {
+		return p.text(v)
+	}
+	if p.fallback == nil {
+		return "", false
+	}
+	result, _, err := p.fallback.Eval(newActivation(v))
+	if err != nil {
+		return "", false
+	}
+	s, ok := result.(types.String)
+	return string(s), ok
+}
+
+// Bool evaluates a program of BoolKind.
 func (p *Program) Bool(v *Vars) Verdict {
 	v.gap = Gap{}
 	if p.fallback != nil {
@@ -92,8 +131,7 @@ func (p *Program) Bool(v *Vars) Verdict {
 	}
 }
 
-// Number evaluates a program compiled for NumberResult. ok is false when the result is undefined or
-// not finite.
+// Number evaluates a program of NumberKind. ok is false when the result is undefined or not finite.
 func (p *Program) Number(v *Vars) (number float64, ok bool) {
 	v.gap = Gap{}
 	switch {
