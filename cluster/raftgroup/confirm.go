@@ -190,7 +190,8 @@ func (c *confirmer) round(waiting []*confirmation) {
 
 var errUnreached = peer.ErrUnreachable
 
-// answered takes a node's answer: its term of each group it was asked about, 0 where it has none.
+// answered takes a node's answer: its term of each group it was asked about, 0 where it has
+// no replica that votes.
 func (r *round) answered(node string, ballots []*ballot, answer []byte, err error) {
 	in := reader{rest: answer}
 	r.mu.Lock()
@@ -223,7 +224,7 @@ func (m *Mesh) handleConfirm(_ string, request []byte, reply peer.Reply) {
 	var answer []byte
 	for len(r.rest) > 0 && !r.bad {
 		term := uint64(0)
-		if g := m.find(r.group()); g != nil {
+		if g := m.find(r.group()); g != nil && !g.newborn() {
 			term = g.raft.CurrentTerm()
 		}
 		answer = binary.AppendUvarint(answer, term)

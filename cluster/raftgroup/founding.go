@@ -14,7 +14,12 @@ import (
 // In the second case it has forgotten which entries it acknowledged: if it voted now, it could help to
 // elect a leader that does not have them, and they would be lost. So it is newborn, and neither votes
 // nor stands for election, until either all voters are seen to be newborn at the same time, which
-// founds the group, or a leader confirmed by the others has brought it up to its own state.
+// founds the group, or a leader has brought it up to its own state.
+//
+// It may also have promised its vote to a leader that it does not know any more, and must not help the
+// one before to commit anything. So it takes entries only from a leader that a majority of the others
+// confirmed since it began: one of those would know of a later leader that has been elected. (Not
+// covered is a vote that it gave to an election which is still open when it begins anew.)
 //
 // The mark of a newborn is a file in the group's folder: it survives restarts.
 
@@ -47,6 +52,15 @@ func (g *Group) readNewborn() error {
 
 // newborn tells whether the replica may not vote.
 func (g *Group) newborn() bool { return g.young.Load() }
+
+// trusts tells whether the replica may take entries from a leader.
+func (g *Group) trusts(leader string, term uint64) bool {
+	if !g.newborn() {
+		return true
+	}
+	s, asked, ok := g.mesh.heardOf(leader, g.config.Name)
+	return ok && s.leads && s.term == term && s.confirmed >= 0 && asked.Add(-s.confirmed).After(g.born)
+}
 
 // grow ends the time of a newborn if it caught up with the leader whose sign this is, or if all voters
 // are newborn.

@@ -40,6 +40,7 @@ type Group struct {
 	age        age
 	follower   follower
 	applied    applied
+	born       time.Time   // when the group was opened
 	young      atomic.Bool // newborn
 	content    atomic.Bool // not leaderless; see Mesh.elect
 	growing    sync.Once
@@ -95,6 +96,7 @@ func Open(config Config, machine Machine) (*Group, error) {
 		ready: make(chan struct{}), failed: make(chan struct{}), quit: make(chan struct{}),
 		transport: config.Transport, metrics: config.Metrics.of(config.Name),
 	}
+	g.born = time.Now()
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	if len(config.Voters) > 1 {
 		g.mesh = config.Mesh

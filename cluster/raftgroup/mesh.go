@@ -164,6 +164,9 @@ func (m *Mesh) handleAppend(from string, request []byte, reply peer.Reply) {
 		return
 	}
 	q, err := parseEntries(&r, from)
+	if err == nil && !g.trusts(from, q.Term) {
+		err = errAbsent() // the leader tries again
+	}
 	if err != nil {
 		reply(nil, err)
 		return
@@ -257,6 +260,9 @@ func (m *Mesh) handleSnapshot(ctx context.Context, from string, head []byte, dat
 		return nil, err
 	}
 	q, err := parseSnapshotHead(&r, from)
+	if err == nil && !g.trusts(from, q.Term) {
+		err = errAbsent()
+	}
 	if err != nil {
 		return nil, err
 	}

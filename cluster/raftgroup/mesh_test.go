@@ -273,3 +273,66 @@ func TestAllApart(t *testing.T) {
 	}
 	c.submit(0, "b")
 }
+
+// TestForgetfulVoterHelpsNoOldLeader: n2 helped n3 to commit, forgot it, and is found by n1 alone, whose
+// lead is over.
+func TestForgetfulVoterHelpsNoOldLeader(t *testing.T) {
+	c := newTestCluster(t, 3, 1, Options{LeaseTimeout: 20 * time.Second, FallbackTimeout: 40 * time.Second})
+	c.proxies = newProxies(t, c.addresses)
+	c.startAll()
+	c.submit(0, "a")
+	old := c.leader(0)
+	var others []string
+	for _, id := range c.ids {
+		if id != old.config.NodeID {
+			others = append(others, id)
+			c.proxies.cut(old.config.NodeID, id)
+		}
+	}
+	var next *testGroup
+	c.eventually("the others elect", func() error {
+		for _, id := range others {
+			if c.nodes[id].groups[0].Leading() {
+				next = c.nodes[id].groups[0]
+				return nil
+			}
+		}
+		return errors.New("not yet")
+	})
+	if _, err := next.Submit(t.Context(), put(t, "b")); err != nil {
+		t.Fatal(err)
+	}
+	forgetful := others[0]
+	if forgetful == next.config.NodeID {
+		forgetful = others[1]
+	}
+	c.proxies.cut(others[0], others[1])
+	c.stop(forgetful)
+	if err := errors.Join(os.RemoveAll(c.dirs[forgetful]), os.MkdirAll(c.dirs[forgetful], 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	c.proxies.mend(old.config.NodeID, forgetful)
+	c.start(forgetful)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := old.Submit(ctx, put(t, "c")); err == nil {
+		t.Error("a leader whose time is over committed with the help of one that forgot")
+	}
+	if err := old.Confirm(t.Context()); err == nil {
+		t.Error("a leader whose time is over confirmed a read with the help of one that forgot")
+	}
+	for _, id := range c.ids {
+		for _, other := range c.ids {
+			if id < other {
+				c.proxies.mend(id, other)
+			}
+		}
+	}
+	c.waitLed()
+	c.eventually("b is there", func() error {
+		if n := c.leader(0).data.Subjects(); n != 2 && n != 3 { // c may still come about, or not
+			return fmt.Errorf("%d subjects", n)
+		}
+		return nil
+	})
+}

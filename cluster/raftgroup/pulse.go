@@ -34,7 +34,7 @@ func (m *Mesh) Heard(node string, sent time.Time, answer []byte) {
 		heard.groups[name] = r.sign()
 	}
 	if r.bad {
-		m.logger.Warn("a pulse cannot be read", "node", node)
+		m.logger.Debug("a pulse cannot be read", "node", node)
 		return
 	}
 	m.mu.Lock()
@@ -76,7 +76,7 @@ func (g *Group) sign(now time.Time) sign {
 func (g *Group) heard(node string, sent time.Time, s *sign) {
 	g.grow(s)
 	term := g.raft.CurrentTerm()
-	if s.term == term && g.leadTerm.Load() == term {
+	if s.term == term && g.leadTerm.Load() == term && !s.newborn {
 		g.contacts.add(term, node, sent)
 	}
 	if !s.leads {

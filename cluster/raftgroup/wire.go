@@ -119,15 +119,19 @@ func appendEntries(dst []byte, group string, q *raft.AppendEntriesRequest) []byt
 	return dst
 }
 
-// minEntryBytes is what an entry takes at least.
-const minEntryBytes = 6
+const (
+	// minEntryBytes is what an entry takes at least.
+	minEntryBytes = 6
+	// maxRequestEntries bounds the entries of a request; raft sends no more.
+	maxRequestEntries = 1024
+)
 
 // parseEntries reads an AppendEntries request after the group's name. The entries share its bytes.
 func parseEntries(r *reader, from string) (*raft.AppendEntriesRequest, error) {
 	q := &raft.AppendEntriesRequest{RPCHeader: header(from), Leader: []byte(from)}
 	q.Term, q.PrevLogEntry, q.PrevLogTerm, q.LeaderCommitIndex = r.number(), r.number(), r.number(), r.number()
 	n := r.number()
-	if r.bad || n > uint64(len(r.rest)/minEntryBytes) {
+	if r.bad || n > maxRequestEntries || n > uint64(len(r.rest)/minEntryBytes) {
 		return nil, errWire
 	}
 	entries := make([]raft.Log, n)
