@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -66,11 +67,42 @@ func TestIdempotencyKeysSurviveKills(t *testing.T) {
 		}
 		recorded[r.subject][id] = true
 	}
+	checkDecisionCommands(t, s)
 	for subject, ids := range recorded {
 		for _, item := range wholeHistory(t, s, subject) {
 			if !ids[item.DecisionID] {
 				t.Errorf("subject %s has a decision that no key answers: an interrupted request took effect twice", subject)
 			}
 		}
+	}
+}
+
+// checkDecisionCommands goes the same way through the command line. It decides for a subject of its own.
+func checkDecisionCommands(t *testing.T, s *server) {
+	t.Helper()
+	s.mustCLI("subject", "put", "cli-1", "--set", "tenure=3", "--grant", "marketing")
+	first := s.mustCLI("decide", "cli-1", "--channel", "web", "--idempotency-key", "once", "-o", "json")
+	if again := s.mustCLI("decide", "cli-1", "--channel", "web", "--idempotency-key", "once", "-o", "json"); again != first {
+		t.Errorf("the same key gives %s, before %s", again, first)
+	}
+	if shown := s.mustCLI("decide", "cli-1", "--channel", "web", "--idempotency-key", "once"); !strings.Contains(shown, "earlier request") {
+		t.Errorf("a repetition is shown as %s", shown)
+	}
+	var d nba.Decision
+	if err := unmarshal([]byte(first), &d); err != nil {
+		t.Fatal(err)
+	}
+	action := d.Propositions[0].Items[0].Action
+	s.mustCLI("respond", d.DecisionID, "--action", action, "--outcome", "Rejected", "--behaviour", "too-dear")
+	for _, want := range []string{d.DecisionID, action, "Rejected", "too-dear"} {
+		if shown := s.mustCLI("decision", "show", d.DecisionID); !strings.Contains(shown, want) {
+			t.Errorf("decision show does not tell %s: %s", want, shown)
+		}
+	}
+	if shown := s.mustCLI("retention", "--max-age-days", "90", "-o", "json"); !strings.Contains(shown, `"maxAgeDays": 90`) || !strings.Contains(shown, `"maxPerSubject": 1000`) {
+		t.Errorf("the retention is %s", shown)
+	}
+	if _, stderr, code := s.cli("retention", "--idempotency-hours", "0"); code != 2 || !strings.Contains(stderr, "idempotencyHours") {
+		t.Errorf("a retention out of bounds: exit %d, %s", code, stderr)
 	}
 }

@@ -25,6 +25,7 @@ type decideFlags struct {
 	simulate    bool
 	catalog     uint64
 	timeoutMS   int
+	key         keyFlag
 }
 
 func (a *app) decideCommand() *cobra.Command {
@@ -43,7 +44,7 @@ func (a *app) decideCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.decide(cmd, req)
+			return a.decide(cmd, req, &f.key)
 		},
 	}
 	flags := cmd.Flags()
@@ -58,6 +59,7 @@ func (a *app) decideCommand() *cobra.Command {
 	flags.BoolVar(&f.simulate, "simulate", false, "decide, but record nothing")
 	flags.Uint64Var(&f.catalog, "catalog-version", 0, "decide with this catalogVersion in place of the active one")
 	flags.IntVar(&f.timeoutMS, "timeout-ms", 0, "the caller's deadline in milliseconds (default that of the node)")
+	f.key.register(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("explain", cobra.FixedCompletions([]string{"reasons", "full"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(subjectTypeNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -127,13 +129,20 @@ func subjectTypeNames() []string {
 	return names
 }
 
-func (a *app) decide(cmd *cobra.Command, req *nba.DecisionRequest) error {
+func (a *app) decide(cmd *cobra.Command, req *nba.DecisionRequest, key *keyFlag) error {
 	return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
+		ctx, err := key.with(cmd, ctx)
+		if err != nil {
+			return err
+		}
 		d, err := c.Decide(ctx, req)
 		if err != nil {
 			return err
 		}
-		return a.print(d, func(w io.Writer, p paint) { renderDecision(w, p, req, d) })
+		return a.print(d, func(w io.Writer, p paint) {
+			replayed(ctx, w, p)
+			renderDecision(w, p, req, d)
+		})
 	})
 }
 

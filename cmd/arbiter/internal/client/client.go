@@ -18,6 +18,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
 // Limits of one exchange.
@@ -103,7 +105,7 @@ type request struct {
 	body         io.Reader
 }
 
-// send performs r and returns the answer if its status is 2xx; the caller closes the body.
+// send performs r, with the idempotency key in ctx if there is one, and returns the answer if its status is 2xx; the caller closes the body.
 func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	u := *c.base
 	escaped := r.path
@@ -126,6 +128,10 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	for k, v := range r.header {
 		req.Header.Set(k, v)
 	}
+	key := nba.IdempotencyOf(ctx)
+	if key != nil {
+		req.Header.Set(headerIdempotencyKey, key.Key)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -136,6 +142,9 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	if resp.StatusCode/100 != 2 {
 		defer resp.Body.Close()
 		return nil, readProblem(resp)
+	}
+	if key != nil && resp.Header.Get(headerReplayed) == "true" {
+		key.SetReplayed()
 	}
 	return resp, nil
 }
