@@ -67,6 +67,11 @@ func (c *compiler) purpose(a *Action, spec *actionSpec) {
 }
 
 func (c *compiler) value(a *Action, spec *actionSpec) {
+	if spec.valueTable.name.given() {
+		a.Value.Program = c.tableValue(&spec.valueTable)
+		c.mayRead(a, spec.valueTable.name, a.Value.Program)
+		return
+	}
 	if !spec.valueExpression.given() {
 		return
 	}
@@ -139,18 +144,26 @@ func (c *compiler) scopes(spec *actionSpec) []*scopeSpec {
 func (c *compiler) policies(a *Action, scope *scopeSpec) {
 	for k := range scope.policies {
 		for _, spec := range scope.policies[k] {
-			predicate := c.predicate(spec.when)
+			predicate, source := c.condition(&spec)
 			if predicate == nil {
 				continue
 			}
-			c.mayRead(a, spec.when, predicate.Program)
+			c.mayRead(a, source, predicate.Program)
 			a.Policies[k] = append(a.Policies[k], Policy{
 				When:  predicate,
 				Code:  cmp.Or(spec.code.value, defaultCodes[k]),
-				Label: cmp.Or(spec.label.value, "needs "+shortened(spec.when.value)),
+				Label: cmp.Or(spec.label.value, "needs "+shortened(predicate.Program.Source())),
 			})
 		}
 	}
+}
+
+// condition is that of a policy and where it stands.
+func (c *compiler) condition(spec *policySpec) (*Predicate, text) {
+	if spec.table.given() {
+		return c.tablePredicate(spec.table), spec.table
+	}
+	return c.predicate(spec.when), spec.when
 }
 
 // shortened is an expression as the label of its own failure.

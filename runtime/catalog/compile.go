@@ -36,7 +36,7 @@ func Compile(document []byte, file string, env Env) (*Catalog, error) {
 	c := &compiler{
 		decoder: d, env: env, expressions: expressions, doc: d.document(root),
 		catalog:    &Catalog{Digest: Digest(document), actions: map[string]*Action{}, channels: map[string]*Channel{}},
-		predicates: map[string]*Predicate{}, programs: map[programKey]compiled{}, issues: map[string]*issueSpec{},
+		predicates: map[string]*Predicate{}, tested: map[string]*Predicate{}, programs: map[programKey]compiled{}, issues: map[string]*issueSpec{},
 	}
 	c.compile(root)
 	if err := d.err(); err != nil {
@@ -54,6 +54,8 @@ type compiler struct {
 	catalog     *Catalog
 
 	predicates map[string]*Predicate
+	tested     map[string]*Predicate // by table
+	known      map[string]*namedTable
 	programs   map[programKey]compiled
 	issues     map[string]*issueSpec
 	models     map[string]int // by name in the document: position in plugins
@@ -66,6 +68,7 @@ func (c *compiler) compile(root *yaml.Node) {
 	c.channels(root)
 	c.modelNames()
 	c.hierarchy()
+	c.tables()
 	c.checkPolicies()
 	for i := range c.doc.actions {
 		c.action(&c.doc.actions[i])
@@ -164,7 +167,7 @@ func (c *compiler) checkPolicies() {
 	check := func(s *scopeSpec) {
 		for k := range s.policies {
 			for _, p := range s.policies[k] {
-				c.predicate(p.when)
+				c.condition(&p)
 			}
 		}
 	}
@@ -207,5 +210,5 @@ func (c *compiler) index() {
 		}
 	}
 	c.gates()
-	c.catalog.Predicates = len(c.predicates)
+	c.catalog.Predicates = len(c.predicates) + len(c.tested)
 }

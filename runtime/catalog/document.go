@@ -25,6 +25,7 @@ type (
 		contextWeights []weightSpec
 		fallback       text
 		contacts       []contactSpec
+		tables         []tableSpec
 		zone           zoneSpec
 	}
 	channelSpec struct {
@@ -38,7 +39,7 @@ type (
 		plugin text
 	}
 	policySpec struct {
-		when, code, label text
+		when, table, code, label text
 	}
 	// scopeSpec is what issues, groups and actions have in common.
 	scopeSpec struct {
@@ -62,6 +63,7 @@ type (
 		offering                     *nba.Offering
 		value                        number
 		valueExpression              text
+		valueTable                   tableUse
 		model                        text
 		invert                       bool
 		starting                     number
@@ -93,6 +95,7 @@ func (d *decoder) document(n *yaml.Node) *document {
 		required("issues", d.list("issues", MaxIssues, func(n *yaml.Node) { doc.issues = append(doc.issues, d.issue(n)) })),
 		required("actions", d.list("actions", MaxActions, func(n *yaml.Node) { doc.actions = append(doc.actions, d.action(n)) })),
 		optional("contextWeights", d.list("context weights", MaxContextWeights, func(n *yaml.Node) { doc.contextWeights = append(doc.contextWeights, d.weight(n)) })),
+		optional("tables", d.list("tables", MaxTables, func(n *yaml.Node) { doc.tables = append(doc.tables, d.table(n)) })),
 		optional("contactPolicies", d.list("contact policies", MaxContactPolicies, func(n *yaml.Node) { doc.contacts = append(doc.contacts, d.contactPolicy(n)) })),
 		optional("timeZone", d.timeZone(&doc.zone)),
 		optional("fallback", func(n *yaml.Node) { d.object(n, "the fallback", required("action", d.name(&doc.fallback))) }),
@@ -157,11 +160,16 @@ func (d *decoder) scope(s *scopeSpec) []field {
 
 func (d *decoder) policy(n *yaml.Node) policySpec {
 	var p policySpec
+	before := d.mistakes
 	d.object(n, "a policy",
-		required("when", d.expression(&p.when)),
+		optional("when", d.expression(&p.when)),
+		optional("table", d.name(&p.table)),
 		optional("code", d.code(&p.code)),
 		optional("label", d.label(&p.label, MaxLabelBytes)),
 	)
+	if d.mistakes == before && p.when.given() == p.table.given() {
+		d.fail(n, nba.CodeInvalid, "a policy needs the field when, or table with the name of a decision table")
+	}
 	return p
 }
 
@@ -212,9 +220,13 @@ func (d *decoder) offering(a *actionSpec) func(*yaml.Node) {
 	}
 }
 
-// value reads a number, or text, which is an expression.
+// value reads a number, text, which is an expression, or the output of a table.
 func (d *decoder) value(a *actionSpec) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if n.Kind == yaml.MappingNode {
+			d.tableUse(&a.valueTable)(n)
+			return
+		}
 		if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
 			d.expression(&a.valueExpression)(n)
 			return

@@ -58,7 +58,7 @@ func (c *compiler) predicate(when text) *Predicate {
 	}
 	p, ok := c.predicates[when.value]
 	if !ok {
-		p = &Predicate{ID: len(c.predicates), Program: program}
+		p = &Predicate{ID: len(c.predicates) + len(c.tested), Program: program}
 		c.predicates[when.value] = p
 	}
 	return p

@@ -219,3 +219,15 @@ func (a *activation) ResolveName(name string) (any, bool) {
 
 // Parent implements cel.Activation.
 func (a *activation) Parent() cel.Activation { return nil }
+
+// BoolProgram is a program that asks f, for conditions that are no expressions, such as decision tables.
+// source describes it; reads are the attributes f may read, in the order of their ids. f must be a
+// function of the Vars and safe for concurrent use; ok false is Undefined.
+func BoolProgram(source string, reads []nba.AttributeID, f func(*Vars) (value, ok bool)) *Program {
+	return &Program{source: source, result: BoolResult, kind: BoolKind, reads: reads, bool: f}
+}
+
+// NumberProgram is the same for numbers.
+func NumberProgram(source string, reads []nba.AttributeID, f func(*Vars) (value float64, ok bool)) *Program {
+	return &Program{source: source, result: NumberResult, kind: NumberKind, reads: reads, float: f}
+}
