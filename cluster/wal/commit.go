@@ -484,6 +484,11 @@ func (l *Log) spare(small bool) (*segment, error) {
 		}
 		asked := l.fullAt
 		l.mu.Unlock()
+		if reclaimed, err := l.tryReclaim(keep); err != nil {
+			return nil, err
+		} else if reclaimed {
+			continue
+		}
 		if !asked.IsZero() && time.Since(asked) < retryFull {
 			return nil, fmt.Errorf("%w: free some space, it is taken up again within seconds", ErrFull)
 		}
@@ -491,6 +496,16 @@ func (l *Log) spare(small bool) (*segment, error) {
 			return nil, err
 		}
 	}
+}
+
+// tryReclaim tells whether there are now more empty files than are kept back.
+func (l *Log) tryReclaim(keep int) (bool, error) {
+	if err := l.reclaim(); err != nil {
+		return false, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.spares) > keep, nil
 }
 
 // makeSpare makes an empty file, unless there are more than enough.

@@ -13,7 +13,7 @@ const maxParts = 1024
 
 func (f osFile) writeAt(parts [][]byte, offset int64) error {
 	fd := int(f.Fd())
-	for len(parts) > 0 {
+	for parts = skip(parts, 0); len(parts) > 0; {
 		n, err := unix.Pwritev(fd, parts[:min(len(parts), maxParts)], offset)
 		if errors.Is(err, unix.EINTR) {
 			continue

@@ -47,10 +47,7 @@ func (l *Log) tidy() error {
 	if err := l.Failed(); err != nil {
 		return nil // it was logged, and everything stays as it is
 	}
-	if err := l.sealAll(); err != nil {
-		return err
-	}
-	if err := l.giveUp(); err != nil {
+	if err := l.reclaim(); err != nil {
 		return err
 	}
 	for l.wantsSpare() {
@@ -59,6 +56,17 @@ func (l *Log) tidy() error {
 		}
 	}
 	return l.gatherOld()
+}
+
+// reclaim ends full files and gives up dead ones. The keeper calls it, and a writer that finds no
+// empty file.
+func (l *Log) reclaim() error {
+	l.reclaiming.Lock()
+	defer l.reclaiming.Unlock()
+	if err := l.sealAll(); err != nil {
+		return err
+	}
+	return l.giveUp()
 }
 
 // sealAll writes the footers of full files.

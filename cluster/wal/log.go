@@ -52,7 +52,8 @@ type Log struct {
 	cached     []cachedRun
 	cacheBytes int64
 
-	making sync.Mutex // held while a file is made or renamed, so that their numbers ascend
+	reclaiming sync.Mutex // held while files are ended and given up
+	making     sync.Mutex // held while a file is made or renamed, so that their numbers ascend
 
 	fullNow                          atomic.Bool
 	syncs, batches, records, written atomic.Uint64
