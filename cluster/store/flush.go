@@ -47,15 +47,25 @@ func (s *Store) waitForRoom() error {
 
 const (
 	sharedPoll = time.Millisecond
+	leastDelay = time.Millisecond
 	maxDelay   = 5 * time.Millisecond
 )
 
 // slowDown makes whoever updates as fast as the flush, once the flush has fallen behind: many short
-// delays instead of one long wait at the bound.
+// delays instead of one long wait at the bound. Delays that are too short to sleep add up.
 func (s *Store) slowDown(writes int) {
-	if over := s.pressure(s.pending.Load()) - 1; over > 0 {
-		time.Sleep(min(maxDelay, time.Duration(2*over*float64(s.perWrite.Load())*float64(writes))))
+	over := s.pressure(s.pending.Load()) - 1
+	if over <= 0 {
+		s.debt = 0
+		return
 	}
+	s.debt += time.Duration(2 * over * float64(s.perWrite.Load()) * float64(writes))
+	if s.debt < leastDelay {
+		return
+	}
+	start := time.Now()
+	time.Sleep(min(maxDelay, s.debt))
+	s.debt = max(0, s.debt-time.Since(start))
 }
 
 // flushLoop writes what is pending into the file whenever it is enough or old enough, and makes the file
@@ -216,8 +226,8 @@ type item struct {
 	bucket Bucket
 }
 
-// items lists a layer in the order of its keys, which is the order of the pages.
-func (l *layer) items() (list []item) {
+// items appends a layer to list, in the order of its keys, which is the order of the pages.
+func (l *layer) items(list []item) []item {
 	for b, tree := range l {
 		if tree != nil {
 			tree.Scan(func(e entry) bool {
@@ -239,7 +249,11 @@ const (
 // all of it is written, and a checkpoint comes only then. A slice has a stretch of the keys, so slices
 // copy hardly more pages than one large transaction would.
 func (s *Store) writeLayer(l *layer, p pace) error {
-	items := l.items()
+	items := l.items(s.items[:0])
+	defer func() {
+		clear(items) // hold no value of a layer that is written
+		s.items = items
+	}()
 	p.begin(len(items))
 	for at := 0; at < len(items); {
 		n := min(s.slice, len(items)-at)

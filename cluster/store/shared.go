@@ -12,7 +12,7 @@ type Shared struct {
 }
 
 // DefaultMemory bounds what all stores of a node keep in memory for their files, in bytes.
-const DefaultMemory = 96 << 20
+const DefaultMemory = 48 << 20
 
 // NewShared bounds the memory for writes that are not in the files yet; 0 is DefaultMemory.
 func NewShared(memory int64) *Shared {

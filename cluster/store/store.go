@@ -76,10 +76,10 @@ func (o Options) Default() Options {
 		o.MaxIdleReaders = 16 * runtime.GOMAXPROCS(0)
 	}
 	if o.FlushWrites == 0 {
-		o.FlushWrites = 8 << 10
+		o.FlushWrites = 4 << 10
 	}
 	if o.FlushBytes == 0 {
-		o.FlushBytes = 8 << 20
+		o.FlushBytes = 4 << 20
 	}
 	if o.FlushInterval == 0 {
 		o.FlushInterval = time.Second
@@ -154,9 +154,11 @@ type Store struct {
 	wanted      []*wanted
 	quit        chan struct{}
 	loops       sync.WaitGroup
-	hurry       atomic.Int32 // somebody waits for a flush: do not pace it
-	perWrite    atomic.Int64 // nanoseconds a flush takes for a write, not paced
+	hurry       atomic.Int32  // somebody waits for a flush: do not pace it
+	perWrite    atomic.Int64  // nanoseconds a flush takes for a write, not paced
+	debt        time.Duration // that Update is to wait
 	// Of the goroutine that holds flushing.
+	items       []item
 	slice       int       // writes of one transaction
 	sinceWrites int       // writes into the file since the last checkpoint
 	sinceTime   time.Time // of the last checkpoint
