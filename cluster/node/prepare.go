@@ -131,6 +131,12 @@ func (n *Node) catchUp(ctx context.Context) {
 	}
 }
 
+// How long follow waits before it tries again what failed.
+const (
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+)
+
 // maxLoads is how often loading an active model is tried before the node is ready without it.
 const maxLoads = 5
 
@@ -139,11 +145,14 @@ const maxLoads = 5
 func (n *Node) follow() {
 	defer n.followers.Done()
 	failures := map[string]int{}
+	pause := firstRetry
 	for {
-		again := n.loadMissing(failures)
 		var retry <-chan time.Time
-		if again {
-			retry = time.After(time.Second)
+		if again := n.loadMissing(failures); again {
+			retry = time.After(pause)
+			pause = min(2*pause, lastRetry)
+		} else {
+			pause = firstRetry
 		}
 		select {
 		case <-n.ctx.Done():

@@ -46,7 +46,7 @@ func (n *Node) ask(ctx context.Context, node string, method router.Method, reque
 	case u.bad:
 		return u, errWire
 	case tag == replyNotLeader:
-		return u, raftgroup.ErrNotLeader("of the subject", u.text())
+		return u, raftgroup.ErrNotLeader("of this subject", u.text())
 	}
 	return u, nil
 }

@@ -332,6 +332,14 @@ func (o observed) Snapshot() (raft.FSMSnapshot, error) { return taking{}, o.Err(
 
 // Restore implements raft.FSM.
 func (o observed) Restore(from io.ReadCloser) error {
+	err := o.restore(from)
+	if a, ok := o.Machine.(interface{ Announce() }); ok && err == nil {
+		a.Announce() // a replica that was away gets here in one step
+	}
+	return err
+}
+
+func (o observed) restore(from io.ReadCloser) error {
 	defer o.group.applied.advanced()
 	for {
 		wrapper, ok := from.(raft.ReadCloserWrapper) // raft counts what is read

@@ -126,7 +126,7 @@ func (s *shard) try(ctx context.Context, again bool, pick func() (node string, o
 			last = there(node)
 		}
 		if last == nil || !retriable(last, again) {
-			return last
+			return s.shown(last)
 		}
 		if moved, ok := errors.AsType[*raftgroup.NotLeader](last); ok {
 			s.learn(node, moved.Leader)
@@ -141,10 +141,23 @@ func (s *shard) try(ctx context.Context, again bool, pick func() (node string, o
 
 // settle is what a caller is told when the time is over.
 func (s *shard) settle(last error) error {
-	if nba.CodeOf(last) == nba.CodeInternal || nba.CodeOf(last) == "" {
+	if nba.CodeOf(last) == nba.CodeInternal {
 		return s.errLeaderless()
 	}
-	return last
+	return s.shown(last)
+}
+
+// shown says what became of a call to another node, without that node's address and the like.
+func (s *shard) shown(err error) error {
+	switch {
+	case errors.Is(err, peer.ErrUncertain) && nba.CodeOf(err) == nba.CodeTimeout:
+		return nba.Errorf(nba.CodeTimeout, "the deadline passed before the node that leads group %s answered; what was asked may still happen", s.name)
+	case errors.Is(err, peer.ErrUncertain):
+		return nba.Errorf(nba.CodeUnavailable, "the node that leads group %s was lost before it answered; what was asked may or may not have happened: read before you retry", s.name)
+	case errors.Is(err, peer.ErrUnreachable):
+		return nba.Errorf(nba.CodeUnavailable, "the node that leads group %s cannot be reached: retry shortly", s.name)
+	}
+	return err
 }
 
 func (s *shard) errLeaderless() error {
