@@ -34,6 +34,10 @@ type Data struct {
 	// time, so nearly every new one is above it and needs no look into the store.
 	newest []byte
 
+	// expired is where the last removal by age ended: below it there are no decisions. Nothing begins
+	// at the first.
+	expired []byte
+
 	// Used within one batch.
 	count   int64 // of subjects
 	counted int64 // as it was written last
@@ -66,7 +70,7 @@ func (d *Data) reloadState() error {
 		return err
 	}
 	defer r.Release()
-	d.newest = d.newest[:0]
+	d.newest, d.expired = d.newest[:0], nil
 	r.ScanBack(store.Decisions, nil, nil, func(key, _ []byte) bool {
 		d.newest = append(d.newest, key...)
 		return false
@@ -273,6 +277,9 @@ func (d *Data) recordDecision(u *update, op command.Op) (Result, error) {
 			return refuse(nba.Errorf(nba.CodeConflict, "the decision id is already in use"))
 		}
 		return Result{Duplicate: true, Decision: p.ID}, nil
+	}
+	if bytes.Compare(p.ID[:], d.expired) < 0 {
+		d.expired = nil
 	}
 	if err := d.countDecision(u, &p); err != nil {
 		return Result{}, err

@@ -3,6 +3,7 @@ package fsm
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/oklog/ulid/v2"
@@ -159,15 +160,18 @@ func parseDue(key []byte) (ms int64, id [command.KeyBytes]byte, ok bool) {
 }
 
 func dueKeys(u *update, untilMS int64, limit int) (ids [][command.KeyBytes]byte) {
-	u.Scan(store.Due, []byte{dueKey}, func(key, _ []byte) bool {
-		ms, id, ok := parseDue(key)
-		if !ok || ms > untilMS {
-			return false
+	u.ScanBetween(store.Due, []byte{dueKey}, dueAfter(untilMS), func(key, _ []byte) bool {
+		if _, id, ok := parseDue(key); ok {
+			ids = append(ids, id)
 		}
-		ids = append(ids, id)
 		return len(ids) < limit
 	})
 	return ids
+}
+
+// dueAfter is above every key that is due at the time or before.
+func dueAfter(ms int64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{dueKey}, uint64(min(ms, math.MaxInt64-1)+1)^signBit)
 }
 
 // removeKey removes a stored idempotency key and its entry in what is due.

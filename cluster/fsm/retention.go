@@ -166,19 +166,26 @@ func (d *Data) expire(u *update, body []byte) (Result, error) {
 	return Result{Value: done}, nil
 }
 
+// oldDecisions are the first decisions before a time. It begins where it ended last: what was removed
+// there may still lie in the file.
 func (d *Data) oldDecisions(u *update, beforeMS int64, limit int) (ids []ulid.ULID) {
-	u.Scan(store.Decisions, nil, func(key, _ []byte) bool {
-		if len(key) != len(ulid.ULID{}) {
-			return true
+	u.ScanBetween(store.Decisions, d.expired, firstID(beforeMS), func(key, _ []byte) bool {
+		if len(key) == len(ulid.ULID{}) {
+			ids = append(ids, ulid.ULID(key))
 		}
-		id := ulid.ULID(key)
-		if int64(id.Time()) >= beforeMS {
-			return false
-		}
-		ids = append(ids, id)
 		return len(ids) < limit
 	})
+	if len(ids) > 0 {
+		d.expired = slices.Clone(ids[len(ids)-1][:]) // the others below are removed now
+	}
 	return ids
+}
+
+// firstID is the least id of a time.
+func firstID(ms int64) []byte {
+	var id ulid.ULID
+	_ = id.SetTime(uint64(min(max(ms, 0), int64(ulid.MaxTime())))) // it is in range
+	return id[:]
 }
 
 // Due tells whether an Expire of these times would remove anything. It is for whoever proposes one,
@@ -190,14 +197,10 @@ func (d *Data) Due(beforeMS, keysMS int64) (bool, error) {
 	}
 	defer r.Release()
 	due := false
-	r.Scan(store.Decisions, nil, func(key, _ []byte) bool {
-		due = len(key) == len(ulid.ULID{}) && int64(ulid.ULID(key).Time()) < beforeMS
-		return false
-	})
-	r.Scan(store.Due, []byte{dueKey}, func(key, _ []byte) bool {
-		ms, _, ok := parseDue(key)
-		due = due || ok && ms <= keysMS
-		return false
-	})
+	found := func(_, _ []byte) bool { due = true; return false }
+	r.ScanBetween(store.Decisions, nil, firstID(beforeMS), found)
+	if !due {
+		r.ScanBetween(store.Due, []byte{dueKey}, dueAfter(keysMS), found)
+	}
 	return due, nil
 }

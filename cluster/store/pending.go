@@ -37,9 +37,14 @@ func (l *layer) set(b Bucket, e entry) {
 
 // under appends the entries of bucket b whose keys have the prefix, ascending.
 func (l *layer) under(dst []entry, b Bucket, prefix []byte) []entry {
+	return l.while(dst, b, prefix, func(key []byte) bool { return bytes.HasPrefix(key, prefix) })
+}
+
+// while appends the entries of bucket b from a key on as long as they are within, ascending.
+func (l *layer) while(dst []entry, b Bucket, from []byte, within func(key []byte) bool) []entry {
 	if l[b] != nil {
-		l[b].Ascend(entry{key: prefix}, func(e entry) bool {
-			if !bytes.HasPrefix(e.key, prefix) {
+		l[b].Ascend(entry{key: from}, func(e entry) bool {
+			if !within(e.key) {
 				return false
 			}
 			dst = append(dst, e)
@@ -97,8 +102,11 @@ func (s *sight) get(b Bucket, key []byte) []byte {
 
 // entries merges what the layers hold under a prefix.
 func (s *sight) entries(b Bucket, prefix []byte) []entry {
-	newest := s.newest.under(nil, b, prefix)
-	older := s.older.under(nil, b, prefix)
+	return merge(s.newest.under(nil, b, prefix), s.older.under(nil, b, prefix))
+}
+
+// merge joins the entries of two layers, of which the first is the newer.
+func merge(newest, older []entry) []entry {
 	if len(older) == 0 {
 		return newest
 	}
@@ -119,11 +127,20 @@ func (s *sight) entries(b Bucket, prefix []byte) []entry {
 
 // scan calls fn for every key with the prefix, ascending, until fn returns false.
 func (s *sight) scan(b Bucket, prefix []byte, fn func(key, value []byte) bool) {
-	over := s.entries(b, prefix)
+	s.scanWhile(b, prefix, func(key []byte) bool { return bytes.HasPrefix(key, prefix) }, fn)
+}
+
+// scanBetween calls fn for every key from one on and below another, ascending, until fn returns false.
+func (s *sight) scanBetween(b Bucket, from, below []byte, fn func(key, value []byte) bool) {
+	s.scanWhile(b, from, func(key []byte) bool { return bytes.Compare(key, below) < 0 }, fn)
+}
+
+func (s *sight) scanWhile(b Bucket, from []byte, within func(key []byte) bool, fn func(key, value []byte) bool) {
+	over := merge(s.newest.while(nil, b, from, within), s.older.while(nil, b, from, within))
 	c := s.cursors(b)
-	k, v := c.Seek(prefix)
+	k, v := c.Seek(from)
 	for {
-		if k != nil && !bytes.HasPrefix(k, prefix) {
+		if k != nil && !within(k) {
 			k = nil
 		}
 		switch {

@@ -77,6 +77,13 @@ func (r *Reader) Scan(b Bucket, prefix []byte, fn func(key, value []byte) bool) 
 	s.scan(b, prefix, fn)
 }
 
+// ScanBetween calls fn for every key from one on and below another, ascending, until fn returns false.
+// It costs what lies between, however much is pending elsewhere.
+func (r *Reader) ScanBetween(b Bucket, from, below []byte, fn func(key, value []byte) bool) {
+	s := r.sight()
+	s.scanBetween(b, from, below, fn)
+}
+
 // ScanBack calls fn for every key with the prefix that is not above from, descending, until fn
 // returns false. An empty from begins at the last key with the prefix.
 func (r *Reader) ScanBack(b Bucket, prefix, from []byte, fn func(key, value []byte) bool) {

@@ -45,6 +45,12 @@ func (t *Tx) Scan(b Bucket, prefix []byte, fn func(key, value []byte) bool) {
 	t.sight.scan(b, prefix, fn)
 }
 
+// ScanBetween calls fn for every key from one on and below another, ascending, until fn returns false.
+// It costs what lies between, however much is pending elsewhere. fn must not write.
+func (t *Tx) ScanBetween(b Bucket, from, below []byte, fn func(key, value []byte) bool) {
+	t.sight.scanBetween(b, from, below, fn)
+}
+
 // applyPending runs fn over what is pending, and returns how many writes it made. It waits while too
 // much is pending: memory is bounded by what the file can take.
 func (s *Store) applyPending(fn func(*Tx) error) (writes int, err error) {
