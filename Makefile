@@ -11,7 +11,7 @@ ARGS        ?=
 CHAOS       ?= -chaos.for 5m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store chaos test-python sdk bench-sdk clean toolchain
+.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store chaos test-python python-libraries sdk bench-sdk clean toolchain
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,13 +33,15 @@ test: toolchain ## run every test
 test-race: toolchain ## run the tests under the race detector, the long ones shortened
 	GORACE=halt_on_error=1 $(GO) test -race -short -timeout 40m ./...
 
-test-python: build ## run the Python client's tests with the real model libraries, installed under .cache
+test-python: build python-libraries ## run the Python client's tests with the real model libraries, installed under .cache
+	cd sdk/client/python && PYTHONDONTWRITEBYTECODE=1 ARBITER_BIN='$(CURDIR)/$(BIN)' '$(CURDIR)/.cache/python/bin/python' -W ignore -m unittest -v
+
+python-libraries:
 	@command -v python3 >/dev/null || { echo "python3 is not installed" >&2; exit 1; }
-	@test -x .cache/python/bin/python || python3 -m venv .cache/python
 	@cmp -s sdk/client/python/tests/requirements.txt .cache/python/installed || { \
+	  rm -rf .cache/python && python3 -m venv .cache/python && \
 	  .cache/python/bin/pip install --quiet --disable-pip-version-check -r sdk/client/python/tests/requirements.txt && \
 	  cp sdk/client/python/tests/requirements.txt .cache/python/installed; }
-	cd sdk/client/python && PYTHONDONTWRITEBYTECODE=1 ARBITER_BIN='$(CURDIR)/$(BIN)' '$(CURDIR)/.cache/python/bin/python' -W ignore -m unittest -v
 
 sdk: toolchain ## install the toolchains of the guest SDKs, build and test them all
 	sdk/toolchains.sh

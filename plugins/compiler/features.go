@@ -266,6 +266,23 @@ func (l *featureLoader) prefixes(n *yaml.Node) {
 	}
 }
 
+// List are the listed features in the order of the file, for those who have no model yet. Prefixes need
+// the names of a model's features, so that a file that has any is an error.
+func (s *FeatureSpec) List() ([]artifact.Feature, error) {
+	l := &featureLoader{spec: s}
+	for _, p := range s.prefixes {
+		l.add(p.line, "the levels of prefix %q are known from a model only; give the compiled plugin instead of the feature file, or list the features one by one", p.text)
+	}
+	if len(s.features) == 0 && len(s.prefixes) == 0 {
+		l.add(1, "there are no features; list some")
+	}
+	out := make([]artifact.Feature, len(s.features))
+	for i := range s.features {
+		out[i] = s.features[i].Feature
+	}
+	return out, l.err()
+}
+
 // resolve gives each of the model's features its recipe, in the model's order. A nil spec makes every
 // feature the attribute of the same name.
 func (s *FeatureSpec) resolve(names []string) ([]artifact.Feature, error) {

@@ -38,13 +38,17 @@ features:
     bucket: {attribute: age, bounds: [18, 30.5]}
   - {name: value, actionProperty: value}
   - {name: temperature, context: temperature}
+  - {name: logSpend, log: {attribute: spend, offset: 1}}
+  - {name: share, ratio: {attribute: spend, by: total}}
+  - {name: refused, history: {aggregate: responses, outcome: Rejected, days: 30, channel: web, sameAction: true}}
   - {name: "Contract_None", oneHot: {attribute: other, level: None}}
 oneHotPrefixes: {"Contract_": contract, "Contract_Old_": oldContract}
 `), "f.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := []string{"Contract_Old_Two year", "value", "age", "Contract_One year", "plan", "tenure", "temperature", "Contract_None"}
+	names := []string{"Contract_Old_Two year", "value", "age", "Contract_One year", "plan", "tenure", "temperature", "Contract_None",
+		"logSpend", "share", "refused"}
 	got, err := spec.resolve(names)
 	if err != nil {
 		t.Fatal(err)
@@ -54,10 +58,12 @@ oneHotPrefixes: {"Contract_": contract, "Contract_Old_": oldContract}
 		return artifact.Recipe{OneHot: &artifact.OneHot{Attribute: attribute, Level: level}}
 	}
 	recipes := []artifact.Recipe{oneHot("oldContract", "Two year"), {ActionProperty: "value"}, {Bucket: &artifact.Bucket{Attribute: "age", Bounds: []float64{18, 30.5}}},
-		oneHot("contract", "One year"), {Attribute: "plan", Levels: []string{"S", "M", "L"}}, {Attribute: "tenure", Default: &zero}, {Context: "temperature"}, oneHot("other", "None")}
+		oneHot("contract", "One year"), {Attribute: "plan", Levels: []string{"S", "M", "L"}}, {Attribute: "tenure", Default: &zero}, {Context: "temperature"}, oneHot("other", "None"),
+		{Log: &artifact.Log{Attribute: "spend", Offset: 1}}, {Ratio: &artifact.Ratio{Attribute: "spend", By: "total"}},
+		{History: &artifact.History{Aggregate: "responses", Outcome: "Rejected", Days: 30, Channel: "web", SameAction: true}}}
 	for i, f := range got {
 		scope := artifact.ScopeSubject
-		if i == 1 {
+		if i == 1 || names[i] == "refused" {
 			scope = artifact.ScopeCandidate
 		}
 		if want := (artifact.Feature{Name: names[i], Scope: scope, Recipe: recipes[i]}); !reflect.DeepEqual(f, want) {
@@ -84,10 +90,12 @@ func TestLoadFeaturesMistakes(t *testing.T) {
 		{"repeated feature", "features:\n  - {name: a, attribute: a}\n  - {name: a, attribute: b}", []string{`f.yaml:3: feature "a" is already listed on line 2`}},
 		{"repeated key", "features:\n  - {name: a, name: b, attribute: x}", []string{"f.yaml:2: the key name is repeated"}},
 		{"repeated prefix", "oneHotPrefixes:\n  a_: x\n  a_: y", []string{"f.yaml:3: the prefix"}},
+		{"history", "features:\n  - {name: a, history: {aggregate: sum, days: x}}", []string{"f.yaml:2: expected a whole number", `f.yaml:2: feature "a": an aggregate is`}},
+		{"ratio", "features:\n  - {name: a, ratio: {attribute: x, over: y}}", []string{`f.yaml:2: unknown key "over"`, `f.yaml:2: feature "a": ratio needs two attributes`}},
 		{"text for a number", "features:\n  - {name: a, attribute: a, default: none}", []string{"f.yaml:2: expected a number"}},
 		{"alias", "features: &f\n  - {name: a, attribute: a}\noneHotPrefixes: *f", []string{"f.yaml:3: expected a mapping"}},
 		{"two documents", "features: []\n---\nfeatures: []", []string{"f.yaml:1: the file holds more than one document"}},
-		{"candidate attribute", "features:\n  - {name: a, attribute: a, scope: candidate}", []string{"f.yaml:2: feature \"a\": actionProperty needs scope candidate"}},
+		{"candidate attribute", "features:\n  - {name: a, attribute: a, scope: candidate}", []string{"f.yaml:2: feature \"a\": actionProperty, and history with sameAction, need scope candidate"}},
 		{"bounds", "features:\n  - name: a\n    bucket: {attribute: a, bounds: [3, 1]}", []string{"f.yaml:2: feature \"a\": bounds are finite"}},
 	} {
 		_, err := LoadFeatures([]byte(c.text), "f.yaml")

@@ -3,6 +3,7 @@ package serving
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/arbiterhq/arbiter/plugins/artifact"
 	"github.com/arbiterhq/arbiter/runtime/engine"
@@ -53,6 +54,10 @@ func BindFeatures(features []artifact.Feature, purpose string, dictionary *nba.D
 	}
 	in, problems := bind(m, dictionary)
 	if wrong.Details = problems; len(problems) > 0 {
+		for i := range problems { // there is no plugin yet
+			problems[i].Pointer = strings.TrimPrefix(problems[i].Pointer, "/"+m.Name)
+			problems[i].Detail = strings.Replace(problems[i].Detail, " of plugin "+m.Name, "", 1)
+		}
 		return nil, wrong
 	}
 	f.in = in

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -30,8 +31,10 @@ func (a *app) modelCommand() *cobra.Command {
 		`  arbiter model compile model.xgb.json --features features.yaml -o churn.wasm
   arbiter model check churn.wasm --rows rows.csv --expected expected.csv
   arbiter model inspect churn.wasm
-  arbiter model push churn.wasm --activate`,
-		a.modelCompileCommand(), a.modelCheckCommand(), a.modelInspectCommand(), a.modelBenchCommand(), a.modelPushCommand())
+  arbiter model push churn.wasm --activate
+  arbiter model features features.yaml --rows labels.csv -o train.csv`,
+		a.modelCompileCommand(), a.modelCheckCommand(), a.modelInspectCommand(), a.modelBenchCommand(), a.modelPushCommand(),
+		a.modelFeaturesCommand())
 }
 
 // compileFlags are the flags of arbiter model compile.
@@ -268,12 +271,20 @@ func listed(names []string, most int) string {
 	return strings.Join(names, ", ")
 }
 
-// duration prints nanoseconds with two digits.
+// duration prints nanoseconds with two digits that count.
 func duration(ns float64) string {
-	if ns < 1000 {
-		return fmt.Sprintf("%.2g ns", ns)
+	unit := "ns"
+	if ns >= 1000 {
+		ns, unit = ns/1000, "µs"
 	}
-	return fmt.Sprintf("%.2g µs", ns/1000)
+	digits := 0
+	if ns < 10 {
+		digits = 1
+	}
+	if step := math.Pow(10, math.Floor(math.Log10(max(ns, 1)))-1); step > 1 {
+		ns = math.Round(ns/step) * step
+	}
+	return fmt.Sprintf("%.*f %s", digits, ns, unit)
 }
 
 // renderSummary prints a plugin's manifest for people.

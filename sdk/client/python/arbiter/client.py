@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Iterable, List, Mapping, Optional, Sequence, Union
+from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _import
 from ._http import Transport, segment
 from .errors import ArbiterError, NotSupported
 from .export import Model
+from .features import feature_rows
 from .records import CatalogDocument, Decision, ImportResult, Page, Record
 
 DEFAULT_ADDR = "http://127.0.0.1:8080"
@@ -300,15 +301,54 @@ class Models:
 
     def activate(self, model: Any, version: Optional[str] = None) -> Record:
         """Makes a version the one that scores: by name and version, or what `push` or `export` returned."""
-        if version is None:
-            if isinstance(model, Model):
-                model, version = model.name, model.version
-            elif isinstance(model, Mapping):
-                model, version = model["name"], model["version"]
-            else:
-                raise ArbiterError("activate wants the name and the version of a model")
-        return self._transport.send("POST", f"/v1/plugins/{segment(model)}/versions/{segment(version)}/activate", body=b"").json()
+        name, number = self._reference(model, version)
+        return self._transport.send("POST", f"/v1/plugins/{segment(name)}/versions/{segment(number)}/activate", body=b"").json()
 
-    def rollout(self, *args: Any, **kwargs: Any) -> None:
-        """Raises NotSupported: the node has no rollouts (shadow, canary) yet, activation is at once."""
-        raise NotSupported("the node has no rollouts (shadow, canary) yet: activate a version at once with models.activate")
+    @staticmethod
+    def _reference(model: Any, version: Optional[str]) -> Tuple[str, str]:
+        if version is not None:
+            return model, version
+        if isinstance(model, Model):
+            return model.name, model.version
+        if isinstance(model, Mapping):
+            return model["name"], model["version"]
+        raise ArbiterError("name the model and its version")
+
+    def rollout(self, model: Any, version: Optional[str] = None, *, steps: Sequence[str] = ("active",)) -> Record:
+        """Rolls a version out: what `ab.export` returned (it is pushed first if the node does not have it), or a
+        version by name and number.
+
+        `steps` are what it goes through. The only step that the node has is "active": the version scores from then
+        on, on all nodes at once, and no call fails. "shadow" and "canary" raise NotSupported, before anything
+        changed."""
+        missing = [step for step in steps if step != "active"]
+        if missing or not steps:
+            raise NotSupported(f"the node has no rollout step {', '.join(missing) or 'of none'} yet: its only one is active, as with models.activate")
+        name, number = self._reference(model, version)
+        if isinstance(model, Model) and all(known.digest != model.digest for known in self.list(name)):
+            self.push(model)
+        return self.activate(name, number)
+
+    def features(
+        self,
+        features: Any,
+        rows: Any,
+        *,
+        id: str = "id",
+        action: Optional[str] = None,
+        at: Optional[str] = None,
+        contexts: Sequence[str] = (),
+        type: Optional[str] = None,
+        purpose: Optional[str] = None,
+    ) -> Any:
+        """Rows of features exactly as a model is handed them, to train on.
+
+        `features` are recipes by feature name, `ab.Features`, or the model (or name, version) whose features they
+        are. `rows` is a DataFrame, or a list of dicts or ids; `id`, `action` and `at` name its columns of the
+        subject, the candidate action and the moment up to which the interaction history counts, `contexts` those
+        that are context values of their names. A DataFrame gets one back, with the same index; else the answer is
+        a list of dicts. A missing feature is NaN, as are all of a subject that the node does not know.
+
+            X = c.models.features({"charges": {"log": {"attribute": "monthlyCharges", "offset": 1}}}, labels, id="customerID")
+        """
+        return feature_rows(self._transport, features, rows, id=id, action=action, at=at, contexts=contexts, type=type, purpose=purpose)

@@ -142,11 +142,11 @@ def _export(clf: Any, name: str, version: str, example: Any, features: Any, fold
     saved = libraries.save(clf, folder, name, sample, label, example)
     files = {"source": saved.file, "rows": folder / f"{name}.rows.csv", "expected": folder / f"{name}.expected.csv",
              "features": folder / f"{name}.features.yaml", "wasm": folder / f"{name}.wasm"}  # fmt: skip
-    golden = _write_golden(files, saved)
+    _write_golden(files, saved)
     _write_features(files["features"], features, saved, purpose)
 
     args = ["model", "compile", str(saved.file), "--name", name, "--version", version, "--features", str(files["features"]),
-            "--golden", str(files["rows"]), "--golden-expected", str(golden), "-o", str(files["wasm"]), "--output", "json"]  # fmt: skip
+            "--golden", str(files["rows"]), "--golden-expected", str(files["expected"]), "-o", str(files["wasm"]), "--output", "json"]  # fmt: skip
     if purpose:
         args += ["--purpose", purpose]
     if saved.label is not None:
@@ -157,16 +157,11 @@ def _export(clf: Any, name: str, version: str, example: Any, features: Any, fold
     return Model(folder, json.loads(done.stdout), files, saved.tolerance, program)
 
 
-def _write_golden(files: Mapping[str, Path], saved: "libraries.Saved") -> Path:
-    """Writes the rows and what the library makes of them. Returns the file that the compiler compares."""
+def _write_golden(files: Mapping[str, Path], saved: "libraries.Saved") -> None:
+    """Writes the rows and what the library makes of them."""
     tables.write_csv(files["rows"], saved.names, saved.rows)
     columns: Dict[str, Sequence[float]] = {n: c for n, c in (("margin", saved.margins), ("prob", saved.outputs)) if c is not None}
     tables.write_csv(files["expected"], list(columns), list(zip(*columns.values())))
-    if saved.compare_outputs:
-        return files["expected"]
-    margins = files["expected"].with_suffix(".margin.csv")
-    tables.write_csv(margins, ["margin"], [[m] for m in columns["margin"]])
-    return margins
 
 
 def _write_features(file: Path, given: Any, saved: "libraries.Saved", purpose: Optional[str]) -> None:

@@ -23,9 +23,6 @@ class Saved:
         self.outputs: Optional[List[float]] = None if outputs is None else [float(v) for v in outputs]
         self.levels: Dict[str, Sequence[Any]] = {}  # of features that are codes of categories
         self.label: Optional[str] = None  # the class that a model of several gives
-        # CatBoost computes the softmax with an exp of its own, off by some units in the last place: the raw
-        # scores must agree to the bit, the probabilities only as `check` compares them.
-        self.compare_outputs = True
         self.tolerance: Optional[float] = None  # of the comparison of outputs, None for the program's own
 
 
@@ -205,7 +202,6 @@ def _catboost(clf: Any, folder: Path, name: str, sample: Any, label: Any, exampl
         raise ExportError("CatBoost with categorical features needs a DataFrame with the columns that it was trained on")
     saved = Saved(file, names, tables.rows_of(sample, codes), None, None)
     saved.levels = codes
-    saved.compare_outputs = getattr(margins, "ndim", 1) == 1
     return _choose(saved, margins, outputs, list(classes) if has_classes else None, label, named=True)
 
 

@@ -6,6 +6,9 @@ A recipe is one of these dicts (docs/format/manifest.md has them all), or the na
     {"attribute": "plan", "levels": ["S", "M", "L"]}
     {"oneHot": {"attribute": "contract", "level": "Two year"}}
     {"bucket": {"attribute": "age", "bounds": [18, 30, 65]}}
+    {"log": {"attribute": "totalCharges", "offset": 1}}
+    {"ratio": {"attribute": "totalCharges", "by": "tenure"}}
+    {"history": {"aggregate": "contacts", "days": 30}}          # accepts, responses (of an outcome), daysSince
     {"context": "temperature"}
     {"actionProperty": "value"}
 """

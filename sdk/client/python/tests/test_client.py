@@ -1,5 +1,6 @@
 """Decisions, subjects, catalog and models against a real node. Needs the standard library only."""
 
+import math
 import tempfile
 import unittest
 from pathlib import Path
@@ -182,9 +183,32 @@ class ModelsTest(NodeTest):
         with self.assertRaises(ab.PluginRefused):
             self.c.models.push(b"\0asm\1\0\0\0")
 
-    def test_what_the_node_does_not_have_says_so(self):
-        with self.assertRaisesRegex(ab.NotSupported, "rollouts"):
-            self.c.models.rollout("churn", "1.0.0", shadow="24h")
+    def test_rollouts(self):
+        with self.assertRaisesRegex(ab.NotSupported, "shadow"):
+            self.c.models.rollout("churn", "1.0.0", steps=("shadow", "active"))
+        churn = next(m for m in self.c.models.list("churn") if m.state == "active")
+        self.assertEqual(self.c.models.rollout(churn.name, churn.version).state, "active")
+
+    def test_features_are_those_that_are_scored(self):
+        self.c.subjects.patch("S-000007", consents={"profiling": True, "marketing": True})
+        d = self.c.decide("S-000007", "callcentre", explain="full")
+        scored = [candidate for candidate in d.explanation.candidates if candidate.get("features")]
+        self.assertTrue(scored)
+        rows = self.c.models.features("churn", ["S-000007", "nobody"])
+        self.assertEqual({k: v for k, v in rows[0].items() if not math.isnan(v)}, scored[0].features)
+        self.assertTrue(all(math.isnan(v) for v in rows[1].values()))
+        recipes = {"charges": {"log": {"attribute": "monthlyCharges", "offset": 1}}, "share": {"ratio": {"attribute": "monthlyCharges", "by": "totalCharges"}},
+                   "contacts": {"history": {"aggregate": "contacts"}}, "value": {"actionProperty": "value"}, "tenure": "tenure", "page": {"context": "page"}}  # fmt: skip
+        offers = [{"who": "S-000007", "offer": d.best.action, "page": 3}, {"who": "S-000007", "offer": d.best.action, "page": None}]
+        made = self.c.models.features(recipes, offers, id="who", action="offer", contexts=["page"])
+        charges = self.c.subjects.get("S-000007").attributes.monthly_charges
+        self.assertAlmostEqual(made[0]["charges"], math.log1p(charges), delta=1e-15)
+        self.assertGreaterEqual(made[0]["contacts"], 1)
+        self.assertEqual((made[0]["page"], math.isnan(made[1]["page"])), (3.0, True))
+        with self.assertRaisesRegex(ab.Problem, "did you mean tenure"):
+            self.c.models.features({"t": "tenrue"}, ["S-000007"])
+        with self.assertRaisesRegex(ab.ArbiterError, "no column whom"):
+            self.c.models.features({"t": "tenure"}, offers, id="whom")
 
 
 class Records(unittest.TestCase):

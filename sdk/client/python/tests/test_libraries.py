@@ -53,14 +53,9 @@ class Libraries(NodeTest):
         cls.classes = pandas.cut(cls.raw.monthlyCharges, [0, 50, 80, 1e9], labels=["low", "mid", "high"]).astype(str)
 
     def proved(self, clf, example=None, **kwargs):
-        """Exports and checks; skips when the program cannot read this kind of file yet."""
+        """Exports and checks."""
         example = self.X if example is None else example
-        try:
-            m = ab.export(clf, "python-model", example=example, **kwargs)
-        except ab.CompileError as refused:
-            if "not supported" in str(refused) or "no XGBoost" in str(refused) or "unknown flag: --class" in str(refused):
-                self.skipTest(f"the compiler cannot do this yet: {refused}")
-            raise
+        m = ab.export(clf, "python-model", example=example, **kwargs)
         report = m.check()
         self.assertEqual(report.rows, len(example))
         return m, report
