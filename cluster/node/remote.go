@@ -144,7 +144,7 @@ func (n *Node) subjectFrom(ctx context.Context, node string, ref nba.SubjectRef,
 		return doc, err
 	}
 	answered(read, age)
-	return document(n.Dictionary(ctx), &r), nil
+	return n.documentOf(ctx, &r)
 }
 
 func (p *packer) read(ref nba.SubjectRef, want nba.Read) {

@@ -25,9 +25,9 @@ func (n *Node) Subject(ctx context.Context, ref nba.SubjectRef, read *nba.Read) 
 			return err
 		}
 		defer reading.Release()
-		doc = document(n.Dictionary(ctx), &reading.Record)
 		answered(read, age)
-		return nil
+		doc, err = n.documentOf(ctx, &reading.Record)
+		return err
 	}, func(node string) (err error) {
 		doc, err = n.subjectFrom(ctx, node, ref, want, read)
 		return err
@@ -78,7 +78,8 @@ func (n *Node) PutSubject(ctx context.Context, doc nba.SubjectDocument, ifVersio
 	return n.router.PutSubject(ctx, ref, attributes, granted, refused, ifVersion)
 }
 
-// PatchSubject applies a merge patch and returns the subject as it is then.
+// PatchSubject applies a merge patch and returns the subject as it is then. If another call deleted it
+// meanwhile, the document has the version that the patch made and nothing else: the patch took effect.
 func (n *Node) PatchSubject(ctx context.Context, patch nba.SubjectPatch, ifVersion *uint64) (doc nba.SubjectDocument, err error) {
 	ref, err := n.admit(ctx, patch.SubjectRef)
 	if err != nil {
@@ -93,10 +94,15 @@ func (n *Node) PatchSubject(ctx context.Context, patch nba.SubjectPatch, ifVersi
 	if err != nil {
 		return doc, err
 	}
-	if _, err := n.router.PatchSubject(ctx, ref, set, unset, grant, refuse, cleared, ifVersion); err != nil {
+	version, err := n.router.PatchSubject(ctx, ref, set, unset, grant, refuse, cleared, ifVersion)
+	if err != nil {
 		return doc, err
 	}
-	return n.Subject(ctx, ref, nil)
+	doc, err = n.Subject(ctx, ref, nil)
+	if nba.CodeOf(err) == nba.CodeSubjectUnknown {
+		return nba.SubjectDocument{SubjectRef: ref, Version: version, Attributes: map[string]any{}}, nil
+	}
+	return doc, err
 }
 
 // DeleteSubject removes a subject with its history and decision records.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -182,6 +183,25 @@ func decodeConsents(dict *nba.Dictionary, in map[string]*bool) (granted, refused
 	return granted, refused, cleared, nil
 }
 
+// documentOf is the subject as the API shows it. A record may have been written under a newer dictionary
+// than the one here, when a leader of a data group is behind in the control group; leaving out what it
+// cannot name would pass for a subject without it.
+func (n *Node) documentOf(ctx context.Context, r *record.Record) (nba.SubjectDocument, error) {
+	dict := n.Dictionary(ctx)
+	if !names(dict, r) {
+		n.catchUp(ctx)
+		if dict = n.Dictionary(ctx); !names(dict, r) {
+			return nba.SubjectDocument{}, nba.Errorf(nba.CodeUnavailable, "the node does not know all attributes of the subject yet: retry shortly")
+		}
+	}
+	return document(dict, r), nil
+}
+
+// names tells whether dict has every attribute of r. Both number them from 0, in order.
+func names(dict *nba.Dictionary, r *record.Record) bool {
+	return r.Len() == 0 || int(r.At(r.Len()-1).ID) < len(dict.Attributes())
+}
+
 // document shows a stored subject. It copies everything: the record's memory is not kept.
 func document(dict *nba.Dictionary, r *record.Record) nba.SubjectDocument {
 	doc := nba.SubjectDocument{SubjectRef: r.Ref(), Version: r.Version(), Attributes: make(map[string]any, r.Len())}
@@ -190,7 +210,7 @@ func document(dict *nba.Dictionary, r *record.Record) nba.SubjectDocument {
 		a := r.At(i)
 		attribute, ok := dict.AttributeByID(a.ID)
 		if !ok {
-			continue // written under a newer dictionary than the one this view was made with
+			continue // documentOf has seen to it that there is none
 		}
 		value := a.Value.Any()
 		if s, ok := value.(string); ok {
