@@ -19,7 +19,7 @@ import (
 var (
 	flagFor    = flag.Duration("chaos.for", 0, "how long each nemesis goes on; 0 is the short form")
 	flagSeed   = flag.Uint64("chaos.seed", 0, "seed of all choices; 0 takes one from the clock")
-	flagNodes  = flag.Int("chaos.nodes", 1, "nodes of the cluster")
+	flagNodes  = flag.Int("chaos.nodes", 3, "nodes of the cluster")
 	flagFaults = flag.String("chaos.faults", "", "only these faults, separated by commas")
 	flagKeep   = flag.String("chaos.keep", "", "folder that keeps data, logs and histories")
 	flagReads  = flag.Int64("chaos.reads", 0, "reads of the hunt; 0 hunts for -chaos.for")
