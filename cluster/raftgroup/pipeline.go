@@ -11,14 +11,16 @@ import (
 
 // pipeline sends AppendEntries requests without waiting for the answers.
 type pipeline struct {
-	t      *transport
-	node   string
-	ready  chan raft.AppendFuture
-	room   chan struct{} // one token: an answer came
-	mu     sync.Mutex
-	queue  []*appendFuture // in the order of sending; those at the front that are answered go to ready
-	closed chan struct{}
-	once   sync.Once
+	t     *transport
+	node  string
+	ready chan raft.AppendFuture
+	room  chan struct{} // one token: an answer came
+	mu    sync.Mutex
+	queue []*appendFuture // in the order of sending; those at the front that are answered go to ready
+	// Up to where the follower's log is the leader's, and what it knows to be committed; guarded by mu.
+	matched, committed uint64
+	closed             chan struct{}
+	once               sync.Once
 }
 
 // appendFuture is one request of a pipeline.
@@ -44,8 +46,11 @@ func (t *transport) AppendEntriesPipeline(id raft.ServerID, _ raft.ServerAddress
 
 // AppendEntries implements raft.AppendPipeline.
 func (p *pipeline) AppendEntries(q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
-	parts := split(q)
 	f := &appendFuture{p: p, start: time.Now(), request: q, response: a, answered: make(chan struct{})}
+	if p.known(f) {
+		return f, nil
+	}
+	parts := split(q)
 	f.parts.Store(int32(len(parts)))
 	if err := p.enter(f); err != nil {
 		return nil, err
@@ -59,6 +64,24 @@ func (p *pipeline) AppendEntries(q *raft.AppendEntriesRequest, a *raft.AppendEnt
 		}
 	}
 	return f, nil
+}
+
+// known answers a request that would tell the follower nothing, if it said a moment ago that it
+// follows.
+func (p *pipeline) known(f *appendFuture) bool {
+	q := f.request
+	if len(q.Entries) > 0 || !p.t.mesh.follows(p.node, p.t.group, q.Term, q.PrevLogEntry) {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.queue) > 0 || len(p.ready) == maxPipelined || p.matched != q.PrevLogEntry || p.committed != q.LeaderCommitIndex {
+		return false
+	}
+	*f.response = raft.AppendEntriesResponse{RPCHeader: header(p.node), Term: q.Term, LastLog: q.PrevLogEntry, Success: true}
+	close(f.answered)
+	p.ready <- f
+	return true
 }
 
 // enter queues a request once there is a place for its answer.
@@ -120,6 +143,12 @@ func (f *appendFuture) answerAll(parts int32, err error) {
 	defer p.mu.Unlock()
 	f.done = true
 	for len(p.queue) > 0 && p.queue[0].done {
+		if first := p.queue[0]; first.err == nil && first.response.Success {
+			p.matched, p.committed = first.request.PrevLogEntry, first.request.LeaderCommitIndex
+			if n := len(first.request.Entries); n > 0 {
+				p.matched = first.request.Entries[n-1].Index
+			}
+		}
 		p.ready <- p.queue[0] // enter left a place
 		p.queue[0] = nil
 		p.queue = p.queue[1:]

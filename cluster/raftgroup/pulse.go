@@ -59,6 +59,24 @@ func (m *Mesh) heardOf(node, group string) (s sign, sent time.Time, ok bool) {
 	return s, heard.sent, ok
 }
 
+// freshTime is how long what a node said may stand for a message that it would answer in the same way.
+const freshTime = 400 * time.Millisecond
+
+// follows tells whether a node said a moment ago that its replica is a follower in the term, with a log
+// that reaches the index. Messages of a leader that only ask for a sign of life then need not be sent.
+func (m *Mesh) follows(node, group string, term, index uint64) bool {
+	s, asked, ok := m.heardOf(node, group)
+	return ok && s.term == term && !s.candid && !s.newborn && s.content && s.last >= index && time.Since(asked) < freshTime
+}
+
+// alive tells raft that its leader lives, where the leader need not do so itself; see follows.
+func (g *Group) alive(leader string, term uint64) {
+	if g.raft.State() == raft.Follower && !g.newborn() && time.Since(g.raft.LastContact()) > g.options.FallbackTimeout/5 {
+		own := header(leader)
+		g.wire.push(&raft.AppendEntriesRequest{RPCHeader: own, Leader: own.Addr, Term: term}, nil, func(any, error) {})
+	}
+}
+
 // sign is how this replica stands.
 func (g *Group) sign(now time.Time) sign {
 	s := sign{term: g.raft.CurrentTerm(), last: g.raft.LastIndex(), candid: g.raft.State() == raft.Leader, newborn: g.newborn(), content: g.content.Load(), confirmed: -1}
@@ -78,6 +96,9 @@ func (g *Group) heard(node string, sent time.Time, s *sign) {
 	term := g.raft.CurrentTerm()
 	if s.term == term && g.leadTerm.Load() == term && !s.newborn {
 		g.contacts.add(term, node, sent)
+	}
+	if s.candid && s.term == term {
+		g.alive(node, term)
 	}
 	if !s.leads {
 		return

@@ -200,6 +200,10 @@ func (t *transport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, q *raf
 	m := methodAppend
 	if q.PrevLogEntry == 0 && q.LeaderCommitIndex == 0 && len(q.Entries) == 0 {
 		m = methodBeat
+		if t.mesh.follows(string(id), t.group, q.Term, 0) {
+			*a = raft.AppendEntriesResponse{RPCHeader: header(string(id)), Term: q.Term, Success: true}
+			return nil
+		}
 	}
 	for _, part := range split(q) {
 		message := appendEntries(nil, t.group, &part)
