@@ -76,13 +76,17 @@ func (g *Group) grow(s *sign) {
 }
 
 // founding tells whether all voters are newborn, or were until a moment ago: then they hold no more
-// than the entry that names the voters, of term 1, and have not voted.
+// than the entry that names the voters, of term 1, and have not voted. A voter whose log was damaged
+// is newborn too, but has seen later terms: such a group is never founded again.
 func (g *Group) founding() bool {
+	if g.raft.CurrentTerm() > 1 || g.raft.LastIndex() > 1 {
+		return false
+	}
 	for _, node := range g.config.Voters {
 		if node == g.config.NodeID {
 			continue
 		}
-		if s, _, ok := g.mesh.heardOf(node, g.config.Name); !ok || !s.newborn && (s.term > 1 || s.last > 1) {
+		if s, _, ok := g.mesh.heardOf(node, g.config.Name); !ok || s.term > 1 || s.last > 1 {
 			return false
 		}
 	}

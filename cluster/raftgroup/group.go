@@ -141,6 +141,12 @@ func (g *Group) startRaft(logger hclog.Logger) error {
 	if err := store.SyncFolder(g.config.Dir); err != nil {
 		return err
 	}
+	if err := g.repairLog(); err != nil {
+		return err
+	}
+	if err := g.repairState(); err != nil {
+		return err
+	}
 	if err := g.snapshots.begin(g.log); err != nil {
 		return err
 	}

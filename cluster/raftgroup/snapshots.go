@@ -108,7 +108,7 @@ func (s *snapshots) begin(log *guardedLog) error {
 		first, last = 0, 0
 	}
 	switch {
-	case last < begin && !(n.Received && last == 0 && begin == n.Index):
+	case last < begin && !(last == 0 && (n.Received && begin == n.Index || log.group.Get(emptied) != nil)):
 		return fmt.Errorf("the log ends at entry %d and the state at %d: the log is damaged, restore a backup of the data folder", last, begin)
 	case last > 0 && first > begin+1:
 		return fmt.Errorf("the log begins at entry %d and the state ends at %d: the entries between are lost, restore a backup of the data folder", first, begin)
