@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"math"
@@ -267,12 +268,37 @@ func TestFormatIsFixed(t *testing.T) {
 	add(&Delete{Key: key})
 	add(&Response{DecisionID: testID, Action: "f", Outcome: nba.Clicked, Time: time.UnixMilli(1), Value: 1})
 	add(&ActivateCatalog{Version: 9})
-	want := "0101" + "0201000000000000" + "05000000" +
+	add(&Expire{BeforeMS: -1, KeysMS: 2, Limit: 3})
+	add(&Mark{Of: 4, Digest: Digest{Hi: 2, Lo: 1}})
+	add(&KeyedOp{ID: [KeyBytes]byte{15: 1}, Fingerprint: [KeyBytes]byte{2}, TTL: 300, Op: mustAppend(t, &Delete{Key: key})})
+	add(&Decision{
+		ID: testID, Subject: nba.SubjectRef{ID: "a", Type: nba.Subscriber}, Time: time.UnixMilli(1), Channel: "c", Direction: "d", CatalogVersion: 7,
+		RequestID: "r", DegradedReason: "g", Degraded: true, Placements: []string{"p", "q"}, Explanation: []byte("{}"), Keep: 200,
+		Propositions: []Proposition{
+			{Placement: "q", Rank: 1, Action: "x", Treatment: "y", Propensity: 1, ContextWeight: 2, Value: 3, Lever: 4, Priority: 5, SelectionProbability: 6,
+				ReasonCode: "k", ReasonLabel: "l", ModelName: "m", ModelVersion: "v", ModelDigest: testDigest},
+			{Placement: "p", Rank: 1, Action: "x", Treatment: "z", Propensity: 1, ContextWeight: 1, Value: -1, Lever: 1, Priority: 5, SelectionProbability: 1,
+				ReasonCode: "k", ReasonLabel: "l"},
+		},
+	})
+	f := func(v uint8) string {
+		return hex.EncodeToString(binary.LittleEndian.AppendUint64(nil, math.Float64bits(float64(v))))
+	}
+	want := "0101" + "0201000000000000" + "09000000" +
 		"01010d000000" + "03" + "0200000000000000" + "000161" + "52" +
 		"02010c000000" + "00" + "000161" + "01" + "02" + "ac02" + "01" + "0500" + "53" +
 		"030104000000" + "00" + "000161" +
 		"050125000000" + hex.EncodeToString(idBytes()) + "01" + "0100000000000000" + "0166" + "00" + "00" + "000000000000f03f" +
-		"42010d000000" + hex.EncodeToString([]byte(`{"version":9}`))
+		"42010d000000" + hex.EncodeToString([]byte(`{"version":9}`)) +
+		"070114000000" + "ffffffffffffffff" + "0200000000000000" + "03000000" +
+		"080118000000" + "0400000000000000" + "0100000000000000" + "0200000000000000" +
+		"06012c000000" + "00000000000000000000000000000001" + "02000000000000000000000000000000" + "ac02" + "030104000000" + "00" + "000161" +
+		"0402b3000000" + hex.EncodeToString(idBytes()) + "000161" + "c801" +
+		"02" + "05" + "0100000000000000" + "07" + "0163" + "0164" + "0172" + "0167" + "02" + "0170" + "0171" + "02" +
+		"01" + "01" + "000178" + "000179" + "1d" + f(1) + f(2) + "03" + f(4) + f(5) + f(6) + "00016b" + "00016c" + "00016d" + "000176" +
+		"0021" + "01" + testDigest[7:] +
+		"00" + "01" + "07" + "00017a" + "02" + f(1) + "000000000000f0bf" + f(5) + "06" + "05" +
+		"02" + hex.EncodeToString([]byte("{}"))
 	if got := hex.EncodeToString(b.Bytes()); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -260,8 +260,10 @@ func TestDecisionsAndResponses(t *testing.T) {
 }
 
 // script is a long run of every operation, some of them refused.
-func script(t testing.TB, n int) []*raft.Log {
-	random := rand.New(rand.NewPCG(7, 7))
+func script(t testing.TB, n int) []*raft.Log { return scriptOf(t, n, 7) }
+
+func scriptOf(t testing.TB, n int, seed uint64) []*raft.Log {
+	random := rand.New(rand.NewPCG(seed, 7))
 	var logs []*raft.Log
 	subject := func() string { return fmt.Sprint("s", random.IntN(12)) }
 	for i := range n {
@@ -498,6 +500,47 @@ func FuzzDecisionEntry(f *testing.F) {
 		}
 		if at, err := e.find("y"); err == nil && at >= len(e.Outcomes) {
 			t.Fatalf("position %d of %d", at, len(e.Outcomes))
+		}
+	})
+}
+
+// FuzzBatches applies a random run of operations one by one and in random batches, with restarts between:
+// answers, bytes and digests are the same, and the digest is that of the bytes.
+func FuzzBatches(f *testing.F) {
+	for seed := range uint64(4) {
+		f.Add(seed, []byte{1, 5, 60, 0, 3, 200})
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, sizes []byte) {
+		logs := scriptOf(t, 80, seed)
+		single, s := newData(t), openStore(t)
+		var want, got []any
+		for _, l := range logs {
+			want = append(want, single.Apply(l))
+		}
+		d, err := NewData(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rest, i := logs, 0; len(rest) > 0; i++ {
+			n := 1
+			if i < len(sizes) {
+				n = int(sizes[i])
+			}
+			if n == 0 { // a restart
+				if d, err = NewData(s); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			n = min(n, len(rest))
+			got = append(got, d.ApplyBatch(rest[:n])...)
+			rest = rest[n:]
+		}
+		if err := errors.Join(single.Err(), d.Err(), d.Verify()); err != nil {
+			t.Fatal(err)
+		}
+		if answersOf(got) != answersOf(want) || d.Digest() != single.Digest() || d.Mark() != single.Mark() || !bytes.Equal(stateOf(t, d), stateOf(t, single)) {
+			t.Errorf("seed %d, batches %v: the replicas differ", seed, sizes)
 		}
 	})
 }
