@@ -59,5 +59,25 @@ func putAside(dir string) error {
 	return store.SyncFolder(dir)
 }
 
+// repairState sees to a state that was lost while the log was kept, and had been truncated: what it held
+// is on the other nodes alone. The log is dropped too, and the replica begins anew: as a newborn it
+// neither votes nor stands for election until a leader has sent it the state. The only voter of a group
+// cannot get it back: snapshots.begin refuses.
+func (g *Group) repairState() error {
+	at, err := g.snapshots.durable()
+	if err != nil {
+		return err
+	}
+	first, last, err := ends(g.log)
+	if err != nil || at != nil || last == 0 || first == 1 || len(g.voters()) == 1 {
+		return err
+	}
+	g.logger.Error("the state is lost and comes from the other nodes; this one does not vote before", "log begins", first)
+	if err := g.markNewborn(); err != nil {
+		return err
+	}
+	return g.keepLog(func() error { return g.log.DeleteRange(first, last) })
+}
+
 // Close makes the state durable and closes it. Close the group first.
 func (s *State) Close() error { return s.Store.Close() }
