@@ -29,6 +29,8 @@ type Decision struct {
 	Degraded       bool
 	DegradedReason string
 	InControlGroup bool
+	// ControlGroup is the name of the control group.
+	ControlGroup string
 	// Placements are those of the answer, in its order; nil means those of Propositions.
 	Placements   []string
 	Propositions []Proposition

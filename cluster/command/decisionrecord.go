@@ -92,6 +92,9 @@ func (d *Decision) appendRecord(dst []byte) []byte {
 	dst = appendText(dst, string(d.Direction))
 	dst = appendText(dst, d.RequestID)
 	dst = appendText(dst, d.DegradedReason)
+	if d.InControlGroup {
+		dst = appendText(dst, d.ControlGroup)
+	}
 	placements := d.placements()
 	dst = binary.AppendUvarint(dst, uint64(len(placements)))
 	for _, placement := range placements {
@@ -196,6 +199,7 @@ func unpackDigest(packed string) (digest string, ok bool) {
 type DecisionReader struct {
 	Degraded       bool
 	InControlGroup bool
+	ControlGroup   string
 	TimeMS         int64
 	CatalogVersion uint64
 	Channel        string
@@ -238,6 +242,9 @@ func openDecision(record []byte, checking bool) (DecisionReader, error) {
 	d.RequestID = r.text(maxText)
 	if d.format != recordFormat1 {
 		d.DegradedReason = r.text(maxText)
+		if d.InControlGroup {
+			d.ControlGroup = r.text(maxText)
+		}
 		if n := r.uvarint(); n > nba.MaxPlacements {
 			r.bad = true
 		} else {

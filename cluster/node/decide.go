@@ -165,7 +165,7 @@ func (s *decideScratch) fill(req *nba.DecisionRequest, d *nba.Decision) {
 	*r = command.Decision{
 		ID: d.DecisionID, Subject: req.Subject, Time: d.DecidedAt, Channel: req.Channel, Direction: req.Direction,
 		CatalogVersion: d.CatalogVersion, RequestID: req.DecisionRequestID, Degraded: d.Degraded, DegradedReason: d.DegradedReason,
-		InControlGroup: d.InControlGroup, Placements: r.Placements[:0], Propositions: r.Propositions[:0],
+		InControlGroup: d.InControlGroup, ControlGroup: d.ControlGroup, Placements: r.Placements[:0], Propositions: r.Propositions[:0],
 	}
 	for i := range d.Propositions {
 		p := &d.Propositions[i]

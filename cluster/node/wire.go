@@ -175,6 +175,7 @@ func (p *packer) decision(d *nba.Decision) error {
 	p.bool(d.Degraded)
 	p.text(d.DegradedReason)
 	p.bool(d.InControlGroup)
+	p.text(d.ControlGroup)
 	p.uint(uint64(len(d.Propositions)))
 	for i := range d.Propositions {
 		p.text(d.Propositions[i].Placement)
@@ -195,6 +196,7 @@ func (p *packer) decision(d *nba.Decision) error {
 func (u *unpacker) decision(d *nba.Decision) {
 	d.DecisionID, d.CatalogVersion, d.DecidedAt = u.text(), u.uint(), u.time()
 	d.Degraded, d.DegradedReason, d.InControlGroup = u.bool(), u.text(), u.bool()
+	d.ControlGroup = u.text()
 	d.Propositions = resize(d.Propositions, u.count())
 	for i := range d.Propositions {
 		d.Propositions[i].Placement = u.text()

@@ -61,7 +61,7 @@ func decisionRecord(id ulid.ULID, entry *fsm.DecisionEntry) (rec nba.DecisionRec
 	rec = nba.DecisionRecord{
 		Decision: nba.Decision{
 			DecisionID: id.String(), CatalogVersion: in.CatalogVersion, DecidedAt: time.UnixMilli(in.TimeMS).UTC(),
-			Degraded: in.Degraded, DegradedReason: in.DegradedReason, InControlGroup: in.InControlGroup,
+			Degraded: in.Degraded, DegradedReason: in.DegradedReason, InControlGroup: in.InControlGroup, ControlGroup: in.ControlGroup,
 		},
 		Channel: in.Channel, Direction: in.Direction, DecisionRequestID: in.RequestID,
 	}

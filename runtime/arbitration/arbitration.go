@@ -28,12 +28,17 @@ type Candidate struct {
 
 	// Model scored the candidate; nil for a fixed or a starting propensity.
 	Model *nba.ModelInfo
+	// Below tells that a threshold keeps the candidate from being proposed.
+	Below bool
 	// HeldBack keeps the candidate out of the competition for placements: the fallback.
 	HeldBack bool
 	// Doubt tells why the starting propensity stands in for a model's score.
 	Doubt Doubt
-	// Placed is set by Place, NoRoom by who asks for the room.
-	Placed, NoRoom bool
+	// Placed is set by Place, and when it did not place the candidate, NoRoom that Free said no and
+	// Crowded that its issue or group has enough propositions.
+	Placed, NoRoom, Crowded bool
+	// SelectionProbability is set by Place.
+	SelectionProbability float64
 }
 
 // Doubt is why a model's score was not used.
@@ -56,32 +61,13 @@ func (c *Candidate) Prioritize() {
 	c.Priority = c.Propensity * c.ContextWeight * c.Value * c.Lever
 }
 
-// Ranks tells whether c may be proposed at all: a candidate without priority may not.
-func (c *Candidate) Ranks() bool { return c.Priority > 0 && !math.IsInf(c.Priority, 1) }
+// Ranks tells whether c may be proposed at all: a candidate without priority, or below a threshold, may
+// not.
+func (c *Candidate) Ranks() bool { return c.Priority > 0 && !math.IsInf(c.Priority, 1) && !c.Below }
 
 // Rank sorts candidates by falling priority, and equal ones by the name of their action.
 func Rank(candidates []Candidate) {
 	slices.SortFunc(candidates, func(a, b Candidate) int {
 		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Action.Name, b.Action.Name))
 	})
-}
-
-// Place takes up to limit of the ranked candidates that have a treatment in a placement and are
-// neither placed yet nor held back, best first, and marks them. room, if not nil, is asked before each, and those
-// for which it is false are passed over. It appends their positions to into and tells how many there were to choose from. An action is placed at most once, so placements are to be filled in the order
-// of the request.
-func Place(ranked []Candidate, placementID, limit int, room func(*Candidate) bool, into []int) (positions []int, of int) {
-	for i := range ranked {
-		c := &ranked[i]
-		if c.Placed || c.HeldBack || !c.Ranks() || c.Action.Treatment(placementID) == nil {
-			continue
-		}
-		of++
-		if limit > 0 && (room == nil || room(c)) {
-			limit--
-			c.Placed = true
-			into = append(into, i)
-		}
-	}
-	return into, of
 }

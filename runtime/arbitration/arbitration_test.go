@@ -86,8 +86,9 @@ func place(t *testing.T, candidates []Candidate, limits []int) string {
 	Rank(candidates)
 	seen := map[string]bool{}
 	result := ""
+	var placing Placing
 	for placement, limit := range limits {
-		positions, of := Place(candidates, placement, limit, nil, nil)
+		positions, of := placing.Place(candidates, placement, limit, nil)
 		if len(positions) > limit || len(positions) > of || len(positions) < min(limit, of) {
 			t.Fatalf("placed %d of %d with limit %d", len(positions), of, limit)
 		}
@@ -114,5 +115,77 @@ func TestRankBreaksTiesByName(t *testing.T) {
 	}
 	if got != "ebda" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestExploration draws many times and compares how often each candidate is chosen with the probability
+// that is recorded; in all there is one proposition a position.
+func TestExploration(t *testing.T) {
+	actions := testActions(t)
+	random := rand.New(rand.NewPCG(20261122, 5))
+	const rounds = 40_000
+	for _, explore := range []float64{0.2, 1} {
+		chosen, probability := map[string]int{}, map[string]float64{}
+		for range rounds {
+			var candidates []Candidate
+			for i, a := range actions {
+				candidates = append(candidates, Candidate{Action: a, Priority: float64(10 - i)})
+			}
+			Rank(candidates)
+			p := Placing{Explore: explore, Random: random}
+			positions, of := p.Place(candidates, 0, 1, nil)
+			if len(positions) != 1 || of < 2 {
+				t.Fatalf("placed %d of %d", len(positions), of)
+			}
+			c := candidates[positions[0]]
+			chosen[c.Action.Name]++
+			if known, ok := probability[c.Action.Name]; ok && known != c.SelectionProbability {
+				t.Fatalf("%s has the probabilities %v and %v", c.Action.Name, known, c.SelectionProbability)
+			}
+			probability[c.Action.Name] = c.SelectionProbability
+		}
+		sum := 0.0
+		for name, p := range probability {
+			sum += p
+			share := float64(chosen[name]) / rounds
+			if deviation := math.Abs(share-p) / math.Sqrt(p*(1-p)/rounds); p < 1 && deviation > 5 {
+				t.Errorf("explore %v: %s was chosen %v of the time, and its probability is %v", explore, name, share, p)
+			}
+		}
+		if math.Abs(sum-1) > 1e-9 {
+			t.Errorf("explore %v: the probabilities sum to %v", explore, sum)
+		}
+	}
+}
+
+func TestDiversity(t *testing.T) {
+	actions := testActions(t)
+	for _, p := range []Placing{{MaxPerIssue: 1}, {MaxPerGroup: 2}} {
+		var candidates []Candidate
+		for i, a := range actions {
+			candidates = append(candidates, Candidate{Action: a, Priority: float64(10 - i)})
+		}
+		Rank(candidates)
+		issues, groups := map[string]int{}, map[string]int{}
+		for placement := range 3 {
+			positions, _ := p.Place(candidates, placement, 4, nil)
+			for _, i := range positions {
+				issues[candidates[i].Action.Issue]++
+				groups[candidates[i].Action.Issue+"/"+candidates[i].Action.Group]++
+			}
+		}
+		for issue, n := range issues {
+			if p.MaxPerIssue > 0 && n > p.MaxPerIssue {
+				t.Errorf("%d propositions of issue %s", n, issue)
+			}
+		}
+		for group, n := range groups {
+			if p.MaxPerGroup > 0 && n > p.MaxPerGroup {
+				t.Errorf("%d propositions of group %s", n, group)
+			}
+		}
+		if len(issues) == 0 {
+			t.Error("nothing is placed")
+		}
 	}
 }

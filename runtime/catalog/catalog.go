@@ -51,6 +51,10 @@ type Catalog struct {
 	Fallback *Action
 	// Contacts are the contact policies.
 	Contacts Contacts
+	// ControlGroups are in the order of the document; Catalog.ControlGroup finds that of a subject.
+	ControlGroups []ControlGroup
+	// Arbitration is how priorities become propositions.
+	Arbitration Arbitration
 	// Gates are the conditions of the engagement policies of all actions.
 	Gates []Gate
 	// Predicates is the number of distinct conditions; Predicate.ID counts up to it.
@@ -58,6 +62,8 @@ type Catalog struct {
 
 	actions  map[string]*Action
 	channels map[string]*Channel
+
+	controlSalt string
 }
 
 // Model is a plugin that scores actions.

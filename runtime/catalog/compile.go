@@ -76,6 +76,8 @@ func (c *compiler) compile(root *yaml.Node) {
 	slices.SortFunc(c.catalog.Actions, func(a, b *Action) int { return cmp.Compare(a.Name, b.Name) })
 	c.weights()
 	c.contacts()
+	c.controlGroups()
+	c.catalog.Arbitration = c.doc.arbitration
 	c.fallback()
 	c.index()
 }

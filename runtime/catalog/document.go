@@ -25,6 +25,9 @@ type (
 		contextWeights []weightSpec
 		fallback       text
 		contacts       []contactSpec
+		controls       []controlSpec
+		controlSalt    text
+		arbitration    Arbitration
 		tables         []tableSpec
 		zone           zoneSpec
 	}
@@ -95,6 +98,9 @@ func (d *decoder) document(n *yaml.Node) *document {
 		required("issues", d.list("issues", MaxIssues, func(n *yaml.Node) { doc.issues = append(doc.issues, d.issue(n)) })),
 		required("actions", d.list("actions", MaxActions, func(n *yaml.Node) { doc.actions = append(doc.actions, d.action(n)) })),
 		optional("contextWeights", d.list("context weights", MaxContextWeights, func(n *yaml.Node) { doc.contextWeights = append(doc.contextWeights, d.weight(n)) })),
+		optional("arbitration", d.arbitration(&doc.arbitration)),
+		optional("controlGroups", d.list("control groups", MaxControlGroups, func(n *yaml.Node) { doc.controls = append(doc.controls, d.controlGroup(n)) })),
+		optional("controlSalt", d.label(&doc.controlSalt, MaxNameBytes)),
 		optional("tables", d.list("tables", MaxTables, func(n *yaml.Node) { doc.tables = append(doc.tables, d.table(n)) })),
 		optional("contactPolicies", d.list("contact policies", MaxContactPolicies, func(n *yaml.Node) { doc.contacts = append(doc.contacts, d.contactPolicy(n)) })),
 		optional("timeZone", d.timeZone(&doc.zone)),

@@ -64,8 +64,7 @@ func (d *decision) place(a *catalog.Action) contact.Place {
 	return contact.PlaceOf(d.in.Request.Channel, a.Issue, a.Group, a.Name, d.in.Request.Direction)
 }
 
-// room tells whether one more proposition has room under the limits after those of this decision, and
-// takes it.
+// room tells whether one more proposition has room under the limits after those of this decision.
 func (d *decision) room(a *catalog.Action) bool {
 	if len(d.in.Catalog.Contacts.Policies) == 0 {
 		return true
@@ -80,14 +79,19 @@ func (d *decision) room(a *catalog.Action) bool {
 			return false
 		}
 	}
-	if d.ledger().Len() >= contact.MaxEntries {
-		return false
+	return d.ledger().Len() < contact.MaxEntries
+}
+
+// takeRoom counts a proposition for those that follow.
+func (d *decision) takeRoom(a *catalog.Action) {
+	at := d.place(a)
+	if _, about := d.limitsFor(&at); !about {
+		return
 	}
 	if len(d.contacts.scratch) == 0 {
 		d.contacts.scratch = append(d.contacts.scratch, d.contacts.ledger...)
 	}
 	d.contacts.scratch = d.contacts.scratch.Append(&contact.Entry{TimeMS: d.contacts.now, ReservedMS: d.onChannel.Reserve.Milliseconds(), Place: at})
-	return true
 }
 
 // limitsFor are the limits of a proposition; about tells whether any policy that counts contacts is

@@ -30,6 +30,9 @@ const (
 	CodeZeroPriority   = "ZERO_PRIORITY"
 	CodeOutranked      = "OUTRANKED"
 	CodeHeldBack       = "HELD_BACK"
+	CodeHeldOut        = "HELD_OUT"
+	CodeBelowThreshold = "BELOW_THRESHOLD"
+	CodeCrowded        = "DIVERSITY"     // the issue or group has enough propositions
 	CodeContactLimit   = "CONTACT_LIMIT" // the propositions of this decision use the limit up
 )
 
@@ -53,6 +56,8 @@ type decision struct {
 	positions  []int
 	scoring    scoring
 	contacts   contacts
+	placing    arbitration.Placing
+	control    *catalog.ControlGroup // of the subject; nil: none
 
 	explanation *nba.Explanation // nil unless explaining
 	insights    []insight        // by catalog.Action.Index; only for ExplainFull
@@ -67,6 +72,9 @@ func (d *decision) begin(ctx context.Context, e *Engine, in Input, out *nba.Deci
 	}
 	if err := d.resolve(); err != nil {
 		return err
+	}
+	if d.control = in.Catalog.ControlGroup(in.Subject.Ref()); d.control != nil {
+		out.InControlGroup, out.ControlGroup = true, d.control.Name
 	}
 	d.mask = consent.Mask(in.Dictionary, in.Subject.Granted())
 	d.evaluator.Reset(expr.Vars{
@@ -115,10 +123,12 @@ func (e *Engine) release(d *decision) {
 	clear(d.actions[:cap(d.actions)]) // stages have shortened these two
 	clear(d.candidates[:cap(d.candidates)])
 	d.scoring.forget()
+	d.placing.Reset()
 	d.evaluator.Reset(expr.Vars{}, 0)
 	*d = decision{
 		placements: d.placements[:0], excluded: d.excluded[:0], actions: d.actions[:0], candidates: d.candidates[:0],
 		positions: d.positions[:0], evaluator: d.evaluator, scoring: d.scoring, live: d.live,
+		placing:  d.placing,
 		contacts: contacts{limits: d.contacts.limits[:0], scratch: d.contacts.scratch[:0]},
 	}
 	e.pool.Put(d)
@@ -167,6 +177,10 @@ func (d *decision) filter(stage string, keep func(d *decision, a *catalog.Action
 
 func (d *decision) consent() {
 	d.filter(stageConsent, func(d *decision, a *catalog.Action, into *nba.Stage) bool {
+		if d.isControl(catalog.UniversalHoldout) && !d.in.Dictionary.WithoutConsent().Has(a.Purpose.ID) {
+			remove(into, a, CodeHeldOut, func() string { return "control group " + d.control.Name })
+			return false
+		}
 		if d.mask.Has(a.Purpose.ID) {
 			return true
 		}
@@ -219,10 +233,15 @@ func (d *decision) engagement() {
 	d.actions = kept
 }
 
+// isControl tells whether the subject is in a control group of a kind.
+func (d *decision) isControl(kind catalog.ControlKind) bool {
+	return d.control != nil && d.control.Kind == kind
+}
+
 func (d *decision) inTime() bool { return !d.late() }
 
 func (d *decision) eligibility() {
-	if d.explanation == nil {
+	if d.explanation == nil && !d.isControl(catalog.EligibilityOnly) {
 		d.engagement()
 		return
 	}
@@ -232,7 +251,7 @@ func (d *decision) eligibility() {
 }
 
 func (d *decision) applicability() {
-	if d.explanation == nil {
+	if d.explanation == nil || d.isControl(catalog.EligibilityOnly) {
 		return
 	}
 	d.filter(catalog.Applicability.String(), func(d *decision, a *catalog.Action, into *nba.Stage) bool {
@@ -241,7 +260,7 @@ func (d *decision) applicability() {
 }
 
 func (d *decision) suitability() {
-	if d.explanation == nil {
+	if d.explanation == nil || d.isControl(catalog.EligibilityOnly) {
 		return
 	}
 	d.filter(catalog.Suitability.String(), func(d *decision, a *catalog.Action, into *nba.Stage) bool {

@@ -85,6 +85,12 @@ func (d *decision) whyNotPlaced(c *arbitration.Candidate, rank, of int) (code, l
 	if c.NoRoom {
 		return CodeContactLimit, "the propositions before it use the contact limit up"
 	}
+	if c.Below {
+		return CodeBelowThreshold, "the propensity or the priority is below the threshold"
+	}
+	if c.Crowded {
+		return CodeCrowded, "its issue or group has enough propositions"
+	}
 	if c.Ranks() {
 		return CodeOutranked, fmt.Sprintf("priority rank %d of %d: the placements are full", rank, of)
 	}

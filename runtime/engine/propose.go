@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"math/rand/v2"
+	"strconv"
+
 	"github.com/arbiterhq/arbiter/runtime/arbitration"
 	"github.com/arbiterhq/arbiter/runtime/catalog"
 	"github.com/arbiterhq/arbiter/runtime/expr"
@@ -11,6 +14,7 @@ import (
 const (
 	ReasonRankedFirst = "RANKED_FIRST"
 	ReasonRanked      = "RANKED"
+	ReasonExplored    = "EXPLORED"
 	ReasonFallback    = "FALLBACK"
 )
 
@@ -19,10 +23,17 @@ func (d *decision) arbitrate() {
 	for i := range d.candidates {
 		c := &d.candidates[i]
 		c.Lever = arbitration.Lever(c.Action.LeverPercent)
+		if d.isControl(catalog.NoLevers) {
+			c.Lever = 1
+		}
 		c.ContextWeight = d.contextWeight(c.Action)
 		c.Value, _ = d.value(c.Action)
+		if d.isControl(catalog.PropensityOnly) {
+			c.ContextWeight, c.Value, c.Lever = 1, 1, 1
+		}
 		c.HeldBack = c.Action == d.in.Catalog.Fallback
 		c.Prioritize()
+		c.Below = c.Propensity < d.in.Catalog.Arbitration.MinPropensity || c.Priority < d.in.Catalog.Arbitration.MinPriority
 	}
 	arbitration.Rank(d.candidates)
 }
@@ -53,23 +64,36 @@ func (d *decision) value(a *catalog.Action) (value float64, ok bool) {
 
 // propose fills the placements in the order of the request.
 func (d *decision) propose() {
-	var room func(*arbitration.Candidate) bool
+	d.placing.Reset()
+	rules := &d.in.Catalog.Arbitration
+	d.placing.MaxPerIssue, d.placing.MaxPerGroup, d.placing.Explore = rules.MaxPerIssue, rules.MaxPerGroup, rules.Explore
+	if d.isControl(catalog.RandomRelevant) {
+		d.placing.Explore = 1
+	}
+	if d.placing.Explore > 0 {
+		d.placing.Random = rand.New(rand.NewPCG(d.in.Seed, exploreStream))
+	}
 	if len(d.in.Catalog.Contacts.Policies) > 0 {
-		room = d.hasRoom
+		d.placing.Free = func(c *arbitration.Candidate) bool { return d.room(c.Action) }
+		d.placing.Take = func(c *arbitration.Candidate) { d.takeRoom(c.Action) }
 	}
 	for i, placement := range d.placements {
 		items := d.nextPlacement(placement)
 		var of int
-		d.positions, of = arbitration.Place(d.candidates, placement.ID, d.in.Request.Placements[i].Limit, room, d.positions[:0])
+		d.positions, of = d.placing.Place(d.candidates, placement.ID, d.in.Request.Placements[i].Limit, d.positions[:0])
 		for rank, position := range d.positions {
 			c := &d.candidates[position]
 			item := proposition(c, placement, rank+1)
+			item.SelectionProbability = c.SelectionProbability
 			item.Reason = d.reason(c, rank, of)
 			items = append(items, item)
 		}
 		d.out.Propositions[i].Items = items
 	}
 }
+
+// exploreStream is the stream of the seed that exploration draws from.
+const exploreStream = 0x6578706c6f7265 // "explore"
 
 // nextPlacement adds an entry for a placement and gives its items, empty, with the memory of an
 // earlier decision.
@@ -89,12 +113,6 @@ func (d *decision) nextPlacement(placement *catalog.Placement) []nba.Proposition
 	return items
 }
 
-// hasRoom marks a candidate that the contact policies leave no room for.
-func (d *decision) hasRoom(c *arbitration.Candidate) bool {
-	c.NoRoom = !d.room(c.Action)
-	return !c.NoRoom
-}
-
 func proposition(c *arbitration.Candidate, placement *catalog.Placement, rank int) nba.Proposition {
 	a, treatment := c.Action, c.Action.Treatment(placement.ID)
 	return nba.Proposition{
@@ -107,7 +125,9 @@ func proposition(c *arbitration.Candidate, placement *catalog.Placement, rank in
 // reason tells why a candidate has its rank (from 0) among so many.
 func (d *decision) reason(c *arbitration.Candidate, rank, of int) nba.Reason {
 	var reason nba.Reason
-	if rank == 0 {
+	if c.SelectionProbability < 0.5 && d.placing.Explore > 0 {
+		reason = nba.Reason{Code: ReasonExplored, Label: "drawn among " + strconv.Itoa(of)}
+	} else if rank == 0 {
 		reason = nba.Reason{Code: ReasonRankedFirst, Label: d.engine.labels.first(of)}
 	} else {
 		reason = nba.Reason{Code: ReasonRanked, Label: d.engine.labels.next(of)}
@@ -155,7 +175,11 @@ func (d *decision) mayFallBack(fallback *catalog.Action) bool {
 		return true
 	}
 	d.beginContacts()
-	return !d.forbidden(fallback, nil) && d.room(fallback)
+	if d.forbidden(fallback, nil) || !d.room(fallback) {
+		return false
+	}
+	d.takeRoom(fallback)
+	return true
 }
 
 // fallbackCandidate is the fallback as arbitration left it, or with what is known without it.

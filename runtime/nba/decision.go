@@ -72,14 +72,16 @@ type DecisionOptions struct {
 
 // Decision answers a DecisionRequest.
 type Decision struct {
-	DecisionID     string                  `json:"decisionId"`
-	CatalogVersion uint64                  `json:"catalogVersion"`
-	DecidedAt      time.Time               `json:"decidedAt"`
-	Degraded       bool                    `json:"degraded"`
-	DegradedReason string                  `json:"degradedReason,omitempty"`
-	InControlGroup bool                    `json:"inControlGroup"`
-	Propositions   []PlacementPropositions `json:"propositions"`
-	Explanation    *Explanation            `json:"explanation,omitempty"`
+	DecisionID     string    `json:"decisionId"`
+	CatalogVersion uint64    `json:"catalogVersion"`
+	DecidedAt      time.Time `json:"decidedAt"`
+	Degraded       bool      `json:"degraded"`
+	DegradedReason string    `json:"degradedReason,omitempty"`
+	InControlGroup bool      `json:"inControlGroup"`
+	// ControlGroup is the name of the control group; empty without one.
+	ControlGroup string                  `json:"controlGroup,omitempty"`
+	Propositions []PlacementPropositions `json:"propositions"`
+	Explanation  *Explanation            `json:"explanation,omitempty"`
 }
 
 // PlacementPropositions are the ranked propositions of one placement.

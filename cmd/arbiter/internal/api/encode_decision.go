@@ -47,6 +47,7 @@ func (w *jsonWriter) decision(d *nba.Decision) {
 	w.optional(`,"degradedReason":`, d.DegradedReason)
 	w.raw(`,"inControlGroup":`)
 	w.dst = strconv.AppendBool(w.dst, d.InControlGroup)
+	w.optional(`,"controlGroup":`, d.ControlGroup)
 	w.raw(`,"propositions":[`)
 	for i := range d.Propositions {
 		p := &d.Propositions[i]

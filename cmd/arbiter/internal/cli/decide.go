@@ -193,7 +193,11 @@ func renderFlags(w io.Writer, p paint, d *nba.Decision) {
 		fmt.Fprintf(w, "%s %s\n", p.yellow("Degraded:"), reason)
 	}
 	if d.InControlGroup {
-		fmt.Fprintf(w, "%s the customer is in the control group\n", p.yellow("Control group:"))
+		group := d.ControlGroup
+		if group == "" {
+			group = "the control group"
+		}
+		fmt.Fprintf(w, "%s the customer is in %s\n", p.yellow("Control group:"), group)
 	}
 }
 
