@@ -40,6 +40,7 @@ type answers struct {
 	at        []int          // offset in a row of answers by identity
 	ranges    []answerRange
 	size      int // of a row of answers
+	granted   int // what stands for it in a row of answers
 	row       int // address of the row of answers
 	window    int // address of the answers of every rank
 	ranks     int // address of the ranks of a block of rows, by scale
@@ -151,16 +152,15 @@ func (a *answers) id(q question) int {
 	return s.id + j
 }
 
-// The table of answers of every rank: as many granted ones as the rank, then others. A granted answer is
-// the distance between siblings in the tables of the walk.
-const granted = 4
-
-// reserve takes the memory of the row of answers with room for more after it, and writes the constants.
-func (a *answers) reserve(more int) {
+// reserve takes the memory of the row of answers with room for more after it, and writes the answers of
+// every rank: as many granted ones as the rank, then others. What stands for granted is the distance
+// between siblings in the tables of the walk.
+func (a *answers) reserve(more, granted int) {
+	a.granted = granted
 	b := &a.o.g.b
 	window := make([]byte, 512)
 	for i := range 256 {
-		window[i] = granted
+		window[i] = byte(granted)
 	}
 	a.window = b.Reserve(len(window)+16, 64)
 	b.Data(a.window, window)
@@ -198,6 +198,28 @@ func (a *answers) tables() []int {
 // scaleBytes is the size of an entry of the list of scales: where the key of the row is, the table, and
 // where the result goes.
 const scaleBytes = 12
+
+// halve moves the addresses p by the ranks of the keys, two halvings at a time as long as there are two.
+func (a *answers) halve(f *wasmbin.Function, level int, key, p []wasmbin.Local) {
+	shift, load, less := 2, byte(opI32Load), byte(opI32LtS)
+	if a.o.wide {
+		shift, load, less = 3, opI64Load, opI64LtS
+	}
+	for level > 0 {
+		width := 1 + (level+1)%2 // an odd level begins with a single halving
+		level -= width
+		for i := range p {
+			f.Get(p[i])
+			for q := 1<<width - 1; q > 0; q-- { // the last first: its bounds check covers the others
+				f.Get(p[i]).Memory(load, 2, (q<<level-1)<<shift).Get(key[i]).Op(less)
+				if q < 1<<width-1 {
+					f.Op(opI32Add)
+				}
+			}
+			f.I32(level + shift).Op(opI32Shl).Op(opI32Add).Set(p[i])
+		}
+	}
+}
 
 // search writes loops over the scales of a part; result gets locals that hold the rank and the address
 // from the list. It returns the fuel.
@@ -241,17 +263,7 @@ func (a *answers) search(f *wasmbin.Function, part int, tables []int, target fun
 			}
 			f.Set(key[i])
 		}
-		for bit := level - 1; bit >= 0; bit-- {
-			for i := range searchWidth {
-				f.Get(p[i]).Get(p[i])
-				if o.wide {
-					f.Memory(opI64Load, 3, (1<<bit-1)<<shift).Get(key[i]).Op(opI64LtS)
-				} else {
-					f.Memory(opI32Load, 2, (1<<bit-1)<<shift).Get(key[i]).Op(opI32LtS)
-				}
-				f.I32(bit + shift).Op(opI32Shl).Op(opI32Add).Set(p[i])
-			}
-		}
+		a.halve(f, level, key, p)
 		for i := range searchWidth {
 			f.Get(p[i]).Get(at).Memory(opI32Load, 2, scaleBytes*i+4).Op(opI32Sub).I32(shift).Op(opI32ShrU).Set(p[i])
 			result(level, p[i], to[i])
@@ -281,7 +293,7 @@ func (a *answers) rowFunction(part int, tables []int) (*wasmbin.Function, int64)
 		f.I32(0).Set(from)
 		before := f.Fuel()
 		f.Loop()
-		f.Get(from).Get(from).VectorMemory(vLoad, 0, a.o.rows+r.lane).I32(bits.TrailingZeros(granted)).Vector(vShlI16)
+		f.Get(from).Get(from).VectorMemory(vLoad, 0, a.o.rows+r.lane).I32(bits.TrailingZeros(uint(a.granted))).Vector(vShlI16)
 		f.VectorMemory(vStore, 0, a.row+r.at)
 		f.Get(from).I32(16).Op(opI32Add).Tee(from).I32(16 * groups).Op(opI32Ne).BrIf(0).End()
 		cost += (f.Fuel() - before) * int64(groups)

@@ -91,7 +91,7 @@ func (g *generator) sliceSteps(f *wasmbin.Function, p parameters, k wasmbin.Loca
 
 // fewRows is the number of rows up to which walking them one by one is faster.
 func (g *generator) fewRows() int {
-	if g.mode == modeAnswers {
+	if g.mode != modeAny {
 		return 3
 	}
 	one, fixed, row := 0.0, 0.0, 0.0

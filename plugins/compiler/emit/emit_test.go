@@ -45,6 +45,9 @@ func (w shape) randomSplit(random *rand.Rand, features int) ir.Split {
 	case 2:
 		s.Value = float64(math.Nextafter32(float32(s.Value), float32(math.Inf(random.IntN(2)*2-1))))
 	}
+	if w.wideRange {
+		s.Value = random.NormFloat64()
+	}
 	if s.Compare >= ir.In {
 		s.Set, s.Value = int32(random.IntN(3)), 0
 	}
@@ -135,6 +138,8 @@ func randomRow(random *rand.Rand, n int) []float64 {
 			x = float64(math.Nextafter32(float32(x), float32(math.Inf(random.IntN(2)*2-1))))
 		case 4:
 			x = math.Nextafter(x, math.Inf(random.IntN(2)*2-1)) // rounds to a threshold in 32 bits
+		case 6, 7:
+			x = random.NormFloat64()
 		case 5:
 			x = []float64{1e300, -1e300, 1e-300, math.SmallestNonzeroFloat32 / 2, 3.5e38, math.Float64frombits(0xfff8000000000001),
 				ir.ZeroThreshold, -ir.ZeroThreshold, 1.1e-35, -0.5, -0.99, 70.5, 71, 1e9}[random.IntN(14)]
@@ -228,10 +233,14 @@ func TestTrees(t *testing.T) {
 		{shape{trees: 10, depth: 5, acc: ir.F32, row: ir.F32, compares: less, missing: nan}, 700, 350, "heap8"},
 		{shape{trees: 10, depth: 5, acc: ir.F64, row: ir.F64, compares: everyCompare, missing: everyMissing}, 700, 350, "loop8"},
 		{shape{trees: 30, depth: 5, acc: ir.F32, row: ir.F32, compares: everyCompare, missing: everyMissing}, 4000, 0, "loop8"},
+		{shape{trees: 60, depth: 12, acc: ir.F64, row: ir.F64, compares: less, missing: everyMissing, wideRange: true}, 3, 1, "loop8"},
+		{shape{trees: 60, depth: 8, acc: ir.F64, row: ir.F32, compares: less, missing: nan, wideRange: true}, 2, 1, "loop8"},
+		{shape{trees: 60, depth: 7, acc: ir.F32, row: ir.F32, compares: less, missing: nan, wideRange: true}, 2, 2, "heap8"},
+		{shape{trees: 5, depth: 40, acc: ir.F64, row: ir.F64, compares: less, missing: nan, wideRange: true}, 4, 2, "loop8"},
 	} {
 		c.outputs = max(c.outputs, 1)
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
-			for _, mode := range []mode{modeAny, modeAnswers, modeKeys, modePlain} {
+			for _, mode := range []mode{modeAny, modeAnswers, modePerfect, modeKeys, modePlain} {
 				m := &ir.Model{Inputs: inputs(c.features)}
 				s := c.randomTrees(random, c.features)
 				m.Raw = m.Append(s)

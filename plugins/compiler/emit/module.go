@@ -52,6 +52,7 @@ type mode uint8
 const (
 	modeAny     mode = iota
 	modeAnswers      // answers wherever they are possible
+	modePerfect      // the same, in perfect trees where they are possible
 	modeKeys         // no answers
 	modePlain        // neither answers nor perfect trees
 )
@@ -61,7 +62,7 @@ var errNoSlices = errors.New("no slices")
 
 // emit writes the module, with slices for many rows where that is possible.
 func emit(m *ir.Model, subject, rows int, mode mode) (*Module, error) {
-	if subject < len(m.Inputs) && (mode == modeAny || mode == modeAnswers) && hasTrees(m) {
+	if subject < len(m.Inputs) && mode <= modePerfect && hasTrees(m) {
 		if out, err := write(m, subject, rows, mode, true); err != errNoSlices {
 			return out, err
 		}

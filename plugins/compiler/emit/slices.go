@@ -22,6 +22,7 @@ const (
 	sliceRows   = 128
 	sliceHalves = maxRows / sliceRows
 	sliceLeaves = 256 // of a tree, so that a code fits a byte
+	sliceUnroll = 4   // nodes in one iteration
 	sliceNode   = 8   // answer, slots of lo and hi, slot of the node; 16 bits each
 	sliceTree   = 12  // the nodes, their end, and the leaves; 32 bits each
 	slotOnes    = 0   // slots of the thermometer, in vectors
@@ -154,18 +155,21 @@ func (s *slices128) planeCode(f *wasmbin.Function, part, halves int, same bool) 
 		f.I32(-rankBias).Vector(vSplatI8).Set(below)
 		inner := f.Fuel()
 		f.Loop()
-		if same {
-			for h := halves - 1; h >= 0; h-- {
-				f.Get(p).Get(v[0]).Get(below).Vector(vGtI8).VectorMemory(vStore, 0, h*s.next)
+		// Two answers at a time: the second may be the first of the next column, which is written later.
+		for k := range 2 {
+			if same {
+				for h := halves - 1; h >= 0; h-- {
+					f.Get(p).Get(v[0]).Get(below).Vector(vGtI8).VectorMemory(vStore, 0, h*s.next+16*k)
+				}
+			} else {
+				for q := len(v) - 1; q >= 0; q-- {
+					f.Get(p).Get(v[q]).Get(below).Vector(vGtI8).Vector(vMaskI8).Memory(opStore16, 0, half*s.next+16*k+2*q)
+				}
 			}
-		} else {
-			for q := len(v) - 1; q >= 0; q-- {
-				f.Get(p).Get(v[q]).Get(below).Vector(vGtI8).Vector(vMaskI8).Memory(opStore16, 0, half*s.next+2*q)
-			}
+			f.Get(below).Get(one).Vector(vAddI8).Set(below)
 		}
-		f.Get(below).Get(one).Vector(vAddI8).Set(below)
-		f.Get(p).I32(16).Op(opI32Add).Tee(p).Get(end).Op(opI32Ne).BrIf(0).End()
-		cost += (f.Fuel() - inner) * int64(count)
+		f.Get(p).I32(32).Op(opI32Add).Tee(p).Get(end).Op(opI32LtU).BrIf(0).End()
+		cost += (f.Fuel() - inner) * int64((count+n)/2)
 		f.Get(at).I32(scaleBytes).Op(opI32Add).Tee(at).I32(address + scaleBytes*n).Op(opI32Ne).BrIf(0).End()
 		cost += (f.Fuel() - outer) * int64(n)
 	}
@@ -422,7 +426,7 @@ func (t *treeForest) buildSlices(a *answers, tables []int) *slices128 {
 // leaves is the number of leaves.
 func (t *tree) leaves() int { return (len(t.nodes) + 1) / 2 }
 
-// sliceTree appends the nodes of a tree, an even number, and clears the slots up to dirty that it does not
+// sliceTree appends the nodes of a tree, a multiple of sliceUnroll, and clears the slots up to dirty that it does not
 // write itself; and its leaves in the order of their codes.
 func (t *treeForest) sliceTree(a *answers, tree *tree, nodes, leaves []byte, n, dirty int) ([]byte, []byte) {
 	below := make([]int, len(tree.nodes)) // leaves under a node
@@ -462,7 +466,7 @@ func (t *treeForest) sliceTree(a *answers, tree *tree, nodes, leaves []byte, n, 
 	for i := n - 1; i < dirty; i++ {
 		put(0, slotZeros, slotZeros, slotFirst+i)
 	}
-	if (len(nodes)-begin)/sliceNode%2 == 1 {
+	for (len(nodes)-begin)/sliceNode%sliceUnroll != 0 {
 		put(0, slotZeros, slotZeros, slotZeros)
 	}
 	for _, v := range values {
@@ -475,8 +479,8 @@ func (t *treeForest) sliceTree(a *answers, tree *tree, nodes, leaves []byte, n, 
 	return nodes, leaves
 }
 
-// meterFunction writes (list, end, rows): adds trees of up to so many leaves. It returns the fuel of two
-// nodes halved, and that of the rest of a tree.
+// meterFunction writes (list, end, rows): adds trees of up to so many leaves. It returns the fuel of
+// a node and that of the rest of a tree.
 func (s *slices128) meterFunction(halves, most, count int) (*wasmbin.Function, int64, int64) {
 	f, l := s.treesFunction()
 	last := f.Local(wasmbin.I32)
@@ -488,8 +492,8 @@ func (s *slices128) meterFunction(halves, most, count int) (*wasmbin.Function, i
 	f.Get(l.at).Memory(opI32Load, 2, 0).Set(l.node)
 	inner := f.Fuel()
 	f.Loop()
-	f.Get(l.node).Memory(opI32Load, 0, 2*sliceNode-4).Op(opDrop)
-	for k := range 2 {
+	f.Get(l.node).Memory(opI32Load, 0, sliceUnroll*sliceNode-4).Op(opDrop)
+	for k := range sliceUnroll {
 		f.Get(l.node).Memory(opLoadU16, 1, k*sliceNode).I32(4).Op(opI32Shl).Set(answer)
 		f.Get(l.node).Memory(opLoadU16, 1, k*sliceNode+2).Set(lo)
 		f.Get(l.node).Memory(opLoadU16, 1, k*sliceNode+4).Set(hi)
@@ -501,8 +505,8 @@ func (s *slices128) meterFunction(halves, most, count int) (*wasmbin.Function, i
 			f.Get(hi).VectorMemory(vLoad, 4, at).Vector(vOr).VectorMemory(vStore, 4, at)
 		}
 	}
-	f.Get(l.node).I32(2 * sliceNode).Op(opI32Add).Tee(l.node).Get(last).Op(opI32Ne).BrIf(0).End()
-	perNode := (f.Fuel() - inner + 1) / 2
+	f.Get(l.node).I32(sliceUnroll * sliceNode).Op(opI32Add).Tee(l.node).Get(last).Op(opI32Ne).BrIf(0).End()
+	perNode := (f.Fuel() - inner + sliceUnroll - 1) / sliceUnroll
 	for half := range halves {
 		at := s.meter + half*s.nextOf + 16*slotFirst
 		for bit := range count {

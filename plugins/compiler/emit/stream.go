@@ -106,7 +106,7 @@ func (s *stream) build() {
 		n += g.count
 	}
 	s.own = s.a.size + 4 // what is stored beside the last answer reaches 3 bytes further
-	s.a.reserve(4 * (n + 2))
+	s.a.reserve(4*(n+2), streamNode)
 	s.marks = b.Reserve(s.own+4*(n+1), 64)
 	lists := s.share()
 	var nodes []byte
@@ -227,86 +227,4 @@ func (s *stream) sum(f *wasmbin.Function, g *group) int64 {
 	f.I32(s.target(0, g.output)).Get(sum)
 	s.store(f, 0)
 	return f.EntryFuel() + f.Fuel() + round*int64(g.count/lanes)
-}
-
-// streamSearch and the others are about what the layouts cost in machine instructions; for choosing.
-const (
-	costSearch            = 60   // a scale
-	costCompare, costFill = 2, 2 // for each block
-	costStep              = 21   // of a stream
-	costKey               = 25   // step of the loop over keys, of all eight lanes until the last has ended
-	costLeaf              = 12
-	costMeter             = 52  // node of slices of 128 rows
-	costCode              = 120 // rest of a tree
-	costSlice             = 15  // row of it
-	waste                 = 1.9 // steps of the lane that ends last, compared with the mean
-)
-
-// newStream plans a stream, or returns nil where the tables of keys are faster or answers do not fit.
-func (t *treeForest) newStream(questions []question) *stream {
-	if t.kind != leafInline && t.kind != leafIndexed || t.g.mode == modeKeys || t.g.mode == modePlain {
-		return nil
-	}
-	s := &stream{treeForest: t, a: t.newAnswers(questions)}
-	if !s.fits() {
-		return nil
-	}
-	if t.g.mode == modeAnswers || t.g.sliced {
-		return s
-	}
-	search, steps, loop := 0.0, 0.0, 0.0
-	for i := range s.a.scales {
-		level := s.a.scales[i].level()
-		search += float64(costSearch*level + costFill + 2*max(1, 1<<level/16))
-	}
-	for i := range t.trees {
-		e := t.trees[i].expected()
-		steps += e + 1
-		loop += min(waste*e, float64(t.trees[i].depth)) + 1
-	}
-	n := float64(len(t.trees)) * costLeaf
-	if t.prefersHeap() {
-		loop = float64(len(t.trees) * max(1, t.depth()))
-	}
-	if search+costStep*1.1*steps+n < costKey*loop+n {
-		return s
-	}
-	return nil
-}
-
-// buildStream writes tables and functions.
-func (s *stream) buildStream() {
-	s.g.layout("stream8")
-	s.build()
-	tables := s.a.tables()
-	for i := range s.parts {
-		p := &s.parts[i]
-		p.answer, p.answerCost = s.a.rowFunction(i, tables)
-	}
-	one := s.g.b.Function(nil, nil)
-	s.walkers.one = one
-	f := s.g.b.Function(nil, nil)
-	cost := s.walk(f)
-	one.Call(f)
-	for i := range s.groups {
-		g := &s.groups[i]
-		if len(g.trees) == 0 {
-			one.I32(s.target(0, g.output)).F64(s.base[g.output]).Memory(opF64Store, 3, 0)
-			continue
-		}
-		f := s.g.b.Function(nil, nil)
-		cost += s.sum(f, g)
-		one.Call(f)
-	}
-	s.walkers.oneCost = cost + one.EntryFuel() + one.Fuel()
-	if s.g.sliced {
-		s.g.layout("slices128")
-		s.walkers.slices = s.buildSlices(s.a, tables)
-		e := &s.walkers.estimate
-		for i := range s.trees {
-			e.one += costStep*1.1*(s.trees[i].expected()+1) + costLeaf
-			e.fixed += costMeter*float64(s.trees[i].leaves()) + costCode
-			e.row += costSlice
-		}
-	}
 }

@@ -43,7 +43,7 @@ type treeForest struct {
 	leaves     int // address of the leaves' values
 	linear     *wasmbin.Function
 	linearCost int64
-	stream     *stream // nil for tables of keys
+	answered   *answered // nil for tables of keys
 }
 
 // group are the trees that add to one output, in order; with vectors there is one group.
@@ -117,20 +117,8 @@ func (g *generator) newTrees(ref ir.Ref, s *ir.Trees) *treeForest {
 		t.kind = leafIndexed
 	}
 	t.group(vector)
-	if !t.g.sliced || t.fewLeaves() {
-		t.stream = t.newStream(questions)
-	}
+	t.answered = t.chooseAnswers(questions)
 	return t
-}
-
-// fewLeaves tells whether slices can hold every tree.
-func (t *treeForest) fewLeaves() bool {
-	for i := range t.trees {
-		if t.trees[i].leaves() > sliceLeaves {
-			return false
-		}
-	}
-	return true
 }
 
 // group sorts the trees by output.
@@ -325,8 +313,8 @@ func (t *treeForest) build() error {
 	if err := t.expanders(); err != nil {
 		return err
 	}
-	if t.stream != nil {
-		t.stream.buildStream()
+	if t.answered != nil {
+		t.answered.build()
 		return nil
 	}
 	if t.g.sliced {
