@@ -49,3 +49,45 @@ func BenchmarkAppend(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkOpen opens a log of 1 GiB in entries of 16 KiB, of 16 groups.
+func BenchmarkOpen(b *testing.B) {
+	dir := b.TempDir()
+	l, err := Open(dir, Options{Logger: quiet()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var groups []*Group
+	for i := range 16 {
+		groups = append(groups, group(b, l, fmt.Sprint("g", i)))
+	}
+	data := make([]byte, 16<<10)
+	entries := make([]Entry, 128)
+	for n := range 512 / 16 {
+		for _, g := range groups {
+			for i := range entries {
+				entries[i] = Entry{Index: uint64(n*len(entries) + i + 1), Term: 1, Data: data}
+			}
+			if err := g.Append(entries); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	if err := l.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(1 << 30)
+	for b.Loop() {
+		if l, err = Open(dir, Options{Logger: quiet()}); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if got := l.Stats().LiveBytes; got < 1<<30 {
+			b.Fatalf("%d bytes are live", got)
+		}
+		if err := l.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}
