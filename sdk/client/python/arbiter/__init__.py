@@ -28,6 +28,7 @@ from .errors import (
     ExportError,
     Internal,
     Invalid,
+    KeyReused,
     Malformed,
     ModelInvalid,
     ModelMismatch,

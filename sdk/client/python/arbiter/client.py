@@ -66,12 +66,14 @@ class Client:
         simulate: bool = False,
         catalog_version: Optional[int] = None,
         timeout_ms: Optional[int] = None,
+        idempotency_key: Optional[str] = None,
     ) -> Decision:
         """Decides what to propose to `subject` now.
 
         `subject` is an id, or {"id": …, "type": …}. `placements` are ids, {id: limit}, or records as
         the API has them; none means all of the channel. `contexts` are {key: value}. `explain` is
-        "reasons" or "full". With `simulate` nothing is recorded.
+        "reasons" or "full". With `simulate` nothing is recorded. The same request with the same
+        `idempotency_key` gets the same decision.
 
             d = c.decide("S-000123", "web", placements={"hero": 2}, explain="reasons")
             d.best.action, d.best.propensity
@@ -88,7 +90,12 @@ class Client:
         options = {k: v for k, v in options.items() if v is not None}
         if options:
             request["options"] = options
-        return self._transport.send_json("POST", "/v1/decisions", request).json(Decision)
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else None
+        return self._transport.send_json("POST", "/v1/decisions", request, headers=headers).json(Decision)
+
+    def decision(self, id: str) -> Decision:
+        """The decision as it was answered, with its `subject`, `channel` and `responses`."""
+        return self._transport.send("GET", f"/v1/decisions/{segment(id)}").json(Decision)
 
     def respond(
         self,

@@ -129,6 +129,10 @@ class PreconditionRequired(Problem):
     """428: say which version the change is made to (`if_version`)."""
 
 
+class KeyReused(Invalid):
+    """422 IDEMPOTENCY_KEY_REUSED: the key was used for another request."""
+
+
 class TooLarge(Problem):
     """413 TOO_LARGE."""
 
@@ -165,6 +169,7 @@ _BY_CODE = {
     "CONFLICT": Conflict,
     "PRECONDITION_FAILED": PreconditionFailed,
     "PRECONDITION_REQUIRED": PreconditionRequired,
+    "IDEMPOTENCY_KEY_REUSED": KeyReused,
     "TOO_LARGE": TooLarge,
     "OVERLOADED": Overloaded,
     "UNAVAILABLE": Unavailable,

@@ -29,6 +29,17 @@ class Decisions(NodeTest):
         self.assertIsNotNone(page.next_cursor)
         self.assertTrue(self.c.subjects.history("S-000001", cursor=page.next_cursor).interactions)
 
+    def test_the_same_key_gets_the_same_decision(self):
+        first = self.c.decide("S-000004", "web", explain="reasons", idempotency_key="python-1")
+        again = self.c.decide("S-000004", "web", explain="reasons", idempotency_key="python-1")
+        self.assertEqual(again, first)
+        with self.assertRaises(ab.KeyReused):
+            self.c.decide("S-000004", "web", idempotency_key="python-1")
+        self.c.respond(first.best, "Clicked")
+        stored = self.c.decision(first.decision_id)
+        self.assertEqual(stored.propositions, first.propositions)
+        self.assertEqual([r.outcome for r in stored.responses], ["Clicked"])
+
     def test_simulated_decisions_leave_nothing_behind(self):
         self.c.decide({"id": "S-000002", "type": "subscriber"}, "web", simulate=True)
         self.assertEqual(self.c.subjects.history("S-000002").interactions, [])
