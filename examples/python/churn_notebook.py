@@ -70,8 +70,23 @@ print(m)
 print(m.check())
 
 # %%
-pushed = c.models.push(m, activate=True)
+pushed = c.models.push(m)
 print(f"{pushed.name} {pushed.version} is {pushed.state} on {c.addr}")
+
+# %% [markdown]
+# ## What the model will see
+# The node makes the features of its own memory by the code that scores. They are the columns that the model was trained on; a training
+# table made this way cannot differ from production.
+
+# %%
+seen = c.models.features(m, table.head(500), id="customerID")
+if not seen[X.columns].equals(X.head(500).astype(float)):
+    sys.exit("the node makes other features than pandas did")
+print(f"{seen.shape[0]} customers have the same {seen.shape[1]} features on the node as in the training table")
+
+# %%
+active = c.models.rollout(m)
+print(f"{active.name} {active.version} is {active.state}: it scores from now on, and no call failed meanwhile")
 
 # %% [markdown]
 # ## The decision

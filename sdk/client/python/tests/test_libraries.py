@@ -219,6 +219,7 @@ class Notebook(NodeTest):
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertIn("7043 of 7043 customers imported", done.stdout)
+        self.assertIn("500 customers have the same", done.stdout)
         self.assertIn("by churn 8.0.0", done.stdout)
 
 
