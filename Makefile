@@ -11,7 +11,7 @@ ARGS        ?=
 CHAOS       ?= -chaos.for 5m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store chaos test-python python-libraries sdk bench-sdk clean toolchain
+.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-log chaos test-python python-libraries sdk bench-sdk clean toolchain
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ bench-store: build ## three nodes against three of etcd, callers in process, res
 
 chaos: toolchain ## break clusters of real processes under load and judge what clients saw (CHAOS="-chaos.for 30m -run Pause")
 	$(GO) test ./cmd/arbiter/chaos -count 1 -v -timeout 0 $(CHAOS)
+
+bench-log: toolchain ## the log of a node against raft-wal and raft-boltdb (ARGS="-seconds 2 -rounds 5 -dir DIR")
+	cd cluster/wal/bench && $(GO) run . $(ARGS)
 
 bench-compare: toolchain ## compare the in-process benchmarks with another commit: make bench-compare REF=main
 	docs/benchmarks/compare.sh $(REF) $(BENCHSTAT)
