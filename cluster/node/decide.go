@@ -35,7 +35,7 @@ func (n *Node) Decide(ctx context.Context, req *nba.DecisionRequest, out *nba.De
 	if err := n.serving(); err != nil {
 		return err
 	}
-	if n.router.Alone() || req.Options.Consistency == nba.ConsistencyStale && nba.IdempotencyOf(ctx) == nil {
+	if n.router.Alone() {
 		return n.decideHere(ctx, req, out)
 	}
 	subject, err := req.Subject.Normalize()
@@ -43,6 +43,9 @@ func (n *Node) Decide(ctx context.Context, req *nba.DecisionRequest, out *nba.De
 		return n.decideHere(ctx, req, out) // which reports it with every other mistake
 	}
 	slot := router.Slot(subject)
+	if req.Options.Consistency == nba.ConsistencyStale && n.router.Keeps(slot) && nba.IdempotencyOf(ctx) == nil {
+		return n.decideHere(ctx, req, out)
+	}
 	if n.router.Leads(slot) {
 		if err := n.decideHere(ctx, req, out); !movedAway(err) {
 			return err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/arbiterhq/arbiter/cluster/importer"
 	"github.com/arbiterhq/arbiter/cluster/router"
+	"github.com/arbiterhq/arbiter/cluster/store/record"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -56,14 +57,28 @@ func (n *Node) admit(ctx context.Context, ref nba.SubjectRef) (nba.SubjectRef, e
 	return ref.Normalize()
 }
 
+// decodeAttributes reads attributes by the dictionary here. One that it does not know may have been
+// declared through another node a moment ago.
+func (n *Node) decodeAttributes(ctx context.Context, in map[string]any) (dict *nba.Dictionary, set []record.Attr, unset []nba.AttributeID, err error) {
+	dict = n.Dictionary(ctx)
+	if set, unset, err = decodeAttributes(dict, in); err == nil || n.router.Alone() {
+		return dict, set, unset, err
+	}
+	n.catchUp(ctx)
+	if newer := n.Dictionary(ctx); newer != dict {
+		dict = newer
+		set, unset, err = decodeAttributes(dict, in)
+	}
+	return dict, set, unset, err
+}
+
 // PutSubject creates or replaces a subject.
 func (n *Node) PutSubject(ctx context.Context, doc nba.SubjectDocument, ifVersion *uint64) (version uint64, created bool, err error) {
 	ref, err := n.admit(ctx, doc.SubjectRef)
 	if err != nil {
 		return 0, false, err
 	}
-	dict := n.Dictionary(ctx)
-	attributes, _, err := decodeAttributes(dict, doc.Attributes)
+	dict, attributes, _, err := n.decodeAttributes(ctx, doc.Attributes)
 	if err != nil {
 		return 0, false, err
 	}
@@ -85,8 +100,7 @@ func (n *Node) PatchSubject(ctx context.Context, patch nba.SubjectPatch, ifVersi
 	if err != nil {
 		return doc, err
 	}
-	dict := n.Dictionary(ctx)
-	set, unset, err := decodeAttributes(dict, patch.Attributes)
+	dict, set, unset, err := n.decodeAttributes(ctx, patch.Attributes)
 	if err != nil {
 		return doc, err
 	}
@@ -168,6 +182,7 @@ func (n *Node) ImportSubjects(ctx context.Context, body io.Reader, spec importer
 	if err := n.serving(); err != nil {
 		return importer.Summary{}, err
 	}
+	n.catchUp(ctx)
 	dict := n.Dictionary(ctx)
 	if spec.Mapping != nil {
 		declared, err := n.DeclareAttributes(ctx, spec.Mapping.Declarations())

@@ -40,7 +40,11 @@ func (r *Router) balance() {
 					since[node] = now
 				}
 			}
-			r.giveBack(now, since)
+			if r.handingOver.Load() {
+				r.handOverAll(r.net.ctx) // what was taken since
+			} else {
+				r.giveBack(now, since)
+			}
 		}
 	}
 }
@@ -48,7 +52,7 @@ func (r *Router) balance() {
 // giveBack transfers at most one group, so that a wave of transfers never stops all of them at once.
 func (r *Router) giveBack(now time.Time, since map[string]time.Time) {
 	for _, s := range r.shards() {
-		if s.local == nil || !s.local.Leading() || s.preferred == r.net.self || r.handingOver.Load() {
+		if s.local == nil || !s.local.Leading() || s.preferred == r.net.self {
 			continue
 		}
 		if from, ok := since[s.preferred]; !ok || now.Sub(from) < steadyFor || r.net.isLeaving(s.preferred) {
@@ -75,6 +79,13 @@ func (n *network) isLeaving(node string) bool {
 	return ok && time.Since(said) < leavingFor
 }
 
+// cameBack forgets that a node was leaving.
+func (n *network) cameBack(node string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.leaving, node)
+}
+
 // HandOver gives the groups this node leads to others, and returns when that is done or ctx ended.
 // What it cannot give, since nobody else is up to date, it keeps.
 func (r *Router) HandOver(ctx context.Context) {
@@ -83,22 +94,38 @@ func (r *Router) HandOver(ctx context.Context) {
 	}
 	r.handingOver.Store(true)
 	r.tellOthers(ctx, MethodLeaving, nil)
+	r.handOverAll(ctx)
+}
+
+func (r *Router) handOverAll(ctx context.Context) {
 	var transfers sync.WaitGroup
 	for _, s := range r.shards() {
-		if s.local == nil || !s.local.Leading() {
-			continue
+		if s.local != nil {
+			transfers.Go(func() { r.handOver(ctx, s) })
 		}
-		transfers.Go(func() {
-			for _, to := range r.heirs(s) {
-				err := r.transfer(ctx, s, to)
-				if err == nil || !s.local.Leading() {
-					return
-				}
-				r.options.Logger.Info("handing a group over", "group", s.name, "to", to, "error", err)
-			}
-		})
 	}
 	transfers.Wait()
+}
+
+// handOver tries until another node leads the group, nobody is there who could, or ctx ended.
+func (r *Router) handOver(ctx context.Context, s *shard) {
+	for pause := firstLook; s.local.Leading() && ctx.Err() == nil; pause = min(2*pause, longLook) {
+		heirs := r.heirs(s)
+		if len(heirs) == 0 {
+			return
+		}
+		for _, to := range heirs {
+			err := r.transfer(ctx, s, to)
+			if err == nil || !s.local.Leading() {
+				break
+			}
+			r.options.Logger.Info("handing a group over", "group", s.name, "to", to, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
 }
 
 // heirs are the nodes that may lead a group instead of this one, those that lead less first by chance

@@ -156,6 +156,11 @@ func (r *Router) join() error {
 	for method, handler := range c.Handlers {
 		port.Handle(method, handler)
 	}
+	port.OnChange(func(node string, up bool) {
+		if up {
+			r.net.cameBack(node)
+		}
+	})
 	r.port, r.mesh, r.net = port, raftgroup.NewMesh(port, r.options.Logger), newNetwork(c.NodeID, node.Nodes, port)
 	return nil
 }

@@ -72,6 +72,9 @@ func (r *Router) AtLeader(ctx context.Context, slot int, here func() error, ther
 	return s.try(ctx, true, s.leader, here, there)
 }
 
+// Keeps tells whether this node has a replica of the group of a slot.
+func (r *Router) Keeps(slot int) bool { return r.bySlot(slot).local != nil }
+
 // Leads tells whether this node leads the group of a slot.
 func (r *Router) Leads(slot int) bool { return r.bySlot(slot).leads() }
 
