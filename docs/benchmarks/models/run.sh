@@ -26,4 +26,9 @@ with zipfile.ZipFile(glob.glob(folder + "/*.whl")[0]) as wheel:
 END
 }
 gcc -O2 -Wall -o "$cache/libraries" docs/benchmarks/models/libraries.c -ldl
-exec "$cache/python/bin/python" docs/benchmarks/models/bench.py --cache "$cache" --arbiter "${ARBITER_BIN:-bin/arbiter}" "$@"
+failed=0
+"$cache/python/bin/python" docs/benchmarks/models/bench.py --cache "$cache" --arbiter "${ARBITER_BIN:-bin/arbiter}" "$@" || failed=1
+# What fuel, emitting and the engine's compilation cost, in this process's own processor time.
+echo
+ARBITER_BENCH_MODELS=$cache "${GO:-go}" test -count 1 -run '^TestFigures$' ./plugins/compiler/emit || failed=1
+exit $failed

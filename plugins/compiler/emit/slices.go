@@ -22,7 +22,7 @@ const (
 	sliceRows   = 128
 	sliceHalves = maxRows / sliceRows
 	sliceLeaves = 256 // of a tree, so that a code fits a byte
-	sliceUnroll = 4   // nodes in one iteration
+	sliceUnroll = 8   // nodes in one iteration
 	sliceNode   = 8   // answer, slots of lo and hi, slot of the node; 16 bits each
 	sliceTree   = 12  // the nodes, their end, and the leaves; 32 bits each
 	slotOnes    = 0   // slots of the thermometer, in vectors
