@@ -39,16 +39,14 @@ type modelBenchFlags struct {
 func (a *app) modelBenchCommand() *cobra.Command {
 	var f modelBenchFlags
 	cmd := &cobra.Command{
-		Use: "bench FILE --rows ROWS", Short: "Measure how long a model takes to score, in the sandbox",
+		Use: "bench FILE [--rows ROWS]", Short: "Measure how long a model takes to score, in the sandbox",
 		Long: "Scores the rows in turn in the sandbox, as a node does: the fuel counter runs, features are written into the\n" +
 			"guest each time. A call of one row has all features of that row; a call of many has the subject's features of\n" +
 			"one row and the candidates' of many. Times are processor time of one thread where the system tells it.",
-		Example: "  arbiter model bench churn.wasm --rows rows.csv\n  arbiter model bench churn.wasm --rows rows.csv --batch 256 -o json",
+		Example: "  arbiter model bench churn.wasm\n  arbiter model bench churn.wasm --rows rows.csv --batch 256 -o json",
 		Args:    args("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
-			case f.rows == "":
-				return usage(cmd, "--rows is needed")
 			case f.batch < 1 || f.batch > artifact.MaxRows:
 				return usage(cmd, "--batch is between 1 and %d", artifact.MaxRows)
 			case f.rounds < 1 || f.rounds > maxModelRounds:
@@ -60,7 +58,7 @@ func (a *app) modelBenchCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.rows, "rows", "", "CSV `FILE` of feature rows; the header names the features")
+	flags.StringVar(&f.rows, "rows", "", "CSV `FILE` of feature rows, by name or in the model's order (default the golden rows of the plugin)")
 	flags.IntVar(&f.batch, "batch", defaultModelBatch, "rows of a call of many")
 	flags.IntVar(&f.rounds, "rounds", defaultModelRounds, "how often to measure")
 	flags.DurationVar(&f.duration, "duration", defaultModelDuration, "processor time of each measurement")
@@ -102,15 +100,10 @@ func (a *app) benchModel(ctx context.Context, in io.Reader, file string, f *mode
 	}
 	defer admitted.Pool.Release()
 	loaded := time.Since(began)
-	golden, err := a.readGolden(f.rows, "")
+	rows, err := a.benchRows(f.rows, admitted.Manifest)
 	if err != nil {
 		return err
 	}
-	table, err := golden.TableOf(admitted.Manifest)
-	if err != nil {
-		return err
-	}
-	rows := table.Rows
 	instance, err := admitted.Pool.Acquire(ctx)
 	if err != nil {
 		return err
@@ -139,6 +132,29 @@ func (a *app) benchModel(ctx context.Context, in io.Reader, file string, f *mode
 			fmt.Fprintf(w, "  %-4d rows a call   %s ns a row\n", r.Batch, thousands(int64(r.BatchRowNS)))
 		}
 	})
+}
+
+// benchRows reads the rows of a file, or takes the golden rows of the plugin.
+func (a *app) benchRows(file string, m *artifact.Manifest) ([][]float64, error) {
+	if file != "" {
+		golden, err := a.readGolden(file, "")
+		if err != nil {
+			return nil, err
+		}
+		table, err := golden.TableOf(m)
+		if err != nil {
+			return nil, err
+		}
+		return table.Rows, nil
+	}
+	rows := make([][]float64, len(m.Golden))
+	for i := range m.Golden {
+		rows[i] = m.Golden[i].Row(nil)
+	}
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("the plugin has no golden rows: give --rows")
+	}
+	return rows, nil
 }
 
 // benchTurns measures whenever a line comes in.
