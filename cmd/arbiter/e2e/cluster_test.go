@@ -289,6 +289,21 @@ func TestClusterHandsOver(t *testing.T) {
 		}
 	}
 	nodes[0].restart()
+	// The groups it should lead come back to it.
+	for deadline := time.Now().Add(40 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		led := 0
+		for _, g := range decode[nba.Cluster](t, nodes[1].call("GET", "/v1/cluster", nil), 200).Groups {
+			if g.Leader == g.Preferred {
+				led++
+			}
+		}
+		if led == 17 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of 17 groups are led where they should be", led)
+		}
+	}
 }
 
 // TestClusterSwapsModelsEverywhere: a model pushed through one node scores on all of them, and a node that
