@@ -88,6 +88,21 @@ func (s *shard) submit(ctx context.Context, op raftgroup.Operation, again bool) 
 	return result, err
 }
 
+// submitAll is submit for encoded operations, in their order, each with an answer of its own.
+func (s *shard) submitAll(ctx context.Context, ops [][]byte) (answers []raftgroup.Answer, err error) {
+	if s.net == nil {
+		return s.local.SubmitBatch(ctx, ops)
+	}
+	err = s.atLeader(ctx, false, func() (err error) {
+		answers, err = s.local.SubmitBatch(ctx, ops)
+		return err
+	}, func(node string) (err error) {
+		answers, err = s.net.submit(s, node, ops)
+		return err
+	})
+	return answers, err
+}
+
 // propose replicates a whole entry of operations, here or through the leader.
 func (s *shard) propose(ctx context.Context, entry []byte) (fsm.Results, error) {
 	if s.net == nil {

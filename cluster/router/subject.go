@@ -253,11 +253,46 @@ func refusals(list []refusal) error {
 	return out
 }
 
+// smallShare is how many writes of an import go to the log together with those of other callers. An
+// entry of their own would cost each group as much as one of hundreds.
+const smallShare = 64
+
+// importTogether is importShare for few writes.
+func importTogether(ctx context.Context, d *dataGroup, share []keyed, batch []SubjectWrite) ([]refusal, error) {
+	ops := make([][]byte, len(share))
+	for i := range share {
+		w := &batch[share[i].index]
+		put := command.Put{Key: share[i].key, Record: w.Record, Merge: w.Merge}
+		var err error
+		if ops[i], err = put.Append(make([]byte, 0, put.Size())); err != nil {
+			return nil, err
+		}
+	}
+	answers, err := d.submitAll(ctx, ops)
+	if err != nil {
+		return nil, err
+	}
+	var refused []refusal
+	for i, answer := range answers {
+		switch nba.CodeOf(answer.Err) {
+		case "":
+		case nba.CodeUnavailable, nba.CodeOverloaded, nba.CodeTimeout, nba.CodeInternal:
+			return nil, answer.Err // of the moment, not of this write
+		default:
+			refused = append(refused, refusal{share[i].index, answer.Err})
+		}
+	}
+	return refused, nil
+}
+
 // importShare writes the share of one group in large entries. Each entry holds a range of keys, so
 // that applying it touches neighbouring pages; the writes to one key keep their order, and those of
 // one entry, since entries with equal keys at their border are proposed one after the other.
 func (r *Router) importShare(ctx context.Context, d *dataGroup, share []keyed, batch []SubjectWrite) ([]refusal, error) {
 	slices.SortStableFunc(share, func(a, b keyed) int { return bytes.Compare(a.key, b.key) })
+	if len(share) <= smallShare {
+		return importTogether(ctx, d, share, batch)
+	}
 	var refused []refusal
 	var entry command.Builder
 	begin := 0
