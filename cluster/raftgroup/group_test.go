@@ -24,7 +24,16 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if words := os.Getenv(huntEnv); words != "" {
+		if err := huntNode(strings.Fields(words)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // lockedBuffer collects what is logged.
 type lockedBuffer struct {
@@ -88,7 +97,9 @@ func openTest(t testing.TB, dir string, options Options, wrap func(*fsm.Data) Ma
 }
 
 func put(t testing.TB, id string) *command.Put {
-	t.Helper()
+	if t != nil {
+		t.Helper()
+	}
 	b, err := record.Append(nil, nil, 0, 0)
 	if err != nil {
 		t.Fatal(err)
