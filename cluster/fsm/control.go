@@ -116,7 +116,7 @@ type storedCatalog struct {
 // state after its commit, in order, by the goroutine that applies.
 func NewControl(s *store.Store, onApply func(*ControlState)) (*Control, error) {
 	c := &Control{onApply: onApply}
-	c.machine = machine{store: s, apply: c.applyOp, reload: c.load, begin: c.beginBatch, finish: c.finishBatch, commit: c.commitBatch}
+	c.machine = machine{store: s, rules: c}
 	if err := c.open(); err != nil {
 		return nil, fmt.Errorf("opening the control state: %w", err)
 	}
@@ -139,7 +139,7 @@ func (c *Control) Document(version uint64) (document []byte, ok bool, err error)
 
 func catalogKey(version uint64) []byte { return binary.BigEndian.AppendUint64(nil, version) }
 
-func (c *Control) load() error {
+func (c *Control) reloadState() error {
 	r, err := c.store.Acquire()
 	if err != nil {
 		return err

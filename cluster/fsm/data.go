@@ -54,7 +54,7 @@ var keySubjects = []byte("subjects")
 // NewData is the data state machine over s.
 func NewData(s *store.Store) (*Data, error) {
 	d := &Data{}
-	d.machine = machine{store: s, apply: d.applyOp, reload: d.reloadState, begin: d.beginBatch, finish: d.finishBatch, commit: d.commitBatch}
+	d.machine = machine{store: s, rules: d}
 	if err := d.open(); err != nil {
 		return nil, fmt.Errorf("opening the data state: %w", err)
 	}

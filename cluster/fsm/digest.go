@@ -190,7 +190,7 @@ func (m *machine) markState(u *update, at At, body []byte) (Result, error) {
 	}
 	// What the machine holds back until the end of the batch belongs to the digest here: another
 	// replica may apply the same entries in other batches.
-	if err := m.finish(u); err != nil {
+	if err := m.rules.finishBatch(u); err != nil {
 		return Result{}, err
 	}
 	m.marking = Marked{Index: at.Index, Digest: u.digest}

@@ -56,15 +56,10 @@ type Position struct {
 	Digest Digest
 }
 
-// machine is what both state machines share. apply answers one operation within the transaction of
-// the batch; reload reads what the machine holds in memory, after opening and after a restore.
+// machine is what both state machines share.
 type machine struct {
 	store    *store.Store
-	apply    func(u *update, at At, op command.Op) (Result, error)
-	reload   func() error
-	begin    func()              // before the first entry of a batch
-	finish   func(*update) error // after the last, within the transaction
-	commit   func()              // after the transaction
+	rules    rules
 	position atomic.Pointer[Position]
 	mark     atomic.Pointer[Marked]
 	failed   atomic.Pointer[error]
@@ -72,6 +67,19 @@ type machine struct {
 	// Used within one batch.
 	pairs   pairs
 	marking Marked
+}
+
+// rules are what a machine does with operations.
+type rules interface {
+	// applyOp answers one operation within the transaction of the batch.
+	applyOp(u *update, at At, op command.Op) (Result, error)
+	// reloadState reads what the machine holds in memory, after opening and after a restore.
+	reloadState() error
+	// beginBatch is called before the first entry of a batch, finishBatch after the last, within the
+	// transaction, and commitBatch after the transaction. finishBatch may be called more than once.
+	beginBatch()
+	finishBatch(u *update) error
+	commitBatch()
 }
 
 // At tells an operation its place and its time.
@@ -99,7 +107,7 @@ func (m *machine) open() error {
 	}
 	m.position.Store(position)
 	m.mark.Store(&mark)
-	return m.reload()
+	return m.rules.reloadState()
 }
 
 // ReadPosition reads the position out of a state, without its digest.
@@ -142,7 +150,7 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 	}
 	position := *m.position.Load()
 	m.marking = *m.mark.Load()
-	m.begin()
+	m.rules.beginBatch()
 	err := m.store.Update(func(tx *store.Tx) error {
 		u := &update{Tx: tx, digest: position.Digest, pairs: &m.pairs}
 		for i, entry := range entries {
@@ -163,7 +171,7 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 			}
 			position.Index, position.Term = entry.Index, entry.Term
 		}
-		if err := m.finish(u); err != nil {
+		if err := m.rules.finishBatch(u); err != nil {
 			return err
 		}
 		position.Digest = u.digest
@@ -178,7 +186,7 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 	if marking := m.marking; marking != *m.mark.Load() {
 		m.mark.Store(&marking)
 	}
-	m.commit()
+	m.rules.commitBatch()
 	return answers
 }
 
@@ -205,7 +213,7 @@ func (m *machine) applyEntry(u *update, entry *raft.Log) (Results, error) {
 		if op.Kind == command.StateMarked && op.Version == 1 {
 			result, err = m.markState(u, at, op.Body)
 		} else {
-			result, err = m.apply(u, at, op)
+			result, err = m.rules.applyOp(u, at, op)
 		}
 		if err != nil {
 			return nil, err
