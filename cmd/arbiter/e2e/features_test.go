@@ -2,11 +2,15 @@ package e2e
 
 import (
 	"encoding/csv"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
 // TestTrainingTable takes labels to a training table with the features of the node's own memory, and a
@@ -62,5 +66,32 @@ func TestTrainingTable(t *testing.T) {
 	}
 	if _, stderr, code := s.cli("model", "features", wasm, "--rows", rows, "--id", "custmer"); code != 1 || !strings.Contains(stderr, "did you mean customer?") {
 		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+// TestClusterMakesFeatures asks every node for the features of subjects that others keep.
+func TestClusterMakesFeatures(t *testing.T) {
+	t.Parallel()
+	nodes := startCluster(t, 3)
+	loadDemo(t, nodes[0], 60)
+	request := nba.FeatureRequest{Features: json.RawMessage(`[{"name":"tenure","recipe":{"attribute":"tenure"}},
+		{"name":"contacts","recipe":{"history":{"aggregate":"contacts"}}}]`)}
+	const subjects = 30
+	for i := range subjects {
+		id := fmt.Sprintf("S-%06d", i+1)
+		request.Rows = append(request.Rows, nba.FeatureRow{Subject: nba.SubjectRef{ID: id}})
+		decode[nba.Decision](t, nodes[i%3].call("POST", "/v1/decisions", map[string]any{"subject": map[string]string{"id": id}, "channel": "callcentre"}), 200)
+	}
+	request.Rows = append(request.Rows, nba.FeatureRow{Subject: nba.SubjectRef{ID: "nobody"}})
+	for n, node := range nodes {
+		table := decode[nba.FeatureTable](t, node.call("POST", "/v1/features", request), 200)
+		if len(table.Rows) != subjects+1 || table.Rows[subjects] != nil {
+			t.Fatalf("node %d: %d rows", n, len(table.Rows))
+		}
+		for i, row := range table.Rows[:subjects] {
+			if len(row) != 2 || row[1] != nil && *row[1] < 1 { // null: no consent to profiling
+				t.Errorf("node %d, subject %d: %d values", n, i, len(row))
+			}
+		}
 	}
 }
