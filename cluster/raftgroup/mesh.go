@@ -245,7 +245,7 @@ func (m *Mesh) handleTakeOver(_ string, request []byte, reply peer.Reply) {
 		err = r.err()
 	}
 	if err == nil && g.newborn() {
-		err = errors.New("the replica may not lead yet")
+		err = errMayNotLead
 	}
 	if err != nil {
 		reply(nil, err)

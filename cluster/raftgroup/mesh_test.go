@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -164,8 +166,15 @@ func TestWipedVoterCannotVoteBeforeItCaughtUp(t *testing.T) {
 			t.Fatalf("%s leads without the entries that were acknowledged", n.id)
 		}
 	}
-	if s := c.nodes["n2"].groups[0].Status(); s.Role != RoleNewborn {
+	n2 := c.nodes["n2"].groups[0]
+	if s := n2.Status(); s.Role != RoleNewborn {
 		t.Errorf("status %+v", s)
+	}
+	if err := n2.wire.RequestVote("n3", "n3", &raft.RequestVoteRequest{Term: 100}, &raft.RequestVoteResponse{}); !errors.Is(err, errMayNotLead) {
+		t.Errorf("a newborn asked for a vote: %v", err)
+	}
+	if err := n2.wire.RequestPreVote("n3", "n3", &raft.RequestPreVoteRequest{Term: 100}, &raft.RequestPreVoteResponse{}); !errors.Is(err, errMayNotLead) {
+		t.Errorf("a newborn asked for a vote: %v", err)
 	}
 	c.start("n1")
 	c.waitLed()

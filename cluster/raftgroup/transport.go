@@ -56,6 +56,7 @@ const (
 var (
 	errTransportClosed = errors.New("the group is closed")
 	errBusy            = errors.New("too many requests wait")
+	errMayNotLead      = errors.New("the replica may not lead yet")
 )
 
 // errAbsent is the answer for a group that is not open.
@@ -275,8 +276,17 @@ func split(q *raft.AppendEntriesRequest) (parts []raft.AppendEntriesRequest) {
 	}
 }
 
+// mayLead tells whether the replica may ask for votes; see founding. raft's own timeout does not know.
+func (t *transport) mayLead() bool {
+	g := t.mesh.find([]byte(t.group))
+	return g != nil && !g.newborn()
+}
+
 // RequestVote implements raft.Transport.
 func (t *transport) RequestVote(id raft.ServerID, _ raft.ServerAddress, q *raft.RequestVoteRequest, a *raft.RequestVoteResponse) error {
+	if !t.mayLead() {
+		return errMayNotLead
+	}
 	answer, err := t.call(string(id), methodVote, appendVote(nil, t.group, q.Term, q.LastLogIndex, q.LastLogTerm, q.LeadershipTransfer))
 	if err != nil {
 		return err
@@ -287,6 +297,9 @@ func (t *transport) RequestVote(id raft.ServerID, _ raft.ServerAddress, q *raft.
 
 // RequestPreVote implements raft.WithPreVote.
 func (t *transport) RequestPreVote(id raft.ServerID, _ raft.ServerAddress, q *raft.RequestPreVoteRequest, a *raft.RequestPreVoteResponse) error {
+	if !t.mayLead() {
+		return errMayNotLead
+	}
 	answer, err := t.call(string(id), methodPreVote, appendVote(nil, t.group, q.Term, q.LastLogIndex, q.LastLogTerm, false))
 	if err != nil {
 		return err
