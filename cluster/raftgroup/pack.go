@@ -11,6 +11,7 @@ import (
 
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/wal"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -40,6 +41,10 @@ func errOverloaded() error {
 
 func errClosed() error {
 	return nba.Errorf(nba.CodeUnavailable, "the node is shutting down: nothing was written")
+}
+
+func errFull() error {
+	return nba.Errorf(nba.CodeUnavailable, "the disk of the node's log is full and nothing was written: free space or enlarge the disk, reads go on and writes go on by themselves")
 }
 
 func errUncertain(err error) error {
@@ -219,9 +224,15 @@ func (g *Group) propose(entry []byte) (fsm.Results, error) {
 	if err := g.Ready(); err != nil {
 		return nil, err
 	}
+	if g.log.full() {
+		return nil, errFull()
+	}
 	start := time.Now()
 	future := g.raft.Apply(entry, 0)
 	if err := future.Error(); err != nil {
+		if errors.Is(err, wal.ErrFull) {
+			return nil, errFull() // the log comes first: no other node has heard of it
+		}
 		if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipTransferInProgress) {
 			return nil, g.notLeader()
 		}
