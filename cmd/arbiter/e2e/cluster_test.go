@@ -83,7 +83,7 @@ func TestClusterTakesEveryCallOnEveryNode(t *testing.T) {
 			t.Errorf("If-Match with another version through another node: %d %s", r.status, r.body)
 		}
 		d := decode[nba.Decision](t, reader.call("POST", "/v1/decisions", nba.DecisionRequest{Subject: nba.SubjectRef{ID: id}, Channel: "web",
-			Options: nba.DecisionOptions{Explain: nba.ExplainReasons}}), 200)
+			Options: nba.DecisionOptions{Explain: nba.ExplainReasons, Consistency: []string{"", "leader", "linearizable"}[i/3%3]}}), 200)
 		if d.Degraded || d.Explanation == nil || len(d.Propositions) == 0 {
 			t.Fatalf("a decision through another node: %+v", d)
 		}
@@ -96,6 +96,11 @@ func TestClusterTakesEveryCallOnEveryNode(t *testing.T) {
 		}
 		if history := wholeHistory(t, nodes[(i+2)%3], id); len(history) < 2 {
 			t.Errorf("%d interactions through a third node", len(history))
+		}
+		stale := decode[nba.Decision](t, reader.call("POST", "/v1/decisions", nba.DecisionRequest{Subject: nba.SubjectRef{ID: subscriberID(1 + i)}, Channel: "web",
+			Options: nba.DecisionOptions{Consistency: nba.ConsistencyStale}}), 200)
+		if r := writer.call("GET", "/v1/decisions/"+stale.DecisionID, nil); r.status != 200 {
+			t.Errorf("a stale decision through another node: %d %s", r.status, r.body)
 		}
 	}
 	for _, s := range nodes {
