@@ -140,13 +140,16 @@ func (c *testCluster) open(n *testNode, i int) *testGroup {
 // stop ends a node. Others see its connections break, as they do when it is killed.
 func (c *testCluster) stop(id string) {
 	c.t.Helper()
-	n := c.nodes[id]
+	start, n := time.Now(), c.nodes[id]
 	delete(c.nodes, id)
 	for _, g := range n.groups {
 		g.close(c.t)
 	}
 	if err := errors.Join(n.mesh.Close(), n.port.Close(), n.log.Close()); err != nil {
 		c.t.Errorf("closing %s: %v", id, err)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		c.t.Logf("closing %s took %s", id, took)
 	}
 }
 
@@ -200,7 +203,11 @@ func (c *testCluster) submit(i int, id string) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
+		start := time.Now()
 		_, err := g.Submit(ctx, put(c.t, id))
+		if took := time.Since(start); took > 2*time.Second {
+			c.t.Logf("a write took %s (%v): %+v", took, err, g.Status())
+		}
 		return err
 	})
 }
