@@ -67,7 +67,7 @@ func (s *Store) pinState() (*mark, *bbolt.Tx, error) {
 
 // markOf reads the meta page of the state that tx sees, which must be the last that was committed.
 func (s *Store) markOf(tx *bbolt.Tx) (*mark, error) {
-	m := &mark{file: s.name, pageSize: s.db.Info().PageSize}
+	m := &mark{file: s.name.get(), pageSize: s.db.Info().PageSize}
 	if _, err := s.raw.ReadAt(m.meta[:], int64(tx.ID()%2)*int64(m.pageSize)); err != nil {
 		return nil, fmt.Errorf("reading the meta page of a checkpoint: %w", err)
 	}
@@ -96,10 +96,12 @@ func (s *Store) checkpoint(for_ []*wanted) {
 	s.sinceWrites = 0
 	raw := s.raw
 	s.loops.Go(func() {
+		release := takeTurn(s.options.Shared.syncing)
 		err := s.options.disk.sync(raw)
 		if err == nil {
 			err = s.marks.put(m)
 		}
+		release()
 		if err != nil {
 			// What a sync could not write may be gone from memory too: the file is good as of the
 			// last checkpoint only, and must be opened again there.

@@ -25,7 +25,8 @@ func (s *Store) recover() error {
 	case err != nil:
 		return err
 	}
-	s.marks, s.name = marks, marks.last.file
+	s.marks = marks
+	s.name.set(marks.last.file)
 	// What a restore that was cut short left behind, or one that was not, is of no use.
 	if err := s.options.disk.remove(s.filePath(s.otherName())); err != nil {
 		return errors.Join(fmt.Errorf("removing the other file: %w", err), marks.close())
@@ -38,7 +39,7 @@ func (s *Store) recover() error {
 
 // found creates the file, with an empty state as its first checkpoint.
 func (s *Store) found() error {
-	s.name = filepath.Base(s.path)
+	s.name.set(filepath.Base(s.path))
 	if err := s.attach(s.path); err != nil {
 		return err
 	}
@@ -47,7 +48,7 @@ func (s *Store) found() error {
 	}
 	first, tx, err := s.pinState()
 	if err == nil {
-		first.file = s.name
+		first.file = s.name.get()
 		err = errors.Join(s.options.disk.sync(s.raw), s.options.disk.syncNames(filepath.Dir(s.path)))
 		if err == nil {
 			s.marks, err = createMarks(marksPath(s.path), s.options.disk, first, s.options.FileMode)
@@ -182,8 +183,12 @@ func makeBuckets(db *bbolt.DB) error {
 }
 
 // remap opens the file again with more address space, if it might outgrow what it has by so much. It is
-// called between flushes, with flushing held: the file is then the state as of one Update.
+// called before a flush, with flushing held: the file is then the state as of one Update. If it is not,
+// since a flush failed in its midst, nothing is done: what that added was counted before it began.
 func (s *Store) remap(more int64) error {
+	if s.partial {
+		return nil
+	}
 	info, err := s.raw.Stat()
 	if err != nil {
 		return fmt.Errorf("sizing the store: %w", err)

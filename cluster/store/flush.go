@@ -180,7 +180,8 @@ func (s *Store) flushOnce(paced bool) (done bool, err error) {
 	}
 	s.write.Unlock()
 
-	if err = s.remap(s.mayAdd(p.flushLoad)); err == nil {
+	if err = s.remap(spareAttempts * s.mayAdd(p.flushLoad)); err == nil {
+		s.partial = true
 		err = s.writeLayer(&p.flushing, pace{store: s, on: paced, span: min(span, s.options.FlushInterval)})
 	}
 	if Full(err) {
@@ -191,11 +192,15 @@ func (s *Store) flushOnce(paced bool) (done bool, err error) {
 	s.flushErr = err
 	s.tellProblem()
 	if err == nil {
+		s.partial = false
 		s.committed()
 	}
 	s.room.Broadcast()
 	return fresh, err
 }
+
+// spareAttempts is how many attempts at a flush the address space is enough for.
+const spareAttempts = 4
 
 // tellProblem tells Writable what is wrong. Write is held.
 func (s *Store) tellProblem() {
@@ -325,9 +330,7 @@ func (p *pace) turn() (release func()) {
 	if p.behind() {
 		return func() {}
 	}
-	turn := p.store.options.Shared.turn
-	turn <- struct{}{}
-	return func() { <-turn }
+	return takeTurn(p.store.options.Shared.turn)
 }
 
 const maxPause = 20 * time.Millisecond

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"path/filepath"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -24,9 +25,19 @@ func (s *Snapshot) Stream() *Stream {
 	from, to := io.Pipe()
 	// A key and its value take less in the stream than in the file.
 	stream := &Stream{PipeReader: from, size: s.size + snapshotBuffer, done: make(chan struct{})}
+	sent := make(chan struct{})
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		s.store.watchGrowth(s.size+max(s.size/2, s.store.options.StreamGrowth), to, sent)
+	}()
 	go func() {
 		defer close(stream.done)
 		defer s.Release()
+		defer func() {
+			close(sent)
+			<-watched
+		}()
 		n, err := s.WriteTo(to)
 		if err == nil && n > stream.size {
 			err = fmt.Errorf("a snapshot of %d bytes is longer than %d", n, stream.size)
@@ -40,6 +51,29 @@ func (s *Snapshot) Stream() *Stream {
 		to.CloseWithError(err) // nil is the end of the stream
 	}()
 	return stream
+}
+
+// ErrStreamTooLong ends a stream whose snapshot has made the file grow too far. Another may be begun.
+var ErrStreamTooLong = errors.New("the file of the state has grown too far while it was sent")
+
+const watchInterval = 250 * time.Millisecond
+
+// watchGrowth ends a stream when the file is larger than most: bbolt does not use pages again that were
+// added to the file since the oldest state that is read, so the file grows by all that is written.
+func (s *Store) watchGrowth(most int64, to *io.PipeWriter, sent <-chan struct{}) {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-sent:
+			return
+		case <-ticker.C:
+			if size, err := s.Size(); err == nil && size > most {
+				to.CloseWithError(ErrStreamTooLong)
+				return
+			}
+		}
+	}
 }
 
 // Size is the length of the stream.
@@ -69,12 +103,10 @@ var errAborted = errors.New("the restore was given up")
 
 // Receive begins to make a state. note is that of its first checkpoint. One at a time.
 func (s *Store) Receive(note []byte) (*Incoming, error) {
-	s.flushing.Lock()
-	name := s.otherName()
-	s.flushing.Unlock()
 	if !s.receiving.CompareAndSwap(false, true) {
 		return nil, errors.New("a restore is under way")
 	}
+	name := s.otherName()
 	path := s.filePath(name)
 	if err := s.options.disk.remove(path); err != nil {
 		s.receiving.Store(false)
@@ -171,12 +203,12 @@ func (s *Store) restore(in *Incoming) error {
 	s.write.Lock()
 	defer s.write.Unlock()
 	s.pool.pause()
-	old := s.name
+	old := s.name.get()
 	err := s.exchange(in)
 	s.options.Shared.add(-s.pending.Load().cost())
 	s.writing = layer{}
 	s.pending.Store(&pending{seq: s.pool.resume()})
-	s.flushErr, s.sinceWrites = nil, 0
+	s.flushErr, s.sinceWrites, s.partial = nil, 0, false
 	s.tellProblem()
 	s.room.Broadcast()
 	in.store = nil
@@ -203,7 +235,7 @@ func (s *Store) exchange(in *Incoming) error {
 	if err := s.marks.put(&next); err != nil {
 		return fmt.Errorf("replacing the store: %w", err)
 	}
-	s.name = in.name
+	s.name.set(in.name)
 	if err := s.openAt(&next); err != nil {
 		s.db = nil
 		return fmt.Errorf("opening the restored store: %w", err)
@@ -215,6 +247,7 @@ func (s *Store) exchange(in *Incoming) error {
 func buildFile(path string, options Options, from io.Reader) (built *mark, err error) {
 	// A store that is only open to be filled: nobody reads it and nothing is pinned.
 	s := &Store{options: options}
+	s.name.set(filepath.Base(path))
 	if err := s.attach(path); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,15 @@ type Shared struct {
 	// turn is held by the store that writes a slice, unless it is behind: so that the stores of a node
 	// do not take all processors at one time.
 	turn chan struct{}
+	// syncing is held by the store that makes its file durable: one at a time, so that the log's own
+	// syncs find a disk that is not busy with all of them.
+	syncing chan struct{}
+}
+
+// takeTurn waits for a turn and gives what ends it.
+func takeTurn(turn chan struct{}) (release func()) {
+	turn <- struct{}{}
+	return func() { <-turn }
 }
 
 // DefaultMemory bounds what all stores of a node keep in memory for their files, in bytes.
@@ -19,7 +28,7 @@ func NewShared(memory int64) *Shared {
 	if memory <= 0 {
 		memory = DefaultMemory
 	}
-	return &Shared{limit: memory, turn: make(chan struct{}, 1)}
+	return &Shared{limit: memory, turn: make(chan struct{}, 1), syncing: make(chan struct{}, 1)}
 }
 
 func (s *Shared) add(n int64) { s.used.Add(n) }

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -29,12 +30,13 @@ const (
 	Catalogs
 	Idempotency
 	Due
+	Contacts
 	bucketEnd
 )
 
 var bucketNames = [...][]byte{
 	[]byte("meta"), []byte("subjects"), []byte("decisions"), []byte("history"), []byte("control"), []byte("catalogs"),
-	[]byte("idempotency"), []byte("due"),
+	[]byte("idempotency"), []byte("due"), []byte("contacts"),
 }
 
 // ErrClosed is returned by every call after Close.
@@ -56,6 +58,9 @@ type Options struct {
 	// last time or so many writes went into the file.
 	CheckpointInterval time.Duration
 	CheckpointWrites   int
+	// StreamGrowth is how far the file may grow while a snapshot is streamed, if that is more than half of
+	// its size; the stream then ends with ErrStreamTooLong.
+	StreamGrowth int64
 	// Shared bounds what the stores of one node take together. Default makes one, which all stores opened
 	// with the same options then share.
 	Shared *Shared
@@ -90,6 +95,9 @@ func (o Options) Default() Options {
 	if o.CheckpointWrites == 0 {
 		o.CheckpointWrites = 64 << 10
 	}
+	if o.StreamGrowth == 0 {
+		o.StreamGrowth = 1 << 30
+	}
 	if o.Shared == nil {
 		o.Shared = NewShared(0)
 	}
@@ -117,6 +125,9 @@ func (o Options) Validate() error {
 	if o.CheckpointWrites < 1 || o.CheckpointInterval <= 0 {
 		problems = append(problems, errors.New("CheckpointWrites and CheckpointInterval must be positive"))
 	}
+	if o.StreamGrowth < 1 {
+		problems = append(problems, errors.New("StreamGrowth must be positive"))
+	}
 	return errors.Join(problems...)
 }
 
@@ -127,7 +138,7 @@ type Store struct {
 	options Options
 	db      *bbolt.DB // replaced by Restore and remap, which wait for all readers first
 	raw     *os.File  // of db
-	name    string    // of the file in its folder
+	name    name      // of the file in its folder
 	mapped  int64     // address space reserved for db
 	claimed int64     // disk space claimed for the file
 	pool    pool
@@ -162,7 +173,14 @@ type Store struct {
 	slice       int       // writes of one transaction
 	sinceWrites int       // writes into the file since the last checkpoint
 	sinceTime   time.Time // of the last checkpoint
+	partial     bool      // a flush has begun and is not in the file as a whole
 }
+
+// name is the name of a file, which a restore changes.
+type name struct{ value atomic.Pointer[string] }
+
+func (n *name) get() string     { return *n.value.Load() }
+func (n *name) set(name string) { n.value.Store(&name) }
 
 const openTimeout = time.Second
 
@@ -173,11 +191,13 @@ func Open(path string, options Options) (*Store, error) {
 	if err := options.Validate(); err != nil {
 		return nil, fmt.Errorf("store options: %w", err)
 	}
-	s := &Store{path: path, options: options, quit: make(chan struct{}), slice: firstSlice, rotated: time.Now(), sinceTime: time.Now()}
+	s := &Store{path: path, options: options, quit: make(chan struct{}), slice: firstSlice, rotated: time.Now()}
 	s.work.L, s.room.L = &s.write, &s.write
 	s.pending.Store(&pending{})
 	s.pool.init()
 	s.pins.init()
+	// The stores of a node are not made durable at the same moment.
+	s.sinceTime = time.Now().Add(-rand.N(options.CheckpointInterval))
 	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("opening the store %s: %w", filepath.Base(path), err)
 	}
@@ -193,7 +213,7 @@ func (s *Store) filePath(name string) string { return filepath.Join(filepath.Dir
 // otherName is the name a file that replaces the present one gets.
 func (s *Store) otherName() string {
 	first := filepath.Base(s.path)
-	if s.name == first {
+	if s.name.get() == first {
 		return strings.TrimSuffix(first, filepath.Ext(first)) + "-2" + filepath.Ext(first)
 	}
 	return first
@@ -201,10 +221,7 @@ func (s *Store) otherName() string {
 
 // Size is the length of the file in bytes.
 func (s *Store) Size() (int64, error) {
-	s.flushing.Lock()
-	name := s.name
-	s.flushing.Unlock()
-	info, err := os.Stat(s.filePath(name))
+	info, err := os.Stat(s.filePath(s.name.get()))
 	if err != nil {
 		return 0, fmt.Errorf("sizing the store: %w", err)
 	}

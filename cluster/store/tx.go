@@ -126,10 +126,25 @@ func (s *Store) updateFile(fn func(*fileTx) error) error {
 		}
 		s.claimed = size + claimAhead
 	}
+	id := uint64(raw.ID())
 	if err := raw.Commit(); err != nil {
-		return fmt.Errorf("committing: %w", err)
+		return s.uncommitted(id, fmt.Errorf("committing: %w", err))
 	}
 	return nil
+}
+
+// uncommitted looks at what a commit that failed left. bbolt undoes it in memory; if its meta page came
+// into the file all the same, both differ, and the file must be opened anew at its checkpoint.
+func (s *Store) uncommitted(id uint64, err error) error {
+	m := mark{}
+	_, readErr := s.raw.ReadAt(m.meta[:], int64(id%2)*int64(s.db.Info().PageSize))
+	if readErr != nil || m.txid() == id {
+		err = errors.Join(err, readErr)
+		s.write.Lock()
+		s.fail(err)
+		s.write.Unlock()
+	}
+	return err
 }
 
 const (
