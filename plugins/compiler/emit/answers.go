@@ -170,12 +170,15 @@ func (a *answers) reserve(more, granted int) {
 // tables writes the keys of the scales, filled up with keys that no row's is above.
 func (a *answers) tables() []int {
 	b := &a.o.g.b
-	at := make([]int, len(a.scales))
+	at, size := make([]int, len(a.scales)), 0
+	for i := range a.scales {
+		at[i] = size
+		size += a.o.keyBytes() << a.scales[i].level()
+	}
+	content := make([]byte, 0, size)
 	for i := range a.scales {
 		s := &a.scales[i]
-		n := 1<<s.level() - 1
-		content := make([]byte, 0, n*a.o.keyBytes())
-		for j := range n {
+		for j := range 1 << s.level() {
 			key := int64(math.MaxInt64)
 			if !a.o.wide {
 				key = math.MaxInt32
@@ -189,8 +192,11 @@ func (a *answers) tables() []int {
 				content = binary.LittleEndian.AppendUint32(content, uint32(int32(key)))
 			}
 		}
-		at[i] = b.Reserve(len(content), 16)
-		b.Data(at[i], content)
+	}
+	begin := b.Reserve(size, 64)
+	b.Data(begin, content)
+	for i := range at {
+		at[i] += begin
 	}
 	return at
 }

@@ -3,16 +3,18 @@ package emit
 // What the layouts cost a row, in machine instructions as the host's engine compiles them; only their
 // proportions matter.
 const (
-	costHalving = 14  // of a search on a scale
-	costScale   = 60  // rest of it
-	costStep    = 23  // of a stream
-	costLevel   = 20  // of a perfect tree of answers
-	costKey     = 25  // step of the loop over keys, or level of a perfect tree of keys
-	costLeaf    = 14  // finding and adding it
-	costMeter   = 52  // node, in slices of 128 rows
-	costCode    = 120 // rest of a tree in slices
-	costSlice   = 15  // row of a tree in slices
-	waste       = 1.9 // steps of the lane that ends last, in lockstep, compared with the mean
+	costHalving   = 14  // of a search on a scale
+	costScale     = 60  // rest of it
+	costStep      = 23  // of a stream
+	costLevel     = 20  // of a perfect tree of answers
+	costKey       = 25  // step of the loop over keys, or level of a perfect tree of keys
+	costLeaf      = 14  // finding and adding it
+	costMeter     = 52  // node, in slices of 128 rows
+	costCode      = 120 // rest of a tree in slices
+	costSlice     = 15  // row of a tree in slices
+	costRank      = 12  // predicate of a row in slices
+	costPredicate = 0.4 // the same of a row walked alone
+	waste         = 1.9 // steps of the lane that ends last, in lockstep, compared with the mean
 )
 
 // answered is a forest whose questions are answered before the trees are walked.
@@ -44,6 +46,7 @@ func (t *treeForest) chooseAnswers(questions []question) *answered {
 		steps += e + 1
 		lockstep += min(waste*e, float64(t.trees[i].depth)) + 1
 	}
+	search += costPredicate * float64(len(t.predicates))
 	n := float64(len(t.trees))
 	levels := n * float64(max(1, t.depth()))
 	keys := costKey * lockstep
@@ -115,6 +118,7 @@ func (c *answered) build() {
 	c.walkers.slices = c.buildSlices(c.a, tables)
 	e := &c.walkers.estimate
 	e.one = c.one
+	e.row = costRank * float64(len(c.predicates))
 	for i := range c.trees {
 		e.fixed += costMeter*float64(c.trees[i].leaves()) + costCode
 		e.row += costSlice

@@ -89,6 +89,9 @@ func (g *generator) sliceSteps(f *wasmbin.Function, p parameters, k wasmbin.Loca
 	})
 }
 
+// maxFew bounds fewRows where slices are worth it at all.
+const maxFew = 48
+
 // fewRows is the number of rows up to which walking them one by one is faster.
 func (g *generator) fewRows() int {
 	if g.mode != modeAny {
@@ -102,7 +105,10 @@ func (g *generator) fewRows() int {
 			row += o.walkers.estimate.row
 		}
 	}
-	return int(min(max(3, fixed/max(one-row, one/4)), 48))
+	if row > 0.9*one {
+		return g.maxRows // never
+	}
+	return int(min(max(3, fixed/(one-row)), maxFew))
 }
 
 // sliceLimits are the limits of a module of slices.

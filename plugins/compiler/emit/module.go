@@ -1,10 +1,20 @@
 // Package emit writes a model as a WebAssembly module that scores rows: no imports, a memory of fixed
 // size, an upper bound of the fuel of every call.
 //
-// Trees become tables in memory that are walked in lockstep, eight trees for one row or eight rows for
-// one tree: one walk waits for memory, eight hide it. Rows are turned into integers of the same order
-// first, as integers compare without branches. Other steps become loops over vectors in a frame, one
-// frame for each row in flight. Every operation is that of the interpreter in package ir, bit for bit.
+// Rows are turned into integers of the same order first, as integers compare without branches. Then the
+// questions of all trees are answered, each once: ranks in sorted keys. Trees become tables in memory. For
+// one row eight walks go on side by side, as one waits for memory and eight hide it:
+//
+//   - stream8: each walk has its share of the trees and goes from the leaf of one to the root of the next;
+//   - perfect8: trees are filled up to the same depth, where they nearly have it.
+//
+// For many rows, slices128 has one bit of 128 rows for each answer, and does a node for all of them at
+// once. Where answers do not fit, or cost more than they save, the tables hold keys: heap8 (perfect trees)
+// and loop8 for one row, rows8 for eight, all in lockstep. oblivious is the form of trees that ask the same
+// everywhere on a level.
+//
+// Other steps become loops over vectors in a frame, one frame for each row in flight. Every operation is
+// that of the interpreter in package ir, bit for bit.
 package emit
 
 import (
@@ -63,8 +73,13 @@ var errNoSlices = errors.New("no slices")
 // emit writes the module, with slices for many rows where that is possible.
 func emit(m *ir.Model, subject, rows int, mode mode) (*Module, error) {
 	if subject < len(m.Inputs) && mode <= modePerfect && hasTrees(m) {
-		if out, err := write(m, subject, rows, mode, true); err != errNoSlices {
-			return out, err
+		out, err := write(m, subject, rows, mode, true)
+		limits := wasmbin.DefaultLimits()
+		if err == nil && len(out.Bytes) <= limits.DataBytes && out.Limits.MemoryPages <= limits.MemoryPages {
+			return out, nil
+		}
+		if err != nil && err != errNoSlices {
+			return nil, err
 		}
 	}
 	return write(m, subject, rows, mode, false)
@@ -211,7 +226,7 @@ func (g *generator) plan() {
 	g.frameBytes = (at + 32 + 63) &^ 63 // expansion reads whole groups
 	g.b.Reserve(1024, 1)                // address 0 stays unused
 	if g.sliced {
-		g.maxRows = min(g.maxRows, maxFrames/g.frameBytes)
+		g.maxRows = min(g.maxRows, max(lanes, maxFrames/g.frameBytes))
 		g.frameCount = g.maxRows
 	}
 	g.frames = g.b.Reserve(g.frameCount*g.frameBytes, 64)

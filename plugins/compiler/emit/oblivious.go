@@ -93,6 +93,7 @@ func (t *obliviousForest) build() error {
 		t.g.layout("slices128")
 		t.walkers.slices = s
 		e := &t.walkers.estimate
+		e.row = costRank * float64(len(t.predicates))
 		for i := range t.step.Trees {
 			e.one += costLeaf + 16*float64(len(t.step.Trees[i].Splits))
 			e.fixed += costCode + 8*float64(len(t.step.Trees[i].Splits))

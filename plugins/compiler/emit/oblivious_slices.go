@@ -11,8 +11,9 @@ import (
 // An oblivious tree in slices needs no thermometer: the answers of its levels are the bits of the leaf's
 // number. Its entry has the address of the leaves in 32 bits and the answers in 16 each.
 
-// maxSliceRuns bounds the runs of trees of equal depth; beyond it all are filled up to the deepest.
-const maxSliceRuns = 64
+// maxSliceRuns bounds the runs of trees of equal depth, of all outputs together; beyond it all are filled
+// up to the deepest.
+const maxSliceRuns = 256
 
 // sliceable tells whether all trees can be slices.
 func (t *obliviousForest) sliceable() bool {
@@ -44,7 +45,7 @@ func (t *obliviousForest) buildSlices(questions []question) (*slices128, bool) {
 			runs++
 		}
 	}
-	if runs > maxSliceRuns {
+	if runs*t.outputs > maxSliceRuns {
 		for i := range depths {
 			depths[i] = deepest
 		}

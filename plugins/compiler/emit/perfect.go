@@ -43,17 +43,23 @@ func (t *treeForest) fitsPerfect() bool {
 func (s *perfect) build() {
 	b := &s.g.b
 	s.a.reserve(0, perfectNode)
+	count := 0
+	for i := range s.groups {
+		s.at = append(s.at, count*perfectNode<<s.depth)
+		s.value = append(s.value, count<<s.depth<<s.valueShift())
+		count += s.groups[i].count
+	}
+	nodes := make([]byte, count*perfectNode<<s.depth)
+	content := make([]byte, 0, count<<s.depth<<s.valueShift())
 	for i := range s.groups {
 		g := &s.groups[i]
-		nodes := make([]byte, g.count*2<<s.depth)
 		values := make([]float64, g.count<<s.depth)
 		for k := range values {
 			values[k] = math.Copysign(0, -1) // adding it changes no sum
 		}
 		for k, tree := range g.trees {
-			s.fill(nodes[k*2<<s.depth:], values[k<<s.depth:], tree.nodes, 0, 1)
+			s.fill(nodes[s.at[i]+k*perfectNode<<s.depth:], values[k<<s.depth:], tree.nodes, 0, 1)
 		}
-		content := make([]byte, 0, len(values)<<s.valueShift())
 		for _, v := range values {
 			if s.acc == ir.F32 {
 				content = binary.LittleEndian.AppendUint32(content, math.Float32bits(float32(v)))
@@ -61,10 +67,13 @@ func (s *perfect) build() {
 				content = binary.LittleEndian.AppendUint64(content, math.Float64bits(v))
 			}
 		}
-		at, value := b.Reserve(len(nodes), 64), b.Reserve(len(content), 64)
-		b.Data(at, nodes)
-		b.Data(value, content)
-		s.at, s.value = append(s.at, at), append(s.value, value)
+	}
+	at, value := b.Reserve(len(nodes), 64), b.Reserve(len(content), 64)
+	b.Data(at, nodes)
+	b.Data(value, content)
+	for i := range s.at {
+		s.at[i] += at
+		s.value[i] += value
 	}
 }
 
