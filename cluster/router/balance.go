@@ -58,12 +58,24 @@ func (r *Router) giveBack(now time.Time, since map[string]time.Time) {
 		if from, ok := since[s.preferred]; !ok || now.Sub(from) < steadyFor || r.net.isLeaving(s.preferred) {
 			continue
 		}
-		if err := r.transfer(r.net.ctx, s, s.preferred); err != nil {
+		err := r.askReady(s.preferred)
+		if err == nil {
+			err = r.transfer(r.net.ctx, s, s.preferred)
+		}
+		if err != nil {
 			r.options.Logger.Debug("giving a group back", "group", s.name, "to", s.preferred, "error", err)
 			continue
 		}
 		return
 	}
+}
+
+// askReady is nil when a node can serve everything: it has caught up, and loaded what it needs.
+func (r *Router) askReady(node string) error {
+	ctx, cancel := context.WithTimeout(r.net.ctx, transferTimeout)
+	defer cancel()
+	_, err := r.net.remote.Call(ctx, node, MethodReady, nil)
+	return err
 }
 
 func (r *Router) transfer(ctx context.Context, s *shard, to string) error {

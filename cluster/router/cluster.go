@@ -55,6 +55,10 @@ const (
 	MethodControl
 	// MethodNode is the first of those that package node adds.
 	MethodNode
+
+	// MethodReady asks whether a node may be given groups to lead. Cluster.Handlers may answer it with
+	// more than that all groups can be reached.
+	MethodReady Method = 181
 )
 
 // maxNodes bounds the nodes of a cluster, and so the voters of the control group.
@@ -149,7 +153,7 @@ func (r *Router) join() error {
 	for method, handler := range map[Method]Handler{
 		MethodSubmit: r.serveSubmit, MethodPropose: r.servePropose, MethodBlob: r.serveBlob,
 		MethodLeaving: r.serveLeaving, MethodControl: r.serveControl,
-		MethodMark: r.serveMark,
+		MethodMark: r.serveMark, MethodReady: func(context.Context, string, []byte) ([]byte, error) { return nil, r.Ready() },
 	} {
 		port.Handle(method, handler)
 	}
