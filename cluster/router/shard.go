@@ -199,17 +199,20 @@ func (s *shard) leader() (node string, ok bool) {
 			return *hint, true // said just now, by the node that was thought to lead
 		}
 		node, ok = s.local.Leader()
-		// A leader here that is not Leading yet has still to apply what was before.
-		return node, ok && node != s.net.self
+		if ok || s.local.Status().Role != raftgroup.RoleStopped {
+			// A leader here that is not Leading yet has still to apply what was before.
+			return node, ok && node != s.net.self
+		}
+		// The replica here has stopped and hears nothing any more: ask as a node without one does.
 	}
 	if hint := s.hint.Load(); hint != nil && s.net.reachable(*hint) {
 		return *hint, true
 	}
-	if s.net.reachable(s.preferred) {
+	if s.preferred != s.net.self && s.net.reachable(s.preferred) {
 		return s.preferred, true
 	}
 	for _, keeper := range s.keepers {
-		if s.net.reachable(keeper) {
+		if keeper != s.net.self && s.net.reachable(keeper) {
 			return keeper, true
 		}
 	}
