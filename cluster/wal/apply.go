@@ -15,9 +15,7 @@ func (l *Log) applied(batch []*request, seg *segment, at int64) {
 func (g *Group) apply(r *request, seg *segment, at int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if r.kind != kindMoved {
-		g.ordinal += uint64(r.count)
-	}
+	g.ordinal += uint64(r.count)
 	switch r.kind {
 	case kindEntry:
 		if g.first == 0 {

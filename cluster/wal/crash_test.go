@@ -207,7 +207,7 @@ func generation(d *disk, models []*told, seed uint64, cutAfter, steps int) error
 func TestPowerCuts(t *testing.T) {
 	lives, generations := 240, 14
 	if testing.Short() {
-		lives = 40
+		lives = 12
 	}
 	var cuts int
 	for life := range lives {

@@ -14,7 +14,7 @@ import (
 func TestDamage(t *testing.T) {
 	lives := 200
 	if testing.Short() {
-		lives = 60
+		lives = 15
 	}
 	harmless, lost := 0, 0
 	for life := range lives {

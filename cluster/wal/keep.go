@@ -251,7 +251,9 @@ func (g *Group) moving(s *segment, from uint64) (r *request, next uint64, err er
 		} else if err != nil {
 			return nil, 0, err
 		}
-		r.add(&record{kind: kindMoved, entryType: e.Type, group: g.id, index: i, term: e.Term, time: e.Time,
+		// It counts as any other record: were it lost unnoticed, an older entry with this index that lies
+		// in an older file could pass for it.
+		r.add(&record{kind: kindMoved, entryType: e.Type, group: g.id, ordinal: g.lastOrdinal() + uint64(r.count) + 1, index: i, term: e.Term, time: e.Time,
 			extensions: uint32(len(e.Extensions))}, e.Data, e.Extensions)
 	}
 	if r.count > 0 {

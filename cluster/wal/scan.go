@@ -145,8 +145,6 @@ func (s *scan) apply(head batchHead, records []spot, at int64) {
 				s.take(groups, head.seq)
 				s.clean = true
 			}
-		case r.kind == kindMoved:
-			s.keepPlace(r)
 		default:
 			g := s.group(r.group)
 			if isCopy && r.ordinal <= g.ordinal {
@@ -176,6 +174,8 @@ func (s *scan) record(g *Group, r *spot) {
 			g.entries.cut(anyNumber, 0, nil)
 		}
 		g.last = r.index
+		s.keepPlace(r)
+	case kindMoved:
 		s.keepPlace(r)
 	case kindHead:
 		g.first = r.index
