@@ -66,5 +66,5 @@ func TestUnderFaults(t *testing.T) {
 	declare(t, c)
 	n := newNemesis(t, c, s, 700*time.Millisecond, append(processFaults(), networkFaults()...)...)
 	torment(t, c, n, nemesisTime(14*time.Second), newRegisters(s, current(c)), newCounters(s, current(c)),
-		newSet(s, current(c)), newLedger(s), newHunt(s, current(c)))
+		newSet(s, current(c)), newLedger(s), newHunt(s, current(c)), newRepeats(s, current(c)))
 }

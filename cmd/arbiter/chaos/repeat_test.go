@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // repeats sends everything under an idempotency key, on any node, again and again until it is
@@ -23,8 +25,9 @@ type repeats struct {
 
 // repeated belongs to one client while the clients run.
 type repeated struct {
-	puts, decisions   int  // keys acknowledged
-	putOpen, decOpen  bool // the last key was sent and never acknowledged
+	puts, decisions   int               // keys acknowledged
+	putOpen, decOpen  bool              // the last key was sent and never acknowledged
+	told              map[string]string // key by decision id
 	otherAnswers      int
 	firstOtherAnswers string
 }
@@ -44,6 +47,7 @@ func (w *repeats) run(ctx context.Context, c *cluster) {
 		clients.Go(func() {
 			random := chance(w.seed, 600+client)
 			mine := &w.writes[client]
+			mine.told = map[string]string{}
 			for n := 1; ctx.Err() == nil; n++ {
 				w.put(ctx, c, random, mine, client, n)
 				if ctx.Err() == nil {
@@ -56,16 +60,16 @@ func (w *repeats) run(ctx context.Context, c *cluster) {
 }
 
 // until sends the same request until it is acknowledged, and then perhaps once more.
-func (w *repeats) until(ctx context.Context, c *cluster, random *rand.Rand, mine *repeated, send func(*node) answer, same func(a, b answer) bool) bool {
+func (w *repeats) until(ctx context.Context, c *cluster, random *rand.Rand, mine *repeated, send func(*node) answer, same func(a, b answer) bool) (first answer, acknowledged bool) {
 	for ctx.Err() == nil {
-		first := send(c.nodes[random.IntN(len(c.nodes))])
+		first = send(c.nodes[random.IntN(len(c.nodes))])
 		if first.fate != applied {
-			pause(ctx, 5e6)
+			pause(ctx, 5*time.Millisecond)
 			continue
 		}
 		w.total.Add(1)
 		if random.IntN(3) > 0 {
-			return true
+			return first, true
 		}
 		if again := send(c.nodes[random.IntN(len(c.nodes))]); again.fate == applied && !same(first, again) {
 			mine.otherAnswers++
@@ -73,17 +77,17 @@ func (w *repeats) until(ctx context.Context, c *cluster, random *rand.Rand, mine
 				mine.firstOtherAnswers = fmt.Sprintf("first %d %s, then %d %s", first.status, first.body, again.status, again.body)
 			}
 		}
-		return true
+		return first, true
 	}
-	return false
+	return first, false
 }
 
 func (w *repeats) put(ctx context.Context, c *cluster, random *rand.Rand, mine *repeated, client, n int) {
 	key, path := fmt.Sprintf("put-%d-%d-%d", w.seed, client, n), "/v1/subjects/"+w.subject(client)
 	mine.putOpen = true
-	if w.until(ctx, c, random, mine, func(at *node) answer {
+	if _, ok := w.until(ctx, c, random, mine, func(at *node) answer {
 		return at.do(http.MethodPut, path, valueBody(int64(n)), "Idempotency-Key", key)
-	}, func(a, b answer) bool { return a.version == b.version && a.status == b.status }) {
+	}, func(a, b answer) bool { return a.version == b.version && a.status == b.status }); ok {
 		mine.puts++
 		mine.putOpen = false
 	}
@@ -92,10 +96,17 @@ func (w *repeats) put(ctx context.Context, c *cluster, random *rand.Rand, mine *
 func (w *repeats) decide(ctx context.Context, c *cluster, random *rand.Rand, mine *repeated, client, n int) {
 	key := fmt.Sprintf("decide-%d-%d-%d", w.seed, client, n)
 	mine.decOpen = true
-	if w.until(ctx, c, random, mine, func(at *node) answer { return decide(at, w.subject(client), key) },
-		func(a, b answer) bool { return string(a.body) == string(b.body) }) {
+	if a, ok := w.until(ctx, c, random, mine, func(at *node) answer { return decide(at, w.subject(client), key) },
+		func(a, b answer) bool { return string(a.body) == string(b.body) }); ok {
 		mine.decisions++
 		mine.decOpen = false
+		var decision struct {
+			DecisionID string `json:"decisionId"`
+		}
+		// A decision out of time proposes nothing, which leaves no interaction.
+		if json.Unmarshal(a.body, &decision) == nil && strings.Contains(string(a.body), `"rank":`) {
+			mine.told[decision.DecisionID] = fmt.Sprintf("%s acknowledged at %s: %s", key, time.Now().Format("15:04:05.000"), a.body)
+		}
 	}
 }
 
@@ -116,8 +127,13 @@ func (w *repeats) check(t *testing.T, c *cluster) {
 			if most := mine.puts + one(mine.putOpen); seen.version < uint64(mine.puts) || seen.version > uint64(most) {
 				t.Errorf("%s on %s has version %d after %d writes under keys of their own", w.subject(client), n.id, seen.version, mine.puts)
 			}
-			if most := mine.decisions + one(mine.decOpen); len(stored) < mine.decisions || len(stored) > most {
+			if most := mine.decisions + one(mine.decOpen); len(stored) > most {
 				t.Errorf("%s on %s has %d decisions after %d under keys of their own", w.subject(client), n.id, len(stored), mine.decisions)
+			}
+			for id, told := range mine.told {
+				if stored[id] == 0 {
+					t.Errorf("%s on %s lacks a decision: %s", w.subject(client), n.id, told)
+				}
 			}
 		}
 	}
@@ -129,18 +145,4 @@ func one(b bool) int {
 		return 1
 	}
 	return 0
-}
-
-// keysWork tells whether the API honours idempotency keys.
-func keysWork(t *testing.T, c *cluster) bool {
-	t.Helper()
-	send := func() answer {
-		return c.nodes[0].do(http.MethodPut, "/v1/subjects/keyed", valueBody(1), "Idempotency-Key", "the-same")
-	}
-	send()
-	var answered struct {
-		Version uint64 `json:"version"`
-	}
-	a := send()
-	return json.Unmarshal(a.body, &answered) == nil && answered.Version == 1
 }

@@ -296,8 +296,10 @@ func (w *set) check(t *testing.T, c *cluster) {
 		readers.Go(func() {
 			for i := reader; i < len(w.members); i += 8 {
 				for _, n := range c.nodes {
-					if problem := w.examine(n, i); problem != "" && wrong.Add(1) <= 10 {
-						t.Error(problem)
+					for _, consistency := range w.consistencies() {
+						if problem := w.examine(n, i, consistency); problem != "" && wrong.Add(1) <= 10 {
+							t.Error(problem)
+						}
 					}
 				}
 			}
@@ -310,12 +312,21 @@ func (w *set) check(t *testing.T, c *cluster) {
 	t.Logf("%d acknowledged writes of %d subjects", w.total.Load(), len(w.members))
 }
 
-func (w *set) examine(n *node, i int) string {
+// consistencies of the last reads: those that are current, and what each replica has of its own, which
+// must be the same once all is quiet.
+func (w *set) consistencies() []string {
+	if w.current == "" {
+		return []string{""}
+	}
+	return []string{w.current, "stale"}
+}
+
+func (w *set) examine(n *node, i int, consistency string) string {
 	m := &w.members[i]
-	seen, a := n.read(w.key(i), w.current)
+	seen, a := n.read(w.key(i), consistency)
 	switch {
 	case a.fate != applied:
-		return fmt.Sprintf("reading %s on %s: status %d %v %s", w.key(i), n.id, a.status, a.err, a.body)
+		return fmt.Sprintf("reading %s on %s: status %d %v %s", w.key(i), n.id+" "+consistency, a.status, a.err, a.body)
 	case m.doubts == 0 && seen.value != m.acked:
 		return fmt.Sprintf("%s on %s is %d, but %d was acknowledged last", w.key(i), n.id, seen.value, m.acked)
 	case seen.value > m.tried:
