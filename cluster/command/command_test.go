@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -539,6 +540,40 @@ func TestExpireAndMark(t *testing.T) {
 	}
 }
 
+// TestClaimTravels: a decision that makes contacts under limits is of version 3, and carries them.
+func TestClaimTravels(t *testing.T) {
+	d := testDecision()
+	var claim contact.Claim
+	claim.Add(1, contact.PlaceOf("web", "Grow", "Plans", "a", nba.Inbound), 60_000, []contact.Limit{{Max: 2, SinceMS: 5}})
+	d.Claim, d.KeepContactsMS, d.Keep = &claim, 86_400_000, 7
+	op, err := d.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kind, version := KindOf(op)
+	if kind != DecisionRecorded || version != claimingVersion {
+		t.Fatalf("kind %d version %d", kind, version)
+	}
+	var got Recorded
+	if err := got.Decode(op[opHeadBytes:], version); err != nil || got.Keep != 7 || got.KeepContactsMS != 86_400_000 || got.TimeMS != d.Time.UnixMilli() {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if !bytes.Equal(got.Claim.Append(nil), claim.Append(nil)) {
+		t.Error("another claim arrives")
+	}
+	for cut := range len(op) - opHeadBytes {
+		if got.Decode(op[opHeadBytes:opHeadBytes+cut], version) == nil {
+			t.Fatalf("the first %d bytes are taken for the whole", cut)
+		}
+	}
+	claim.Reset()
+	if op, err = d.Append(nil); err != nil {
+		t.Fatal(err)
+	} else if _, version := KindOf(op); version != decisionVersion {
+		t.Errorf("a decision without contacts is of version %d", version)
+	}
+}
+
 // TestLevels: every kind has a level, and nothing else has.
 func TestLevels(t *testing.T) {
 	for _, step := range []struct {
@@ -549,7 +584,7 @@ func TestLevels(t *testing.T) {
 		{SubjectPut, 1, 1}, {SubjectPatch, 1, 1}, {SubjectDelete, 1, 1}, {DecisionRecorded, 1, 1}, {DecisionRecorded, 2, 2}, {ResponseRecorded, 1, 1},
 		{Keyed, 1, 2}, {Expired, 1, 2}, {StateMarked, 1, 2}, {AttributesDeclared, 1, 1}, {CatalogStored, 1, 1}, {CatalogActivated, 1, 1},
 		{PluginStaged, 1, 1}, {PluginActivated, 1, 1}, {NodeAnnounced, 1, 1}, {RetentionSet, 1, 2},
-		{0, 1, 0}, {SubjectPut, 2, 0}, {DecisionRecorded, 3, 0}, {60, 1, 0}, {StateMarked, 0, 0},
+		{0, 1, 0}, {SubjectPut, 2, 0}, {DecisionRecorded, 3, 3}, {DecisionRecorded, 4, 0}, {60, 1, 0}, {StateMarked, 0, 0},
 	} {
 		level, known := Needs(step.kind, step.version)
 		if level != step.level || known != (step.level > 0) || level > LevelKnown {

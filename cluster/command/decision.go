@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 	"github.com/oklog/ulid/v2"
 )
@@ -39,6 +40,11 @@ type Decision struct {
 
 	// Keep is how many decisions of the subject are kept, with this one; 0 means any number.
 	Keep int
+
+	// Claim holds the contacts that the decision makes, if not nil and not empty; KeepContactsMS is how
+	// long a contact is remembered.
+	Claim          *contact.Claim
+	KeepContactsMS int64
 }
 
 // Proposition is one proposition of a Decision.
@@ -83,9 +89,19 @@ type Recorded struct {
 	Keep int
 	// Counted is false for an operation of version 1, which neither counts nor displaces decisions.
 	Counted bool
+	// Claim is empty when the decision makes no contact that a policy is about.
+	Claim          contact.Claim
+	KeepContactsMS int64
 }
 
-const decisionVersion = 2 // of the operation
+// The versions of the operation: without and with a claim.
+const (
+	decisionVersion = 2
+	claimingVersion = 3
+)
+
+// MaxKeepContactsMS bounds how long contacts are remembered.
+const MaxKeepContactsMS = 500 * 24 * 3600 * 1000
 
 // Append appends the operation to dst. The subject must be normalized; an id that is not a ULID, and an
 // explanation that is too large, are errors.
@@ -102,10 +118,15 @@ func (d *Decision) Append(dst []byte) ([]byte, error) {
 	dst = append(dst, id[:]...)
 	dst = AppendSubjectKey(dst, d.Subject)
 	dst = binary.AppendUvarint(dst, uint64(max(d.Keep, 0)))
+	if d.Claim != nil && !d.Claim.Empty() {
+		dst[at-opHeadBytes+1] = claimingVersion
+		dst = binary.AppendUvarint(dst, uint64(min(max(d.KeepContactsMS, 0), MaxKeepContactsMS)))
+		dst = d.Claim.Append(dst)
+	}
 	return endOp(d.appendRecord(dst), at), nil
 }
 
-// Decode reads the body of a DecisionRecorded of the given version, 1 or 2, and checks the record.
+// Decode reads the body of a DecisionRecorded of the given version, 1 to 3, and checks the record.
 func (d *Recorded) Decode(body []byte, version uint8) error {
 	r := reader{rest: body}
 	copy(d.ID[:], r.take(len(d.ID)))
@@ -115,6 +136,16 @@ func (d *Recorded) Decode(body []byte, version uint8) error {
 		keep := r.uvarint()
 		r.bad = r.bad || keep > nba.MaxRetentionPerSubject
 		d.Keep = int(keep)
+	}
+	d.Claim.Reset()
+	if version >= claimingVersion && !r.bad {
+		keep := r.uvarint()
+		r.bad = r.bad || keep > MaxKeepContactsMS
+		d.KeepContactsMS = int64(keep)
+		var err error
+		if r.rest, err = d.Claim.Decode(r.rest); err != nil {
+			r.bad = true
+		}
 	}
 	d.Record = r.rest
 	if r.bad {

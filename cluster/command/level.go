@@ -12,9 +12,11 @@ const (
 	LevelFirst Level = 1
 	// LevelRetention adds idempotency keys, retention, and the comparison of digests.
 	LevelRetention Level = 2
+	// LevelContacts adds contact policies.
+	LevelContacts Level = 3
 
 	// LevelKnown is the level of this release.
-	LevelKnown = LevelRetention
+	LevelKnown = LevelContacts
 )
 
 // Needs is the level at which an operation may be proposed; ok is false for one that no level knows.
@@ -22,6 +24,8 @@ func Needs(kind Kind, version uint8) (level Level, ok bool) {
 	switch {
 	case kind == DecisionRecorded && version == 2:
 		return LevelRetention, true
+	case kind == DecisionRecorded && version == claimingVersion:
+		return LevelContacts, true
 	case version != opVersion:
 		return 0, false
 	}

@@ -23,6 +23,7 @@ import (
 //	history      subject key, ms, ULID, historyDecision                   -> nothing
 //	history      subject key, ms, ULID, historyResponse, position, outcome -> response record
 //	idempotency  id of the key                                            -> what the operation answered
+//	contacts     subject key                                              -> contact ledger
 //	due          dueKey, ms, id of the key                                -> nothing
 //
 // ApplyBatch, Apply, Snapshot and Restore are for raft; the rest is safe for concurrent use.
@@ -238,6 +239,11 @@ func (d *Data) delete(u *update, body []byte) (Result, error) {
 	if err := d.deleteHistory(u, p.Key); err != nil {
 		return Result{}, err
 	}
+	if contacts := u.Get(store.Contacts, p.Key); contacts != nil {
+		if err := u.remove(store.Contacts, p.Key, contacts); err != nil {
+			return Result{}, err
+		}
+	}
 	d.count--
 	return Result{Version: d.old.Version()}, u.remove(store.Subjects, p.Key, stored)
 }
@@ -277,6 +283,9 @@ func (d *Data) recordDecision(u *update, op command.Op) (Result, error) {
 			return refuse(nba.Errorf(nba.CodeConflict, "the decision id is already in use"))
 		}
 		return Result{Duplicate: true, Decision: p.ID}, nil
+	}
+	if refused, err := d.grant(u, &p); err != nil || refused != nil {
+		return Result{Err: refused}, err
 	}
 	if bytes.Compare(p.ID[:], d.expired) < 0 {
 		d.expired = nil
@@ -328,6 +337,9 @@ func (d *Data) recordResponse(u *update, body []byte) (Result, error) {
 	value := d.arena.keep(append(d.arena.room(len(stored)), stored...))
 	value[entry.outcomesAt+position] |= bit
 	if err := u.replace(store.Decisions, p.ID[:], stored, value); err != nil {
+		return Result{}, err
+	}
+	if err := d.respondContact(u, entry.Key, &p, position); err != nil {
 		return Result{}, err
 	}
 	d.key = AppendHistoryKey(d.key[:0], entry.Key, HistoryKey{

@@ -16,6 +16,7 @@ import (
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/runtime/catalog"
+	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/engine"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
@@ -23,6 +24,7 @@ import (
 // decideScratch is what one decision needs besides its answer. It is pooled.
 type decideScratch struct {
 	record command.Decision
+	claim  contact.Claim
 	tokens tokenWriter
 }
 
@@ -44,7 +46,10 @@ func (n *Node) Decide(ctx context.Context, req *nba.DecisionRequest, out *nba.De
 	}
 	slot := router.Slot(subject)
 	if req.Options.Consistency == nba.ConsistencyStale && n.router.Keeps(slot) && nba.IdempotencyOf(ctx) == nil {
-		return n.decideHere(ctx, req, out)
+		// The replica here may not know the last contacts; its leader does.
+		if err := n.decideHere(ctx, req, out); nba.CodeOf(err) != nba.CodeContactLimit {
+			return err
+		}
 	}
 	if n.router.Leads(slot) {
 		if err := n.decideHere(ctx, req, out); !movedAway(err) {
@@ -83,23 +88,46 @@ func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nb
 	if err := engine.ValidateRequest(req, policies); err != nil {
 		return err
 	}
-	now := n.clock.Now().UTC().Truncate(time.Millisecond)
-	seed, more := rand.Uint64(), rand.Uint64()
-	in := engine.Input{
-		Dictionary: v.state.Dictionary, Catalog: policies, CatalogVersion: version, Scorer: v.models,
-		Request: req, DecisionID: decisionID(req.Subject, now, seed, more), Now: now, Seed: seed,
+	scratch := n.scratch.Get().(*decideScratch)
+	defer n.scratch.Put(scratch)
+	for attempt := 1; ; attempt++ {
+		in := engine.Input{
+			Dictionary: v.state.Dictionary, Catalog: policies, CatalogVersion: version, Scorer: v.models, Request: req,
+		}
+		err := n.decideOnce(ctx, in, key, scratch, out)
+		// Another decision made a contact that this one had room for. What it left is known now.
+		if nba.CodeOf(err) == nba.CodeContactLimit && attempt < maxDecideAttempts {
+			continue
+		}
+		if err == nil && key != nil && key.Replayed() { // another call with this key was quicker
+			_, err = n.replay(ctx, v, req.Subject, out)
+		}
+		return err
 	}
+}
+
+// maxDecideAttempts bounds how often a decision is made again since others made contacts meanwhile. Each
+// time one of them got ahead, which a limit allows only so often.
+const maxDecideAttempts = 16
+
+// decideOnce decides and records the decision, unless it is simulated.
+func (n *Node) decideOnce(ctx context.Context, in engine.Input, key *nba.Idempotency, scratch *decideScratch, out *nba.Decision) (err error) {
+	req := in.Request
+	in.Now = n.clock.Now().UTC().Truncate(time.Millisecond)
+	in.Seed = rand.Uint64()
+	in.DecisionID = decisionID(req.Subject, in.Now, in.Seed, rand.Uint64())
+	scratch.claim.Reset()
+	in.Claim = &scratch.claim
 	if err := n.decideOn(ctx, in, out); err != nil {
 		return err
 	}
-	scratch := n.scratch.Get().(*decideScratch)
-	defer n.scratch.Put(scratch)
 	addTokens(&scratch.tokens, out)
-	n.metrics.decided(req.Channel, out)
 	if req.Options.Simulate {
+		n.metrics.decided(req.Channel, out)
 		return nil
 	}
 	scratch.fill(req, out)
+	scratch.record.Claim, scratch.record.KeepContactsMS = &scratch.claim, in.Catalog.Contacts.Keep.Milliseconds()
 	if key != nil && out.Explanation != nil {
 		if scratch.record.Explanation, err = json.Marshal(out.Explanation); err != nil {
 			return fmt.Errorf("keeping the explanation of a decision: %w", err)
@@ -108,10 +136,8 @@ func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nb
 	if err := n.router.RecordDecision(ctx, &scratch.record); err != nil {
 		return err
 	}
-	if key != nil && key.Replayed() { // another call with this key was quicker
-		_, err = n.replay(ctx, v, req.Subject, out)
-	}
-	return err
+	n.metrics.decided(req.Channel, out)
+	return nil
 }
 
 // decideOn runs the engine on the subject's record and gives the record back before anything waits
@@ -123,6 +149,11 @@ func (n *Node) decideOn(ctx context.Context, in engine.Input, out *nba.Decision)
 	}
 	defer reading.Release()
 	in.Subject = reading
+	if len(in.Catalog.Contacts.Policies) > 0 {
+		if in.Contacts, err = reading.Contacts(); err != nil {
+			return err
+		}
+	}
 	return n.engine.Decide(ctx, in, out)
 }
 

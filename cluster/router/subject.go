@@ -13,6 +13,7 @@ import (
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/store"
 	"github.com/arbiterhq/arbiter/cluster/store/record"
+	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -27,6 +28,15 @@ type Reading struct {
 
 // Stored are the bytes of the record, which are the reading's.
 func (r *Reading) Stored() []byte { return r.stored }
+
+// Contacts is what the subject was contacted with. It shares the reading's memory.
+func (r *Reading) Contacts() (contact.Ledger, error) {
+	ledger := contact.Ledger(r.reader.Get(store.Contacts, command.AppendSubjectKey(nil, r.Ref())))
+	if err := ledger.Check(); err != nil {
+		return nil, err
+	}
+	return ledger, nil
+}
 
 // Release gives the subject back. It must not be used afterwards.
 func (r *Reading) Release() {

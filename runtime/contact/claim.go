@@ -46,16 +46,22 @@ func (l Ledger) Grant(c *Claim, decision [16]byte, nowMS, keepMS int64) (next Le
 	first := 0
 	for i := range c.contacts {
 		claim := &c.contacts[i]
+		counted := false
 		for j := first; j < claim.end; j++ {
-			if next.Reached(&c.limits[j], nowMS) {
+			limit := &c.limits[j]
+			if next.Reached(limit, nowMS) {
 				return l, claim.position, false
 			}
+			counted = counted || limit.CountsUnanswered()
 		}
-		if next.Len() >= MaxEntries && claim.end > first {
+		if counted && next.Len() >= MaxEntries {
 			return l, claim.position, false
 		}
+		if !counted {
+			next = next.dropIdle()
+		}
 		first = claim.end
-		next = next.Append(&Entry{Decision: decision, Position: claim.position, TimeMS: nowMS, ReservedMS: claim.reservedMS, Place: claim.place})
+		next = next.Append(&Entry{Decision: decision, Position: claim.position, TimeMS: nowMS, ReservedMS: claim.reservedMS, Place: claim.place, Counted: counted})
 	}
 	return next, 0, true
 }

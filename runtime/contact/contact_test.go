@@ -178,6 +178,31 @@ func TestQuietHours(t *testing.T) {
 	}
 }
 
+// TestSuppressionsKeepFewContacts: what no limit counts is remembered for the responses to come, and
+// only so much of it.
+func TestSuppressionsKeepFewContacts(t *testing.T) {
+	at := place("web", "a")
+	suppression := Limit{Outcomes: OutcomesOf(nba.Rejected), SinceMS: -1, Max: 1}
+	var l Ledger
+	for i := range 3 * MaxIdle {
+		var claim Claim
+		claim.Add(0, at, hour, []Limit{suppression})
+		var ok bool
+		if l, _, ok = l.Grant(&claim, [16]byte{byte(i)}, int64(i), 1000*hour); !ok {
+			t.Fatalf("contact %d is refused", i)
+		}
+		if i == 3 {
+			l.Respond([16]byte{3}, 0, OutcomesOf(nba.Clicked), 10)
+		}
+	}
+	if l.Len() != MaxIdle+1 || l.At(0).Decision[0] != 3 || l.At(1).Decision[0] != 2*MaxIdle {
+		t.Errorf("%d contacts, the first of decision %d: the one with a response and the newest are kept", l.Len(), l.At(0).Decision[0])
+	}
+	if l.Respond([16]byte{3*MaxIdle - 1}, 0, OutcomesOf(nba.Rejected), 1000); !l.Reached(&suppression, 2000) {
+		t.Error("a rejection does not suppress")
+	}
+}
+
 func FuzzLimit(f *testing.F) {
 	limit := Limit{Scope: Scope{Channel: 1, Side: OutboundSide}, Outcomes: 3, Pending: true, SinceMS: -5, Max: 9}
 	f.Add(limit.Append(nil))

@@ -92,6 +92,9 @@ type Entry struct {
 	// Outcomes were reported, the last of them RespondedMS after TimeMS.
 	Outcomes    Outcomes
 	RespondedMS int64
+	// Counted tells that a limit may count the contact although nothing was reported of it: it must not
+	// be forgotten before its time.
+	Counted bool
 }
 
 // Limits of a ledger and of its entries.
@@ -99,6 +102,9 @@ const (
 	// MaxEntries bounds a ledger: a subject with so many contacts is not contacted under a limit until
 	// old ones are pruned.
 	MaxEntries = 512
+	// MaxIdle bounds the contacts that nothing was reported of and no limit counts. They are kept for
+	// responses to come, the newest of them.
+	MaxIdle = 16
 	// MaxReservedMS bounds a reservation: 45 days.
 	MaxReservedMS = 45 * 24 * 3600 * 1000
 )
@@ -112,6 +118,8 @@ const (
 	header = 1
 	// EntryBytes is the size of an entry.
 	EntryBytes = 52
+
+	countedBit = 0x80
 )
 
 // ErrLedger is returned for bytes that are no ledger.
@@ -139,7 +147,8 @@ func (l Ledger) At(i int) Entry {
 		Position: binary.LittleEndian.Uint16(b[24:]), Outcomes: Outcomes(b[26]),
 		ReservedMS:  int64(binary.LittleEndian.Uint32(b[28:])),
 		RespondedMS: int64(binary.LittleEndian.Uint32(b[32:])) * 1000,
-		Place: Place{Side: Side(b[27]), Channel: Name(binary.LittleEndian.Uint32(b[36:])), Issue: Name(binary.LittleEndian.Uint32(b[40:])),
+		Counted:     b[27]&countedBit != 0,
+		Place: Place{Side: Side(b[27] &^ countedBit), Channel: Name(binary.LittleEndian.Uint32(b[36:])), Issue: Name(binary.LittleEndian.Uint32(b[40:])),
 			Group: Name(binary.LittleEndian.Uint32(b[44:])), Action: Name(binary.LittleEndian.Uint32(b[48:]))},
 	}
 	copy(e.Decision[:], b[8:24])
@@ -162,6 +171,9 @@ func (l Ledger) Append(e *Entry) Ledger {
 	copy(b[8:24], e.Decision[:])
 	binary.LittleEndian.PutUint16(b[24:], e.Position)
 	b[26], b[27] = byte(e.Outcomes), byte(e.Place.Side)
+	if e.Counted {
+		b[27] |= countedBit
+	}
 	binary.LittleEndian.PutUint32(b[28:], uint32(min(max(e.ReservedMS, 0), MaxReservedMS)))
 	binary.LittleEndian.PutUint32(b[32:], seconds(e.RespondedMS))
 	binary.LittleEndian.PutUint32(b[36:], uint32(e.Place.Channel))
@@ -191,6 +203,24 @@ func (l Ledger) Respond(decision [16]byte, position uint16, outcome Outcomes, ti
 		return true
 	}
 	return false
+}
+
+// dropIdle drops the oldest contact that is idle when there are MaxIdle of them. It changes l.
+func (l Ledger) dropIdle() Ledger {
+	idle, oldest := 0, -1
+	for i := range l.Len() {
+		b := l[header+i*EntryBytes:][:EntryBytes]
+		if b[26] == 0 && b[27]&countedBit == 0 {
+			if idle++; oldest < 0 {
+				oldest = i
+			}
+		}
+	}
+	if idle < MaxIdle {
+		return l
+	}
+	at := header + oldest*EntryBytes
+	return append(l[:at], l[at+EntryBytes:]...)
 }
 
 // Prune drops the contacts that were decided, and last responded to, before a moment. It changes l.

@@ -51,6 +51,9 @@ func (l *Limit) counts(e *Entry, nowMS int64) bool {
 	return l.Pending && e.TimeMS+e.ReservedMS > nowMS
 }
 
+// CountsUnanswered tells whether the limit may count a contact that nothing was reported of.
+func (l *Limit) CountsUnanswered() bool { return l.Outcomes == 0 || l.Pending }
+
 // limitBytes is the size of an encoded limit.
 const limitBytes = 28
 

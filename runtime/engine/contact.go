@@ -74,12 +74,14 @@ func (d *decision) room(a *catalog.Action) bool {
 	if !about {
 		return true
 	}
+	counted := false
 	for i := range limits {
 		if d.ledger().Reached(&limits[i], d.contacts.now) {
 			return false
 		}
+		counted = counted || limits[i].CountsUnanswered()
 	}
-	return d.ledger().Len() < contact.MaxEntries
+	return !counted || d.ledger().Len() < contact.MaxEntries
 }
 
 // takeRoom counts a proposition for those that follow.

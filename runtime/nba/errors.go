@@ -27,6 +27,7 @@ const (
 	CodePrecondition      Code = "PRECONDITION_FAILED"    // If-Match does not hold
 	CodePreconditionNeeds Code = "PRECONDITION_REQUIRED"  // If-Match is missing
 	CodeKeyReused         Code = "IDEMPOTENCY_KEY_REUSED" // the key was used for another request
+	CodeContactLimit      Code = "CONTACT_LIMIT"          // one more contact would exceed a contact policy
 	CodeTooLarge          Code = "TOO_LARGE"              // beyond a documented limit
 	CodeOverloaded        Code = "OVERLOADED"             // a bounded queue is full; retry later
 	CodeUnavailable       Code = "UNAVAILABLE"            // no leader, starting, or shutting down

@@ -46,6 +46,7 @@ var meanings = map[nba.Code]meaning{
 	nba.CodePrecondition:      {http.StatusPreconditionFailed, "The precondition does not hold"},
 	nba.CodePreconditionNeeds: {http.StatusPreconditionRequired, "A precondition is required"},
 	nba.CodeKeyReused:         {http.StatusUnprocessableEntity, "The idempotency key was used for another request"},
+	nba.CodeContactLimit:      {http.StatusConflict, "A contact limit is reached"},
 	nba.CodeTooLarge:          {http.StatusRequestEntityTooLarge, "The input is too large"},
 	nba.CodeOverloaded:        {http.StatusTooManyRequests, "The node is overloaded"},
 	nba.CodeUnavailable:       {http.StatusServiceUnavailable, "The node cannot serve now"},
