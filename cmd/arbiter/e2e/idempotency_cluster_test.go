@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +75,22 @@ func TestReplicasAgree(t *testing.T) {
 			nodes[(i+1)%3].call("POST", "/v1/responses", nba.Response{ResponseToken: d.Propositions[0].Items[0].ResponseToken, Outcome: nba.Clicked})
 		}
 	}
+	awaitAgreement(t, nodes)
+	// A replica whose folder was moved away, as one is told to that differs, copies the state of the others.
+	nodes[1].kill9()
+	folder := filepath.Join(nodes[1].args[slices.Index(nodes[1].args, "--data")+1], "data-00")
+	if err := os.Rename(folder, folder+"-aside"); err != nil {
+		t.Fatal(err)
+	}
+	nodes[1].restart()
+	for i := range 100 {
+		nodes[i%3].call("POST", "/v1/decisions", nba.DecisionRequest{Subject: nba.SubjectRef{ID: subscriberID(1 + i%40)}, Channel: "web"})
+	}
+	awaitAgreement(t, nodes)
+}
+
+func awaitAgreement(t *testing.T, nodes []*server) {
+	t.Helper()
 	var differ string
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if differ = differences(t, nodes); differ == "" {
