@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDirEnv); dir != "" {
 		os.Exit(childMain(dir, os.Getenv(childSeedEnv)))
 	}
+	if dir := os.Getenv(childFillEnv); dir != "" {
+		os.Exit(fillMain(dir))
+	}
 	goleak.VerifyTestMain(m)
 }
 

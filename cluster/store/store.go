@@ -90,7 +90,7 @@ func (o Options) Default() Options {
 		o.FlushInterval = time.Second
 	}
 	if o.CheckpointInterval == 0 {
-		o.CheckpointInterval = 3 * time.Second
+		o.CheckpointInterval = 2 * time.Second
 	}
 	if o.CheckpointWrites == 0 {
 		o.CheckpointWrites = 64 << 10
