@@ -163,30 +163,6 @@ func fuelRatio(t *testing.T, m *ir.Model, out *Module, subject, candidate, rows 
 	return ratios[len(ratios)/2]
 }
 
-// rowNearThresholds takes each value from the thresholds of its feature, so that walks go everywhere.
-func rowNearThresholds(random *rand.Rand, m *ir.Model) []float64 {
-	row := make([]float64, len(m.Inputs))
-	seen := make([]int, len(row))
-	for _, s := range m.Steps {
-		trees, ok := s.(*ir.Trees)
-		if !ok {
-			continue
-		}
-		for i := range trees.Trees {
-			for j := range trees.Trees[i].Nodes {
-				n := &trees.Trees[i].Nodes[j]
-				if n.Compare == ir.Leaf {
-					continue
-				}
-				if seen[n.Feature]++; random.IntN(seen[n.Feature]) == 0 {
-					row[n.Feature] = n.Value
-				}
-			}
-		}
-	}
-	return row
-}
-
 // fill writes the subject's features and those of the candidates, each from another row.
 func (g *guest) fill(data [][]float64, first int, row []float64, rows int) {
 	at := g.input
