@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// gateTrees bounds how many trees the gate walks, rows × trees: about two seconds.
-	gateTrees = 40_000_000
-	// minGateRows and maxGateRows bound the rows of the gate.
-	minGateRows = 2_000
-	maxGateRows = 200_000
+	// gateTrees bounds how many trees each half of the gate walks, rows × trees: about a second.
+	gateTrees = 5_000_000
+	// minGateRows and maxGateRows bound the rows of each half.
+	minGateRows = 4_000
+	maxGateRows = 50_000
 	// plainGateRows is how many rows a model without trees gets.
 	plainGateRows = 2_000
 )
@@ -26,14 +26,19 @@ type Scorer func(ctx context.Context, row []float64) (raw, output float64, err e
 type Gated struct {
 	// Rows were scored by the module and by the interpreter, and were equal bit for bit.
 	Rows int
-	// Splits is how many splits of trees the model has, Covered how many of them got rows of their own.
+	// Thresholds is how many different thresholds and sets of categories the inputs are compared with;
+	// rows were made with the values of TriedThresholds of them.
+	Thresholds, TriedThresholds int
+	// Splits is how many splits of trees the model has, Covered how many of them got a row that comes to
+	// them.
 	Splits, Covered int
 }
 
 // Gate holds the module against the interpreter of the intermediate form, the oracle, on rows made for
-// every split of the model: rows that reach it, with its threshold, the numbers beside it in 64 and in 32
-// bits, NaN, the infinities and both zeros, or with categories in and out of its set, and no categories
-// at all. Where that would take too long it takes an even share of them. An error with CodeInternal is a
+// every threshold: the threshold itself, the numbers beside it in 64 and in 32 bits, NaN, the infinities
+// and both zeros, or categories in and out of a set, and no categories at all. Half of the rows have such
+// values in all their columns, the other half come to one split of a tree each. Where that would take
+// too long it takes an even share of them. An error with CodeInternal is a
 // fault of the compiler; others are those of score and ctx.
 func (o *Output) Gate(ctx context.Context, score Scorer) (Gated, error) {
 	g := &gate{ctx: ctx, score: score, c: o.compiled, random: rand.New(rand.NewPCG(2, 3))}
@@ -73,14 +78,28 @@ func (g *gate) run() error {
 	for i := range splits {
 		values += len(splits[i].values())
 	}
-	trees := max(1, measure(g.c.model).trees)
-	g.total = min(values, max(minGateRows, min(maxGateRows, gateTrees/trees)))
+	most := max(minGateRows, min(maxGateRows, gateTrees/max(1, measure(g.c.model).trees)))
+	columns, longest := g.columns()
+	dense := min(longest, most)
+	reaching := min(values, most)
+	g.total = dense + reaching
+	for k := range dense {
+		g.row = append(g.row[:0], g.base[k%len(g.base)]...)
+		for c, list := range columns {
+			if len(list) > 0 && (k < len(list) || k%4 != 0) {
+				g.row[c] = list[k*max(1, len(list)/dense)%len(list)]
+			}
+		}
+		if err := g.compare(); err != nil {
+			return err
+		}
+	}
 	made, seen := 0, 0
 	for i := range splits {
 		covered := false
 		for _, v := range splits[i].values() {
 			// Value number seen of all is taken when the share taken so far would fall behind.
-			if seen++; made*values >= seen*g.total {
+			if seen++; made*values >= seen*reaching {
 				continue
 			}
 			made, covered = made+1, true
@@ -96,6 +115,42 @@ func (g *gate) run() error {
 		}
 	}
 	return nil
+}
+
+// columns are the values to try in each column, of different thresholds only, and how many the longest
+// list has. Where there are more than fit, TriedThresholds tells how many will be.
+func (g *gate) columns() (columns [][]float64, longest int) {
+	columns = make([][]float64, len(g.c.model.Inputs))
+	type threshold struct {
+		column int
+		value  float64
+		set    *int32
+	}
+	seen := map[threshold]bool{}
+	count := make([]int, len(columns))
+	for i := range g.splits {
+		s := &g.splits[i]
+		key := threshold{column: s.column, value: s.Value}
+		if len(s.set) > 0 {
+			key.value, key.set = 0, &s.set[0]
+		}
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		columns[s.column] = append(columns[s.column], s.values()...)
+		count[s.column]++
+	}
+	most := max(minGateRows, min(maxGateRows, gateTrees/max(1, measure(g.c.model).trees)))
+	for c, list := range columns {
+		longest = max(longest, len(list))
+		if len(list) > most {
+			count[c] = count[c] * most / len(list)
+		}
+		g.done.TriedThresholds += count[c]
+	}
+	g.done.Thresholds = len(seen)
+	return columns, longest
 }
 
 // plain makes rows for a model without trees.

@@ -74,7 +74,7 @@ func TestGate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if done.Rows < min(100, 10*done.Splits) || done.Covered < min(done.Splits, 100) {
+			if done.Rows < min(100, 10*done.Splits) || done.Covered < min(done.Splits, 100) || done.TriedThresholds < done.Thresholds {
 				t.Errorf("%+v", done)
 			}
 			t.Logf("%+v", done)

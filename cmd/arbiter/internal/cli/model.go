@@ -142,7 +142,8 @@ func (a *app) compileModel(cmd *cobra.Command, file string, f *compileFlags) err
 			fmt.Fprintf(w, "  %s agree with the library; %d are in the plugin\n", plural(out.GoldenChecked, "golden row"), summary.GoldenRows)
 		}
 		if gated.Splits > 0 {
-			fmt.Fprintf(w, "  the module equals the model bit for bit on %s rows, made for %s of its %s splits\n", thousands(int64(gated.Rows)), thousands(int64(gated.Covered)), thousands(int64(gated.Splits)))
+			fmt.Fprintf(w, "  the module equals the model bit for bit on %s rows, made for %s of its %s thresholds and to come to %s of its %s splits\n", thousands(int64(gated.Rows)),
+				thousands(int64(gated.TriedThresholds)), thousands(int64(gated.Thresholds)), thousands(int64(gated.Covered)), thousands(int64(gated.Splits)))
 		} else {
 			fmt.Fprintf(w, "  the module equals the model bit for bit on %s rows with odd values\n", thousands(int64(gated.Rows)))
 		}
