@@ -103,6 +103,9 @@ func TestClusterTakesEveryCallOnEveryNode(t *testing.T) {
 			t.Errorf("a stale decision through another node: %d %s", r.status, r.body)
 		}
 	}
+	if out := nodes[2].mustCLI("cluster"); !strings.Contains(out, "seen by n3") || !strings.Contains(out, "data-15") || strings.Contains(out, "none") {
+		t.Errorf("arbiter cluster:\n%s", out)
+	}
 	for _, s := range nodes {
 		if p := s.call("GET", "/v1/subjects/C-unknown", nil); p.status != 404 || p.problem(t).Code != "SUBJECT_UNKNOWN" {
 			t.Errorf("an unknown subject: %d %s", p.status, p.body)

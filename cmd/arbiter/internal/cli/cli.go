@@ -84,7 +84,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.devCommand(), a.serverCommand(),
 		a.decideCommand(), a.respondCommand(), a.decisionCommand(), a.subjectCommand(), a.catalogCommand(), a.retentionCommand(),
-		a.modelCommand(), a.pluginCommand(), a.benchCommand(), a.versionCommand(), a.compileChildCommand(),
+		a.modelCommand(), a.pluginCommand(), a.clusterCommand(), a.benchCommand(), a.versionCommand(), a.compileChildCommand(),
 	)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formatNames(), cobra.ShellCompDirectiveNoFileComp))
 	return root

@@ -186,6 +186,13 @@ func (c *Client) Plugins(ctx context.Context) ([]nba.PluginVersion, error) {
 	return out.Items, err
 }
 
+// Cluster is the nodes and the groups as the node that is asked sees them.
+func (c *Client) Cluster(ctx context.Context) (*nba.Cluster, error) {
+	var out nba.Cluster
+	_, err := c.doJSON(ctx, request{method: http.MethodGet, path: "/v1/cluster"}, nil, &out)
+	return &out, err
+}
+
 // ActivatePlugin makes a version the active one of its plugin.
 func (c *Client) ActivatePlugin(ctx context.Context, name, version string) (*nba.PluginVersion, error) {
 	out := &nba.PluginVersion{}
