@@ -58,7 +58,7 @@ func cluster(t testing.TB, n int, edit func(i int, c *Config)) []*testNode {
 	nodes := make([]*testNode, n)
 	for i := range n {
 		config := Config{NodeID: name(i), ClusterID: "test", Listener: listeners[i], Nodes: addresses, Logger: quiet,
-			Limits: Limits{PingInterval: 20 * time.Millisecond, DownAfter: 400 * time.Millisecond}}
+			Limits: Limits{PingInterval: 20 * time.Millisecond, DownAfter: 3 * time.Second}}
 		if edit != nil {
 			edit(i, &config)
 		}

@@ -37,26 +37,39 @@ func (g *Group) Confirm(ctx context.Context) error {
 	return g.confirmFollower(ctx)
 }
 
-// confirmLead confirms that this node led the group after the call began.
+// confirmLead confirms that this node led the group after the call began. A round that came to nothing
+// since a connection broke is repeated while this node still counts as the leader.
 func (g *Group) confirmLead(ctx context.Context) error {
 	term := g.leadTerm.Load()
-	if !g.leadsIn(term) {
-		return g.errNotLeader()
-	}
 	w := &confirmation{group: g, term: term, done: make(chan bool, 1)}
-	g.mesh.confirm.add(w)
-	select {
-	case ok := <-w.done:
-		if !ok || !g.leadsIn(term) {
-			return g.errNotLeader()
+	for g.leadsIn(term) {
+		g.mesh.confirm.add(w)
+		select {
+		case ok := <-w.done:
+			if ok && g.leadsIn(term) {
+				return nil
+			}
+		case <-g.quit:
+			return errClosed()
+		case <-ctx.Done():
+			return errConfirmTimeout(g, ctx.Err())
 		}
-		return nil
-	case <-g.quit:
-		return errClosed()
-	case <-ctx.Done():
-		return errConfirmTimeout(g, ctx.Err())
+		if !g.Leading() {
+			break
+		}
+		select {
+		case <-time.After(confirmPause):
+		case <-g.quit:
+			return errClosed()
+		case <-ctx.Done():
+			return errConfirmTimeout(g, ctx.Err())
+		}
 	}
+	return g.errNotLeader()
 }
+
+// confirmPause is between two attempts to confirm one read.
+const confirmPause = 10 * time.Millisecond
 
 func errConfirmTimeout(g *Group, cause error) error {
 	return nba.Errorf(nba.CodeTimeout, "no majority of the voters of group %s confirmed the read in time (%w)", g.config.Name, cause)

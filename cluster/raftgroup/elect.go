@@ -61,6 +61,9 @@ func (m *Mesh) elect() {
 				delete(orphans, g)
 			}
 		}
+		if pause == electTick {
+			m.port.PingNow() // are the others without a leader too?
+		}
 		timer.Reset(pause)
 	}
 }
@@ -80,7 +83,6 @@ func (m *Mesh) tend(g *Group, now time.Time, orphans map[*Group]*orphan) bool {
 		}
 		return !o.denied.IsZero()
 	}
-	m.port.PingNow() // are the others alone too?
 	line, agree := m.line(g)
 	rank := slices.Index(line, g.config.NodeID)
 	if agree <= len(g.config.Voters)/2 || rank < 0 {

@@ -223,7 +223,8 @@ func TestFarBehindIsSentASnapshot(t *testing.T) {
 
 // TestWhoCannotReachTheLeaderDoesNotDisturb: a majority follows it.
 func TestWhoCannotReachTheLeaderDoesNotDisturb(t *testing.T) {
-	c := newTestCluster(t, 3, 1, Options{FallbackTimeout: time.Second})
+	c := newTestCluster(t, 3, 1, Options{FallbackTimeout: 3 * time.Second})
+	c.limits.DownAfter = 2 * time.Second // of a busy machine
 	c.proxies = newProxies(t, c.addresses)
 	c.startAll()
 	c.submit(0, "a")
@@ -234,7 +235,7 @@ func TestWhoCannotReachTheLeaderDoesNotDisturb(t *testing.T) {
 		lonely = c.ids[1]
 	}
 	c.proxies.cut(leader.config.NodeID, lonely)
-	for until := time.Now().Add(4 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		if err := leader.Confirm(ctx); err != nil {
 			t.Fatal(err)
