@@ -30,11 +30,12 @@ type keeper struct {
 	done   sync.WaitGroup
 	clock  steady
 	marked map[uint64]time.Time // when a group was marked last, by its number
+	said   map[string]string    // what was reported last, by what was being done
 }
 
 // keep begins; end waits until it is over.
 func (k *keeper) begin(r *Router) {
-	k.router, k.marked = r, map[uint64]time.Time{}
+	k.router, k.marked, k.said = r, map[uint64]time.Time{}, map[string]string{}
 	ctx, cancel := context.WithCancel(context.Background())
 	k.cancel = cancel
 	k.done.Go(func() { k.run(ctx) })
@@ -63,30 +64,41 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) round(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
 	defer cancel()
-	r, logger := k.router, k.router.options.Logger
-	k.report(logger, "announcing this node", r.announce(ctx))
-	now, steady := k.clock.read(logger)
+	r := k.router
+	k.report("control", "announcing this node", r.announce(ctx))
+	now, steady := k.clock.read(r.options.Logger)
 	for _, d := range r.data {
 		if d.machine == nil || !d.leads() || ctx.Err() != nil {
 			continue
 		}
 		if steady {
-			k.report(logger.With("group", d.name), "removing what is older than the retention", r.expire(ctx, d, now))
+			k.report(d.name, "removing what is older than the retention", r.expire(ctx, d, now))
 		}
-		k.mark(ctx, logger, &d.shard, d.machine)
+		k.mark(ctx, &d.shard, d.machine)
 	}
 	if r.control.leads() {
-		k.mark(ctx, logger, &r.control.shard, r.control.machine)
+		k.mark(ctx, &r.control.shard, r.control.machine)
 	}
 }
 
-// report logs what failed, unless it only has to be tried again.
-func (k *keeper) report(logger *slog.Logger, doing string, err error) {
+// report logs what failed, unless it only has to be tried again. What fails the same way again and again is
+// logged once.
+func (k *keeper) report(group, doing string, err error) {
+	text := ""
 	switch nba.CodeOf(err) {
-	case "", nba.CodeUnavailable, nba.CodeTimeout, nba.CodeOverloaded:
+	case "":
+	case nba.CodeUnavailable, nba.CodeTimeout, nba.CodeOverloaded:
+		return
 	default:
-		if _, moved := errors.AsType[*raftgroup.NotLeader](err); !moved {
-			logger.Error(doing, "error", err)
+		if _, moved := errors.AsType[*raftgroup.NotLeader](err); moved {
+			return
+		}
+		text = err.Error()
+	}
+	if k.said[group+doing] != text {
+		k.said[group+doing] = text
+		if err != nil {
+			k.router.options.Logger.Error(doing, "group", group, "error", err)
 		}
 	}
 }
@@ -105,9 +117,14 @@ func (r *Router) announce(ctx context.Context) error {
 	return err
 }
 
-// leveled is nil when this node may propose what it writes.
+// leveled is nil when this node may propose what it writes, and can apply what the others propose.
 func (r *Router) leveled() error {
-	return r.control.State().Features.Allows(command.DecisionRecorded, 2)
+	features := &r.control.State().Features
+	if features.Level > command.LevelKnown {
+		return nba.Errorf(nba.CodeUnavailable, "the cluster works at feature level %d and the release of this node knows %d: run the release of the other nodes",
+			features.Level, command.LevelKnown)
+	}
+	return features.Allows(command.DecisionRecorded, 2)
 }
 
 // expire removes what is older than the retention from a group that this node leads, a bounded number.
@@ -142,7 +159,7 @@ type marking interface {
 
 // mark has the replicas of a group that this node leads compare their state at the last mark, and
 // remember it at a new one. A group without news is left alone.
-func (k *keeper) mark(ctx context.Context, logger *slog.Logger, s *shard, machine marking) {
+func (k *keeper) mark(ctx context.Context, s *shard, machine marking) {
 	last, at := machine.Mark(), machine.Digest()
 	if at.Index <= last.Index || time.Since(k.marked[s.number]) < k.router.options.MarkInterval {
 		return
@@ -158,7 +175,7 @@ func (k *keeper) mark(ctx context.Context, logger *slog.Logger, s *shard, machin
 	if err == nil {
 		k.marked[s.number] = time.Now()
 	}
-	k.report(logger.With("group", s.name), "comparing the state of the replicas", err)
+	k.report(s.name, "comparing the state of the replicas", err)
 }
 
 // steady tells the time unless the machine's clock was set forward: what is removed by mistake is gone,
