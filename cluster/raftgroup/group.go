@@ -399,6 +399,7 @@ func (o observed) ApplyBatch(entries []*raft.Log) []any {
 	if err := o.Err(); err != nil {
 		o.group.fail(err)
 	}
+	o.Store().SlowDown()
 	return answers
 }
 

@@ -228,5 +228,5 @@ func (s *Store) fail(err error) {
 		w.done <- err
 	}
 	s.wanted = nil
-	s.room.Broadcast()
+	s.wakeWaiting()
 }

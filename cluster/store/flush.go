@@ -1,23 +1,28 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
 )
 
-// pressure is how far what is pending has grown towards the size at which it is flushed: at 1 it is due,
-// at 2 Update waits. Half of the memory that all stores share counts as due, for those that take of it.
-func (s *Store) pressure(p *pending) float64 {
-	own := max(float64(p.load.writes)/float64(s.options.FlushWrites), float64(p.load.bytes)/float64(s.options.FlushBytes))
+// pressure is how far what is pending has grown towards the size at which it is flushed, in thousandths:
+// at due it is flushed, at twice that Update waits. Half of the memory that all stores share counts as
+// due, for those that take of it.
+func (s *Store) pressure(p *pending) int64 {
+	own := max(due*int64(p.load.writes)/int64(s.options.FlushWrites), due*int64(p.load.bytes)/int64(s.options.FlushBytes))
 	if p.load.cost() < smallShare {
 		return own
 	}
-	return max(own, 2*s.options.Shared.share())
+	return max(own, 2*s.options.Shared.share(due))
 }
 
-// smallShare is what each store may have pending whatever the others have.
-const smallShare = 512 << 10
+const (
+	due = 1000
+	// smallShare is what each store may have pending whatever the others have.
+	smallShare = 512 << 10
+)
 
 // waitForRoom is called with write held, which it gives up while it waits.
 func (s *Store) waitForRoom() error {
@@ -28,16 +33,16 @@ func (s *Store) waitForRoom() error {
 			return ErrClosed
 		case s.broken != nil:
 			return s.broken
-		case s.pressure(p) < 2:
+		case s.pressure(p) < 2*due:
 			return nil
-		case s.flushErr != nil && s.interrupted:
-			return fmt.Errorf("%w while it could not write its file: %w", ErrClosed, s.flushErr)
+		case s.interrupted && (s.flushErr != nil || s.options.Shared.full()):
+			return errors.Join(fmt.Errorf("%w while it could not write its file", ErrClosed), s.flushErr)
 		}
 		s.work.Broadcast()
 		if s.options.Shared.full() {
 			// The others that take the memory do not wake this one.
 			s.write.Unlock()
-			time.Sleep(sharedPoll)
+			s.options.Shared.wait(&s.stopping)
 			s.write.Lock()
 			continue
 		}
@@ -46,20 +51,23 @@ func (s *Store) waitForRoom() error {
 }
 
 const (
-	sharedPoll = time.Millisecond
 	leastDelay = time.Millisecond
 	maxDelay   = 5 * time.Millisecond
 )
 
-// slowDown makes whoever updates as fast as the flush, once the flush has fallen behind: many short
-// delays instead of one long wait at the bound. Delays that are too short to sleep add up.
-func (s *Store) slowDown(writes int) {
-	over := s.pressure(s.pending.Load()) - 1
+// SlowDown makes whoever updates as fast as the flush, once the flush has fallen behind: many short
+// delays instead of one long wait at the bound. Delays that are too short to sleep add up. It is for
+// whoever calls Update, between two calls: no state depends on it.
+func (s *Store) SlowDown() {
+	p := s.pending.Load()
+	writes := s.updated - s.slowed
+	s.slowed = s.updated
+	over := s.pressure(p) - due
 	if over <= 0 {
 		s.debt = 0
 		return
 	}
-	s.debt += time.Duration(2 * over * float64(s.perWrite.Load()) * float64(writes))
+	s.debt += time.Duration(2 * over * s.perWrite.Load() * writes / due)
 	if s.debt < leastDelay {
 		return
 	}
@@ -74,7 +82,7 @@ func (s *Store) flushLoop() {
 	defer s.loops.Done()
 	for {
 		s.write.Lock()
-		for !s.closing && !s.due && (len(s.wanted) == 0 || s.pins.busy()) && s.pressure(s.pending.Load()) < 1 {
+		for !s.closing && !s.due && (len(s.wanted) == 0 || s.pins.busy()) && s.pressure(s.pending.Load()) < due {
 			s.work.Wait()
 		}
 		s.due = false
@@ -322,7 +330,7 @@ func (p *pace) behind() bool {
 	if !p.on || p.store.hurry.Load() > 0 {
 		return true
 	}
-	return p.store.pressure(p.store.pending.Load()) > float64(p.done+p.store.slice)/float64(p.total)
+	return p.store.pressure(p.store.pending.Load()) > due*int64(p.done+p.store.slice)/int64(p.total)
 }
 
 // turn waits until no other store of the node writes, unless the flush is behind.

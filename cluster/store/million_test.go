@@ -152,6 +152,7 @@ func (m *million) reads() {
 
 func (m *million) update(i int) error {
 	key, s := m.key(nil, i)
+	defer s.SlowDown()
 	return s.Update(func(tx *Tx) error { return tx.Put(Subjects, key, m.value(i)) })
 }
 

@@ -84,6 +84,9 @@ func (r *Reader) ScanBetween(b Bucket, from, below []byte, fn func(key, value []
 	s.scanBetween(b, from, below, fn)
 }
 
+// Buckets is the number of buckets: they are numbered from 0.
+const Buckets = int(bucketEnd)
+
 // ScanBack calls fn for every key with the prefix that is not above from, descending, until fn
 // returns false. An empty from begins at the last key with the prefix.
 func (r *Reader) ScanBack(b Bucket, prefix, from []byte, fn func(key, value []byte) bool) {

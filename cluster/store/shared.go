@@ -1,11 +1,16 @@
 package store
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Shared bounds what the stores of one node take together.
 type Shared struct {
 	limit int64
 	used  atomic.Int64
+	mu    sync.Mutex
+	freed sync.Cond // used fell
 	// turn is held by the store that writes a slice, unless it is behind: so that the stores of a node
 	// do not take all processors at one time.
 	turn chan struct{}
@@ -28,13 +33,35 @@ func NewShared(memory int64) *Shared {
 	if memory <= 0 {
 		memory = DefaultMemory
 	}
-	return &Shared{limit: memory, turn: make(chan struct{}, 1), syncing: make(chan struct{}, 1)}
+	s := &Shared{limit: memory, turn: make(chan struct{}, 1), syncing: make(chan struct{}, 1)}
+	s.freed.L = &s.mu
+	return s
 }
 
-func (s *Shared) add(n int64) { s.used.Add(n) }
+func (s *Shared) add(n int64) {
+	s.used.Add(n)
+	if n < 0 {
+		s.wake()
+	}
+}
+
+// wait waits until there is memory, or the store that waits is stopped and woken.
+func (s *Shared) wait(stopped *atomic.Bool) {
+	s.mu.Lock()
+	for s.full() && !stopped.Load() {
+		s.freed.Wait()
+	}
+	s.mu.Unlock()
+}
+
+func (s *Shared) wake() {
+	s.mu.Lock()
+	s.freed.Broadcast()
+	s.mu.Unlock()
+}
 
 // full tells that no store may take more.
 func (s *Shared) full() bool { return s.used.Load() >= s.limit }
 
-// share is the part of the memory that is in use.
-func (s *Shared) share() float64 { return float64(s.used.Load()) / float64(s.limit) }
+// share is the part of the memory that is in use, of a whole.
+func (s *Shared) share(whole int64) int64 { return whole * s.used.Load() / s.limit }

@@ -165,9 +165,12 @@ type Store struct {
 	wanted      []*wanted
 	quit        chan struct{}
 	loops       sync.WaitGroup
-	hurry       atomic.Int32  // somebody waits for a flush: do not pace it
-	perWrite    atomic.Int64  // nanoseconds a flush takes for a write, not paced
-	debt        time.Duration // that Update is to wait
+	hurry       atomic.Int32 // somebody waits for a flush: do not pace it
+	perWrite    atomic.Int64 // nanoseconds a flush takes for a write, not paced
+	stopping    atomic.Bool  // closing, interrupted or broken
+	// Of the goroutine that updates.
+	updated, slowed int64         // writes in all, and when SlowDown looked last
+	debt            time.Duration // that it is to wait
 	// Of the goroutine that holds flushing.
 	items       []item
 	slice       int       // writes of one transaction
@@ -232,13 +235,7 @@ func (s *Store) Size() (int64, error) {
 // after Update returned see them. They are in memory and come into the file later, and whoever must not
 // lose them keeps a log from the last checkpoint. Values handed to Tx.Put must not change before Update
 // returns. While the disk is full, Update waits once its bound of memory is reached.
-func (s *Store) Update(fn func(*Tx) error) error {
-	writes, err := s.applyPending(fn)
-	if err == nil {
-		s.slowDown(writes)
-	}
-	return err
-}
+func (s *Store) Update(fn func(*Tx) error) error { return s.applyPending(fn) }
 
 // Writable is nil while the store can take writes, and otherwise an *nba.Error with CodeUnavailable that
 // tells what to do. Update does not refuse: what was agreed on must be applied. So ask before.
@@ -261,8 +258,15 @@ func (s *Store) Writable() error {
 func (s *Store) Interrupt() {
 	s.write.Lock()
 	s.interrupted = true
-	s.room.Broadcast()
+	s.wakeWaiting()
 	s.write.Unlock()
+}
+
+// wakeWaiting wakes an Update that waits for room. Write is held.
+func (s *Store) wakeWaiting() {
+	s.stopping.Store(true)
+	s.room.Broadcast()
+	s.options.Shared.wake()
 }
 
 // Close waits for all readers, makes everything durable and closes the file. Update must not run. If
@@ -272,7 +276,7 @@ func (s *Store) Close() error {
 	again := s.closing
 	s.closing = true
 	s.work.Broadcast()
-	s.room.Broadcast()
+	s.wakeWaiting()
 	s.write.Unlock()
 	if again {
 		return nil

@@ -51,24 +51,24 @@ func (t *Tx) ScanBetween(b Bucket, from, below []byte, fn func(key, value []byte
 	t.sight.scanBetween(b, from, below, fn)
 }
 
-// applyPending runs fn over what is pending, and returns how many writes it made. It waits while too
-// much is pending: memory is bounded by what the file can take.
-func (s *Store) applyPending(fn func(*Tx) error) (writes int, err error) {
+// applyPending runs fn over what is pending. It waits while too much is pending: memory is bounded by what
+// the file can take.
+func (s *Store) applyPending(fn func(*Tx) error) error {
 	s.write.Lock()
 	defer s.write.Unlock()
 	if err := s.waitForRoom(); err != nil {
-		return 0, err
+		return err
 	}
 	r, err := s.Acquire()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer r.Release()
 	before := s.pending.Load()
 	tx := &Tx{store: s, sight: sight{newest: &s.writing, older: &r.pending.flushing, cursors: r.cursor}}
 	if err := fn(tx); err != nil {
 		s.writing = rebuilt(&before.active)
-		return 0, err
+		return err
 	}
 	next := *before
 	for b := range s.writing {
@@ -80,10 +80,11 @@ func (s *Store) applyPending(fn func(*Tx) error) (writes int, err error) {
 	next.load.bytes += tx.bytes
 	s.options.Shared.add(load{tx.writes, tx.bytes}.cost())
 	s.pending.Store(&next)
-	if s.pressure(&next) >= 1 {
+	s.updated += int64(tx.writes)
+	if s.pressure(&next) >= due {
 		s.work.Broadcast()
 	}
-	return tx.writes, nil
+	return nil
 }
 
 // rebuilt copies a layer that readers hold into trees that may be written. It serves transactions
