@@ -162,6 +162,55 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// TestLostHeads takes both heads of a file away: what was in it is told as lost, until it is repaired.
+func TestLostHeads(t *testing.T) {
+	for _, newest := range []bool{false, true} {
+		d := newDisk(1)
+		l := openDisk(t, d)
+		a := group(t, l, "a")
+		for i := uint64(1); i <= 60; i++ {
+			appendOne(t, a, i, string(make([]byte, 3000)))
+		}
+		number := uint64(2)
+		if newest {
+			number = l.tail.number
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		clear(d.names[segmentName(number)].content[:2*blockBytes])
+		for range 2 {
+			l = openDisk(t, d)
+			a = group(t, l, "a")
+			if _, damaged := a.Damage(); !damaged && a.Verify(0) == 0 {
+				t.Errorf("file %d is lost and nothing was told", number)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l = openDisk(t, d)
+		a = group(t, l, "a")
+		if err := a.Repair(map[string][]byte{"term": {1}}); err != nil {
+			t.Fatal(err)
+		}
+		appendOne(t, a, 61, "again")
+		for range 2 {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			l = openDisk(t, d)
+			a = group(t, l, "a")
+			if damage, damaged := a.Damage(); damaged || a.Verify(0) != 0 {
+				t.Errorf("repaired, but %s", damage)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func openDisk(t testing.TB, d *disk) *Log {
 	t.Helper()
 	l, err := open(d, smallOptions())

@@ -35,6 +35,7 @@ type Log struct {
 	spares   []*segment
 	sealing  []*segment // full, without a durable footer
 	unused   []*segment // to be closed
+	lost     []*segment // without heads, until they are put aside
 	// nextNumber is that of the next file.
 	nextNumber uint64
 	fullAt     time.Time // when a file could last not be made; zero: the disk has space
@@ -88,6 +89,9 @@ func open(fs fileSystem, options Options) (*Log, error) {
 	if err := l.recover(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the log: %w", err), l.closeFiles())
 	}
+	if err := l.setAside(); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the log: %w", err), l.closeFiles())
+	}
 	l.keeper.Add(1)
 	go l.keep()
 	l.wake()
@@ -124,7 +128,7 @@ func (l *Log) Close() error {
 
 func (l *Log) closeFiles() error {
 	var problems []error
-	for _, s := range slices.Concat(l.segments, l.spares, l.sealing, l.unused, []*segment{l.tail}) {
+	for _, s := range slices.Concat(l.segments, l.spares, l.sealing, l.unused, l.lost, []*segment{l.tail}) {
 		if s != nil && s.f != nil {
 			problems = append(problems, s.f.close(), s.closeSyncers())
 		}

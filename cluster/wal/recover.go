@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,7 +24,8 @@ type region struct {
 
 type found struct {
 	seg  *segment
-	head *segmentHead // nil: not begun
+	head *segmentHead // nil: not begun, or lost
+	lost bool         // both heads are gone of a file that held something acknowledged
 }
 
 func (l *Log) recover() error {
@@ -34,7 +36,7 @@ func (l *Log) recover() error {
 	r := &recovery{log: l}
 	begun := 0
 	for i, f := range files {
-		if f.head != nil {
+		if f.head != nil || f.lost {
 			begun = i + 1
 		}
 	}
@@ -49,9 +51,8 @@ func (l *Log) recover() error {
 			// Both heads of a segment are gone, and what it held with them.
 			l.options.Logger.Error("a file of the log is damaged throughout", "file", segmentName(f.seg.number))
 			r.regions = append(r.regions, region{lost: 2, endSeq: anyNumber})
-			if err := f.seg.f.close(); err != nil {
-				return err
-			}
+			r.clean = false
+			l.lost = append(l.lost, f.seg)
 			continue
 		}
 		if err := r.segment(f, after); err != nil {
@@ -120,8 +121,9 @@ func (f *found) readHead() (err error) {
 	if f.seg.bytes, err = f.seg.f.size(); err != nil {
 		return err
 	}
+	var raw []byte
 	for _, window := range headWindows() {
-		raw := make([]byte, min(window, f.seg.bytes))
+		raw = make([]byte, min(window, f.seg.bytes))
 		if err := f.seg.f.readAt(raw, 0); err != nil {
 			return err
 		}
@@ -138,7 +140,41 @@ func (f *found) readHead() (err error) {
 			return nil
 		}
 	}
+	f.lost = holdsAcknowledged(raw, f.seg.number)
 	return nil
+}
+
+// holdsAcknowledged tells whether a file without a head held something acknowledged: one of its batches
+// says so of another. Their checksums cannot be tested, since the salt is gone with the head.
+func holdsAcknowledged(raw []byte, number uint64) bool {
+	first, durable := uint64(anyNumber), uint64(0)
+	for at := 0; at+batchHeadBytes <= len(raw); at += blockBytes {
+		h := raw[at:]
+		if binary.LittleEndian.Uint32(h[4:]) == batchMagic && binary.LittleEndian.Uint64(h[12:]) == number && int(binary.LittleEndian.Uint32(h[20:])) == at {
+			first, durable = min(first, binary.LittleEndian.Uint64(h[32:])), max(durable, binary.LittleEndian.Uint64(h[48:]))
+		}
+	}
+	return durable >= first
+}
+
+// setAside puts files without heads aside, once a new file tells what the groups lost with them.
+func (l *Log) setAside() error {
+	if len(l.lost) == 0 {
+		return nil
+	}
+	r := &request{small: true}
+	r.add(&record{kind: kindClose}, appendTable(nil, l.table()), nil)
+	l.mustRotate = true
+	if l.write([]*request{r}, r); r.err != nil {
+		return r.err
+	}
+	for _, s := range l.lost {
+		if err := errors.Join(s.f.close(), l.fs.rename(segmentName(s.number), segmentName(s.number)+".damaged")); err != nil {
+			return fmt.Errorf("putting a damaged file aside: %w", err)
+		}
+	}
+	l.lost = nil
+	return l.fs.syncFolder()
 }
 
 // segment reads one that was begun. after is the next that was; nil for the newest.
