@@ -59,7 +59,8 @@ type Config struct {
 type Limits struct {
 	// PingInterval is how often each other node is asked whether it is there (100 ms).
 	PingInterval time.Duration
-	// DownAfter is how long a node may be silent before it counts as down (1 s). One whose
+	// DownAfter is how long a node may be silent before it counts as down (1.5 s: a busy machine may
+	// be silent for long). One whose
 	// connection breaks and cannot be made again counts as down at once.
 	DownAfter time.Duration
 	// DialTimeout bounds making a connection, with its preamble (1 s).
@@ -89,7 +90,7 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	duration(&l.PingInterval, 100*time.Millisecond)
-	duration(&l.DownAfter, time.Second)
+	duration(&l.DownAfter, 1500*time.Millisecond)
 	duration(&l.DialTimeout, time.Second)
 	duration(&l.StallTimeout, 10*time.Second)
 	number(&l.MaxFrameBytes, 32<<20)
