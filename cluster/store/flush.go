@@ -286,7 +286,6 @@ func (s *Store) writeLayer(l *layer, p pace) error {
 		s.slice = max(leastSlice, min(mostSlice, int(float64(n)*float64(sliceTime)/float64(took+1)), 2*s.slice))
 		p.pause(at)
 	}
-	s.options.disk.startWriting(s.raw)
 	return nil
 }
 
