@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -208,6 +209,11 @@ func TestDecision(t *testing.T) {
 	want.Explanation = make([]byte, MaxExplanation+1)
 	if _, err := want.Append(nil); nba.CodeOf(err) != nba.CodeTooLarge {
 		t.Errorf("a huge explanation: got %v", err)
+	}
+	want.Explanation = nil
+	want.Propositions[0].ReasonLabel = strings.Repeat("x", maxText+1)
+	if _, err := want.Append(nil); !errors.Is(err, ErrMalformed) {
+		t.Errorf("a label that is too long: got %v", err)
 	}
 	want.ID = "not a ulid"
 	if _, err := want.Append(nil); nba.CodeOf(err) != nba.CodeInvalid {

@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"time"
 
@@ -123,7 +124,20 @@ func (d *Decision) Append(dst []byte) ([]byte, error) {
 		dst = binary.AppendUvarint(dst, uint64(min(max(d.KeepContactsMS, 0), MaxKeepContactsMS)))
 		dst = d.Claim.Append(dst)
 	}
-	return endOp(d.appendRecord(dst), at), nil
+	dst = d.appendRecord(dst)
+	// A replica that cannot read an operation stops: such a one must not get into the log.
+	if err := new(Recorded).Decode(dst[at:], dst[at-opHeadBytes+1]); err != nil {
+		return dst, fmt.Errorf("encoding a decision: some text, placement or claim is beyond its limits: %w", err)
+	}
+	return endOp(dst, at), nil
+}
+
+// Version is that of the operation that Append makes.
+func (d *Decision) Version() uint8 {
+	if d.Claim != nil && !d.Claim.Empty() {
+		return claimingVersion
+	}
+	return decisionVersion
 }
 
 // Decode reads the body of a DecisionRecorded of the given version, 1 to 3, and checks the record.

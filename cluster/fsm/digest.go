@@ -96,15 +96,13 @@ func (u *update) remove(b store.Bucket, key, old []byte) error {
 // local puts what belongs to this replica, or follows from the rest: it is not in the digest.
 func (u *update) local(key, value []byte) error { return u.Tx.Put(store.Meta, key, value) }
 
-// digested are the buckets that the digest covers.
-var digested = [...]store.Bucket{
-	store.Subjects, store.Decisions, store.History, store.Control, store.Catalogs, store.Idempotency, store.Due,
-}
-
 // digestOf reads all of the state.
 func digestOf(r *store.Reader) (sum Digest) {
 	var p pairs
-	for _, b := range digested {
+	for b := range store.Bucket(store.Buckets) {
+		if b == store.Meta {
+			continue
+		}
 		r.Scan(b, nil, func(key, value []byte) bool {
 			sum = plus(sum, p.of(b, key, value))
 			return true

@@ -17,6 +17,7 @@ import (
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/store"
 	"github.com/arbiterhq/arbiter/cluster/store/record"
+	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -284,6 +285,10 @@ func scriptOf(t testing.TB, n int, seed uint64) []*raft.Log {
 			case 5:
 				made := decision(byte(random.IntN(100)), id, "x", "y")
 				made.Keep = random.IntN(5)
+				if random.IntN(2) == 0 {
+					made.Claim, made.KeepContactsMS = new(contact.Claim), 30
+					made.Claim.Add(0, contact.Place{Channel: 1, Action: 2, Side: contact.InboundSide}, 0, nil)
+				}
 				ops = append(ops, made)
 			case 7:
 				ops = append(ops, &command.Expire{BeforeMS: random.Int64N(20), KeysMS: testMS + random.Int64N(40), Limit: 1 + random.Uint32N(4)})
@@ -339,7 +344,7 @@ func TestBatchesDoNotMatter(t *testing.T) {
 		wantAnswers = append(wantAnswers, single.Apply(l))
 	}
 	want, wantText := stateOf(t, single), answersOf(wantAnswers)
-	for _, b := range []store.Bucket{store.Subjects, store.Decisions, store.History, store.Idempotency, store.Due} {
+	for _, b := range []store.Bucket{store.Subjects, store.Decisions, store.History, store.Idempotency, store.Due, store.Contacts} {
 		if keys(t, single, b) == 0 {
 			t.Fatalf("the script leaves nothing in bucket %d: it tests nothing", b)
 		}

@@ -15,6 +15,9 @@ import (
 // shard.submit; with a key, everything may be repeated.
 func (r *Router) write(ctx context.Context, s *shard, op raftgroup.Operation, scope []byte, again bool) (fsm.Result, error) {
 	key := nba.IdempotencyOf(ctx)
+	if err := r.allowed(op); err != nil {
+		return fsm.Result{}, err
+	}
 	if key != nil {
 		encoded, err := op.Append(nil)
 		if err != nil {
@@ -26,9 +29,9 @@ func (r *Router) write(ctx context.Context, s *shard, op raftgroup.Operation, sc
 			TTL: uint64(r.control.State().Retention.IdempotencyTTL().Milliseconds()), Op: encoded,
 		}
 		again = true
-	}
-	if err := r.allowed(op); err != nil {
-		return fsm.Result{}, err
+		if err := r.allowed(op); err != nil {
+			return fsm.Result{}, err
+		}
 	}
 	result, err := s.submit(ctx, op, again)
 	if err == nil && result.Replayed {
@@ -40,11 +43,11 @@ func (r *Router) write(ctx context.Context, s *shard, op raftgroup.Operation, sc
 // allowed is nil when every node can apply the operation.
 func (r *Router) allowed(op raftgroup.Operation) error {
 	features := &r.control.State().Features
-	switch op.(type) {
+	switch op := op.(type) {
 	case *command.KeyedOp:
 		return features.Allows(command.Keyed, 1)
 	case *command.Decision:
-		return features.Allows(command.DecisionRecorded, 2)
+		return features.Allows(command.DecisionRecorded, op.Version())
 	case *command.Expire:
 		return features.Allows(command.Expired, 1)
 	case *command.Mark:
