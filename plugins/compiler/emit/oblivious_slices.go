@@ -28,7 +28,7 @@ func (t *obliviousForest) sliceable() bool {
 // buildSlices writes the tables and the functions.
 func (t *obliviousForest) buildSlices(questions []question) (*slices128, bool) {
 	a := t.newAnswers(questions)
-	if !t.sliceable() || len(a.at)+1 > math.MaxUint16 {
+	if !t.sliceable() || len(a.at)+sliceOverrun > math.MaxUint16 {
 		return nil, false
 	}
 	s := t.newSlices(a, 1)
@@ -95,7 +95,7 @@ func (t *obliviousForest) sliceList(a *answers, questions []question, ids []int,
 		list = binary.LittleEndian.AppendUint32(list, uint32(leavesAt+len(leaves)))
 		flip := 0
 		for level := range depth {
-			id := len(a.at) + 1 // never written, so never granted
+			id := len(a.at) + sliceOverrun // never written, so never granted
 			if level < len(tree.Splits) {
 				id = ids[tree.Splits[level]]
 				if !questions[tree.Splits[level]].flip {

@@ -17,15 +17,16 @@ import (
 // a row's leaf is the xor of every so many bits of the thermometer. The codes are transposed to bytes, which
 // index the tree's leaves.
 const (
-	sliceRows   = 128
-	sliceHalves = maxRows / sliceRows
-	sliceLeaves = 256 // of a tree, so that a code fits a byte
-	sliceUnroll = 8   // nodes in one iteration
-	sliceNode   = 8   // answer, slots of lo and hi, slot of the node; 16 bits each
-	sliceTree   = 12  // the nodes, their end, and the leaves; 32 bits each
-	slotOnes    = 0   // slots of the thermometer, in vectors
-	slotZeros   = 1
-	slotFirst   = 2
+	sliceRows    = 128
+	sliceHalves  = maxRows / sliceRows
+	sliceLeaves  = 256 // of a tree, so that a code fits a byte
+	sliceOverrun = 8   // answers that are written at a time
+	sliceUnroll  = 8   // nodes in one iteration
+	sliceNode    = 8   // answer, slots of lo and hi, slot of the node; 16 bits each
+	sliceTree    = 12  // the nodes, their end, and the leaves; 32 bits each
+	slotOnes     = 0   // slots of the thermometer, in vectors
+	slotZeros    = 1
+	slotFirst    = 2
 )
 
 // slices is a forest in that form.
@@ -56,7 +57,7 @@ func (o *forest) newSlices(a *answers, slots int) *slices128 {
 		predicates += r.predicates
 	}
 	s.columns = b.Reserve((len(a.scales)+predicates)*rankStride+16, 64)
-	s.next = (len(a.at)*16 + 64 + 63) &^ 63
+	s.next = (len(a.at)*16 + 256 + 63) &^ 63 // with what planeCode overruns, and one never written
 	s.planes = b.Reserve(sliceHalves*s.next, 64)
 	s.nextOf = (slots*16 + 63) &^ 63
 	s.meter = b.Reserve(sliceHalves*s.nextOf, 64)
@@ -153,8 +154,12 @@ func (s *slices128) planeCode(f *wasmbin.Function, part, halves int, same bool) 
 		f.I32(-rankBias).Vector(vSplatI8).Set(below)
 		inner := f.Fuel()
 		f.Loop()
-		// Two answers at a time: the second may be the first of the next column, which is written later.
-		for k := range 2 {
+		// Several answers at a time: the last may be those of the next columns, which are written later.
+		unroll := 2
+		if same {
+			unroll = sliceOverrun
+		}
+		for k := range unroll {
 			if same {
 				for h := halves - 1; h >= 0; h-- {
 					f.Get(p).Get(v[0]).Get(below).Vector(vGtI8).VectorMemory(vStore, 0, h*s.next+16*k)
@@ -166,8 +171,8 @@ func (s *slices128) planeCode(f *wasmbin.Function, part, halves int, same bool) 
 			}
 			f.Get(below).Get(one).Vector(vAddI8).Set(below)
 		}
-		f.Get(p).I32(32).Op(opI32Add).Tee(p).Get(end).Op(opI32LtU).BrIf(0).End()
-		cost += (f.Fuel() - inner) * int64((count+n)/2)
+		f.Get(p).I32(16 * unroll).Op(opI32Add).Tee(p).Get(end).Op(opI32LtU).BrIf(0).End()
+		cost += (f.Fuel() - inner) * int64(count/unroll+n)
 		f.Get(at).I32(scaleBytes).Op(opI32Add).Tee(at).I32(address + scaleBytes*n).Op(opI32Ne).BrIf(0).End()
 		cost += (f.Fuel() - outer) * int64(n)
 	}
