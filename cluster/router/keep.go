@@ -161,7 +161,8 @@ type marking interface {
 // remember it at a new one. A group without news is left alone.
 func (k *keeper) mark(ctx context.Context, s *shard, machine marking) {
 	last, at := machine.Mark(), machine.Digest()
-	if at.Index <= last.Index || time.Since(k.marked[s.number]) < k.router.options.MarkInterval {
+	// The entry of a mark may hold other operations after it.
+	if at.Index <= last.Index && at.Digest == last.Digest || time.Since(k.marked[s.number]) < k.router.options.MarkInterval {
 		return
 	}
 	op := command.Mark{}

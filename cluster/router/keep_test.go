@@ -86,7 +86,7 @@ func TestGroupsAreMarked(t *testing.T) {
 	machines := []marking{r.control.machine, r.data[0].machine, r.data[1].machine}
 	settled := func() bool {
 		for _, m := range machines {
-			if m.Mark().Index == 0 || m.Mark().Index != m.Digest().Index {
+			if m.Mark().Index == 0 || m.Mark() != m.Digest() {
 				return false
 			}
 		}
