@@ -30,5 +30,5 @@ failed=0
 "$cache/python/bin/python" docs/benchmarks/models/bench.py --cache "$cache" --arbiter "${ARBITER_BIN:-bin/arbiter}" "$@" || failed=1
 # What fuel, emitting and the engine's compilation cost, in this process's own processor time.
 echo
-ARBITER_BENCH_MODELS=$cache "${GO:-go}" test -count 1 -run '^TestFigures$' ./plugins/compiler/emit || failed=1
+ARBITER_BENCH_MODELS=$cache "${GO:-go}" test -v -count 1 -run '^TestFigures$' ./plugins/compiler/emit || failed=1
 exit $failed
