@@ -44,6 +44,7 @@ type devNode struct {
 	log                     io.Writer
 	args                    []string
 	pid                     atomic.Int64 // of the process that runs now
+	ready                   atomic.Bool  // it was once
 }
 
 // devCluster runs several nodes as child processes until ctx ends, with the demo in them.
@@ -151,7 +152,6 @@ func (a *app) runDevNode(ctx context.Context, n *devNode) error {
 		return fmt.Errorf("finding this program: %w", err)
 	}
 	for {
-		began := time.Now()
 		cmd := exec.CommandContext(ctx, program, n.args...)
 		cmd.Stdout, cmd.Stderr = n.log, n.log
 		cmd.SysProcAttr = childAttributes()
@@ -165,8 +165,8 @@ func (a *app) runDevNode(ctx context.Context, n *devNode) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case time.Since(began) < time.Second:
-			return withHint(fmt.Errorf("node %s ended at once (%v)", n.id, err), "its log is %s", n.logPath)
+		case !n.ready.Load():
+			return withHint(fmt.Errorf("node %s ended before it was ready (%v)", n.id, err), "its log is %s", n.logPath)
 		}
 		fmt.Fprintf(a.err, "Node %s ended (%v). It is started again in %s.\n", n.id, err, devRestartAfter)
 		select {
@@ -193,6 +193,7 @@ func awaitDevNodes(ctx context.Context, nodes []*devNode, failed <-chan error) e
 			case <-time.After(20 * time.Millisecond):
 			}
 		}
+		n.ready.Store(true)
 	}
 	return nil
 }
