@@ -45,11 +45,19 @@ func newConn(p *Port, node string, l lane, c net.Conn) *conn {
 	}
 }
 
-// send queues a frame that build appends. It waits while too much is pending, until ctx ends; with a
-// nil ctx it never waits.
+// send queues a frame that build appends. It waits while too much is pending, until ctx ends.
 func (c *conn) send(ctx context.Context, build func(dst []byte) []byte) error {
+	return c.queue(ctx, true, build)
+}
+
+// sendNow is send without a wait, for what the other side waits for.
+func (c *conn) sendNow(build func(dst []byte) []byte) error {
+	return c.queue(context.Background(), false, build)
+}
+
+func (c *conn) queue(ctx context.Context, wait bool, build func(dst []byte) []byte) error {
 	c.mu.Lock()
-	for !c.closed && ctx != nil && len(c.pending) > c.port.limits.MaxPendingBytes {
+	for !c.closed && wait && len(c.pending) > c.port.limits.MaxPendingBytes {
 		if c.space == nil {
 			c.space = make(chan struct{})
 		}
@@ -102,7 +110,7 @@ func (c *conn) forget(id uint64) {
 	delete(c.calls, id)
 	c.mu.Unlock()
 	if ok {
-		_ = c.send(nil, func(dst []byte) []byte { return appendFrame(dst, frameCancel, 0, id, nil) })
+		_ = c.sendNow(func(dst []byte) []byte { return appendFrame(dst, frameCancel, 0, id, nil) })
 	}
 }
 

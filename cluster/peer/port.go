@@ -35,7 +35,6 @@ type Port struct {
 	closed   bool
 
 	news    chan struct{} // one token: some node went up or down, or its view changed
-	view    atomic.Bool   // the news hold a changed view
 	running chan struct{} // one token for each call that is handled
 	quit    chan struct{}
 	ctx     context.Context // ends with the port

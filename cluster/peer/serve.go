@@ -255,7 +255,7 @@ func (in *inbound) reply(f frame, answer []byte, err error) {
 	if err == nil && len(answer) > limit {
 		err = nba.Errorf(nba.CodeTooLarge, "the answer of node %s has %d bytes: at most %d", in.port.config.NodeID, len(answer), limit)
 	}
-	_ = in.send(nil, func(dst []byte) []byte { // a connection that closed has no caller any more
+	_ = in.sendNow(func(dst []byte) []byte { // a connection that closed has no caller any more
 		if err != nil {
 			return appendError(dst, f.method, f.id, err)
 		}

@@ -101,8 +101,9 @@ func (g *Group) copyLog(dir string) (err error) {
 }
 
 func (g *Group) copyValues(old *raftwal.WAL) error {
-	for i, key := range stableKeys() {
-		if i == len(stableKeys())-1 {
+	keys := stableKeys()
+	for i, key := range keys {
+		if i == len(keys)-1 {
 			value, err := old.Get([]byte(key))
 			if err == nil {
 				err = g.log.Set([]byte(key), value)

@@ -71,7 +71,7 @@ func TestFullLog(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	for err = ctx.Err(); ; time.Sleep(20 * time.Millisecond) {
+	for ; ; time.Sleep(20 * time.Millisecond) {
 		if _, err = g.Submit(ctx, put(t, "more")); err == nil || ctx.Err() != nil {
 			break
 		}

@@ -10,7 +10,6 @@ import (
 // that the network between two nodes can be cut.
 type proxies struct {
 	t       testing.TB
-	mu      sync.Mutex
 	targets map[string]string // by node
 	open    map[[2]string]*proxy
 }

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 raft still reads the fields that stand beside RPCHeader
+
 package raftgroup
 
 import (

@@ -207,14 +207,13 @@ func (r *snapshotReader) end() error {
 // rest reads the zeros after the end.
 func (r *snapshotReader) rest() error {
 	for {
-		b, err := r.from.Peek(1)
-		if errors.Is(err, io.EOF) {
+		if _, err := r.from.Peek(1); errors.Is(err, io.EOF) {
 			return nil
-		}
-		if err != nil {
+		} else if err != nil {
 			return err
 		}
-		if b, err = r.from.Peek(r.from.Buffered()); err != nil {
+		b, err := r.from.Peek(r.from.Buffered())
+		if err != nil {
 			return err
 		}
 		for _, c := range b {

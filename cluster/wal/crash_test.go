@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"testing"
 )
@@ -255,12 +254,4 @@ func TestEveryCut(t *testing.T) {
 			return
 		}
 	}
-}
-
-func groupNames(models []*told) (names []string) {
-	for _, m := range models {
-		names = append(names, m.name)
-	}
-	slices.Sort(names)
-	return names
 }

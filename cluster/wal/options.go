@@ -50,7 +50,7 @@ func (o Options) Default() Options {
 	setInt(&o.CacheBytes, 32<<20)
 	setInt(&o.MaxBatchBytes, min(4<<20, o.SegmentBytes/4))
 	if o.MaxInFlight == 0 {
-		o.MaxInFlight = 4
+		o.MaxInFlight = 2
 	}
 	if o.Reserve == 0 {
 		o.Reserve = 2
@@ -80,7 +80,7 @@ func (o Options) Validate() error {
 		problems = append(problems, fmt.Errorf("MaxInFlight is %d: between 1 and 64", o.MaxInFlight))
 	}
 	if o.Reserve < 2 || o.Spares < 1 {
-		problems = append(problems, fmt.Errorf("Reserve is %d and Spares %d: at least 2 and 1", o.Reserve, o.Spares))
+		problems = append(problems, fmt.Errorf("options Reserve and Spares are %d and %d: at least 2 and 1", o.Reserve, o.Spares))
 	}
 	return errors.Join(problems...)
 }

@@ -90,7 +90,7 @@ func (c Config) Validate() error {
 	bound("Instances", c.Instances, 256)
 	bound("MaxWaiters", c.MaxWaiters, 1<<20)
 	if c.Precompile != nil && c.CacheDir == "" {
-		errs = append(errs, errors.New("Precompile needs CacheDir"))
+		errs = append(errs, errors.New("the option Precompile needs CacheDir"))
 	}
 	bound("CacheEntries", c.CacheEntries, 1<<16)
 	if c.MaxWait < 0 {

@@ -11,10 +11,9 @@ import (
 // model was trained on.
 func (r *reader) features() error {
 	type input struct {
-		flat    int
-		float   *floatFeature
-		cat     *catFeature
-		ordinal int
+		flat  int
+		float *floatFeature
+		cat   *catFeature
 	}
 	info := &r.file.Features
 	var inputs []input

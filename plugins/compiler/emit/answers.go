@@ -43,7 +43,6 @@ type answers struct {
 	granted   int // what stands for it in a row of answers
 	row       int // address of the row of answers
 	window    int // address of the answers of every rank
-	ranks     int // address of the ranks of a block of rows, by scale
 }
 
 // answerRange is what belongs to a part.

@@ -31,8 +31,6 @@ type stream struct {
 	marks  int // address of the places where walks leave their leaves; one for each tree in the order of the sums
 	own    int // offset in the row of answers of the first tree's own answer
 	starts [streamLanes]int
-	order  []*tree // by lane
-	ends   [streamLanes]int
 }
 
 // fits tells whether offsets fit their 16 bits.

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/arbiterhq/arbiter/plugins/compiler/ir"
@@ -155,7 +154,6 @@ func TestDocuments(t *testing.T) {
 // forest writes random documents of trees with all kinds of predicates and strategies.
 type forest struct {
 	rng *rand.Rand
-	b   strings.Builder
 	ids int
 }
 

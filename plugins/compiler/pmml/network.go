@@ -11,7 +11,6 @@ const maxNeurons = 60_000
 
 // neuron is where the activation of a neuron stands.
 type neuron struct {
-	ref    ir.Ref
 	column int
 	layer  int
 }
