@@ -242,7 +242,7 @@ func TestWhoCannotReachTheLeaderDoesNotDisturb(t *testing.T) {
 	}
 	c.proxies.cut(leader.config.NodeID, lonely)
 	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		if err := leader.Confirm(ctx); err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -35,16 +36,28 @@ type node struct {
 	paused bool
 }
 
-// freeAddr asks the kernel for a loopback port nobody listens on.
+// freeAddr gives a loopback port nobody listens on, below those that the kernel gives to connections: one of
+// these could be taken before a process listens there. Ports are apart, for clusters that count on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, apart, count = 20_000, 32, 375
+	for range count {
+		port := first + apart*(int(nextPort.Add(1))%count)
+		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			defer ln.Close()
+			return ln.Addr().String()
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
+
+// nextPort counts the ports given. Programs that test at the same time begin at different ones.
+var nextPort = func() *atomic.Int64 {
+	n := new(atomic.Int64)
+	n.Store(int64(os.Getpid()) * 41)
+	return n
+}()
 
 // start begins the process, without waiting for it.
 func (n *node) start() error {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -67,16 +68,28 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// freePort asks the kernel for a port nobody listens on.
+// freePort gives a loopback port nobody listens on, below those that the kernel gives to connections: one of
+// these could be taken before a process listens there. Ports are apart, for clusters that count on.
 func freePort(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, apart, count = 20_000, 32, 375
+	for range count {
+		port := first + apart*(int(nextPort.Add(1))%count)
+		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			defer ln.Close()
+			return ln.Addr().String()
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
+
+// nextPort counts the ports given. Programs that test at the same time begin at different ones.
+var nextPort = func() *atomic.Int64 {
+	n := new(atomic.Int64)
+	n.Store(int64(os.Getpid()) * 41)
+	return n
+}()
 
 // start runs "arbiter ARGS --addr … --admin-addr …" and waits until it is ready. The process is ended
 // with the test.
@@ -280,4 +293,16 @@ func decode[T any](t *testing.T, r reply, want int) T {
 		t.Fatalf("%v: %s", err, r.body)
 	}
 	return v
+}
+
+// repeat is call for a request that may be repeated: as a client does, it waits where the answer says so,
+// for as long as an election may take on a busy machine.
+func (s *server) repeat(method, path string, body any, headers ...string) reply {
+	s.t.Helper()
+	for until := time.Now().Add(20 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		r := s.call(method, path, body, headers...)
+		if busy := r.status == http.StatusServiceUnavailable || r.status == http.StatusGatewayTimeout; !busy || time.Now().After(until) {
+			return r
+		}
+	}
 }

@@ -26,7 +26,7 @@ func TestIdempotencyKeysInACluster(t *testing.T) {
 		t.Helper()
 		for i := range 30 {
 			id := subscriberID(1 + i)
-			got := s.call("POST", "/v1/decisions", nba.DecisionRequest{Subject: nba.SubjectRef{ID: id}, Channel: "web",
+			got := s.repeat("POST", "/v1/decisions", nba.DecisionRequest{Subject: nba.SubjectRef{ID: id}, Channel: "web",
 				Options: nba.DecisionOptions{Explain: nba.ExplainReasons}}, "Idempotency-Key", "k-"+id)
 			if got.status != 200 || round > 0 && got.header.Get("Idempotency-Replayed") != "true" {
 				t.Fatalf("round %d: %d %s %v", round, got.status, got.body, got.header)
@@ -39,11 +39,11 @@ func TestIdempotencyKeysInACluster(t *testing.T) {
 			}
 			d := decode[nba.Decision](t, got, 200)
 			for _, query := range []string{"", "?consistency=linearizable"} {
-				if stored := s.call("GET", "/v1/decisions/"+d.DecisionID+query, nil); !bytes.HasPrefix(stored.body, got.body[:len(got.body)-1]) {
+				if stored := s.repeat("GET", "/v1/decisions/"+d.DecisionID+query, nil); !bytes.HasPrefix(stored.body, got.body[:len(got.body)-1]) {
 					t.Errorf("by id%s: %s, want %s", query, stored.body, got.body)
 				}
 			}
-			put := s.call("PUT", "/v1/subjects/K-"+id, map[string]any{"attributes": map[string]any{"tenure": i}}, "Idempotency-Key", "p-"+id)
+			put := s.repeat("PUT", "/v1/subjects/K-"+id, map[string]any{"attributes": map[string]any{"tenure": i}}, "Idempotency-Key", "p-"+id)
 			if put.status != 201 || put.header.Get("ETag") != `"v1"` {
 				t.Errorf("round %d: PUT: %d %s %v", round, put.status, put.body, put.header)
 			}
