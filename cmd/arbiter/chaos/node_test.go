@@ -11,10 +11,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/porttest"
 )
 
 // node is one member of the cluster: a folder, its addresses, and the process if there is one.
@@ -35,29 +36,6 @@ type node struct {
 	exited chan struct{}
 	paused bool
 }
-
-// freeAddr gives a loopback port nobody listens on, below those that the kernel gives to connections: one of
-// these could be taken before a process listens there. Ports are apart, for clusters that count on.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	const first, apart, count = 20_000, 32, 375
-	for range count {
-		port := first + apart*(int(nextPort.Add(1))%count)
-		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			defer ln.Close()
-			return ln.Addr().String()
-		}
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
-// nextPort counts the ports given. Programs that test at the same time begin at different ones.
-var nextPort = func() *atomic.Int64 {
-	n := new(atomic.Int64)
-	n.Store(int64(os.Getpid()) * 41)
-	return n
-}()
 
 // start begins the process, without waiting for it.
 func (n *node) start() error {
@@ -213,7 +191,7 @@ func newCluster(t *testing.T, count int, setups ...setup) *cluster {
 	}
 	for i := range count {
 		id := fmt.Sprintf("n%d", i+1)
-		c.nodes = append(c.nodes, &node{id: id, program: os.Getenv(envBinary), api: freeAddr(t), admin: freeAddr(t),
+		c.nodes = append(c.nodes, &node{id: id, program: os.Getenv(envBinary), api: porttest.Free(t), admin: porttest.Free(t),
 			dir: filepath.Join(c.dir, id), logFile: filepath.Join(c.dir, id+".log"),
 			client: &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64,
 				DialContext: (&net.Dialer{Timeout: time.Second}).DialContext}}})
@@ -243,7 +221,7 @@ func newCluster(t *testing.T, count int, setups ...setup) *cluster {
 func (c *cluster) wire() {
 	peers := make([]string, len(c.nodes))
 	for i := range c.nodes {
-		peers[i] = freeAddr(c.t)
+		peers[i] = porttest.Free(c.t)
 	}
 	for i, n := range c.nodes {
 		if err := os.MkdirAll(n.dir, 0o700); err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/client"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/demo"
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/porttest"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -25,12 +26,12 @@ func startCluster(t *testing.T, nodes int, args ...string) []*server {
 	t.Helper()
 	var members []string
 	for i := range nodes {
-		members = append(members, fmt.Sprintf("n%d=%s", i+1, freePort(t)))
+		members = append(members, fmt.Sprintf("n%d=%s", i+1, porttest.Free(t)))
 	}
 	dir := t.TempDir()
 	var cluster []*server
 	for i := range nodes {
-		api, admin := freePort(t), freePort(t)
+		api, admin := porttest.Free(t), porttest.Free(t)
 		id := "n" + strconv.Itoa(i+1)
 		s := &server{t: t, url: "http://" + api, admin: "http://" + admin, stopDeadline: 30 * time.Second,
 			args: append([]string{"server", "--data", filepath.Join(dir, id), "--node-id", id, "--nodes", strings.Join(members, ","),

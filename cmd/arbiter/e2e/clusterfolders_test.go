@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/porttest"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -148,7 +149,7 @@ func TestClusterLargerThanItsReplicas(t *testing.T) {
 func TestClusterFoldersAreNotMixedUp(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	nodes := "n1=" + freePort(t) + ",n2=" + freePort(t)
+	nodes := "n1=" + porttest.Free(t) + ",n2=" + porttest.Free(t)
 	run := func(args ...string) string {
 		s := &server{t: t, args: append([]string{"server", "--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--data", filepath.Join(dir, "n1")}, args...), stopDeadline: 10 * time.Second}
 		s.spawn()
@@ -166,7 +167,7 @@ func TestClusterFoldersAreNotMixedUp(t *testing.T) {
 	}{
 		"alone":         {nil, "start it with --node-id and --nodes"},
 		"another name":  {[]string{"--node-id", "n2", "--nodes", nodes}, "is that of node n1, not of n2"},
-		"another list":  {[]string{"--node-id", "n1", "--nodes", nodes + ",n3=" + freePort(t)}, "names cannot change"},
+		"another list":  {[]string{"--node-id", "n1", "--nodes", nodes + ",n3=" + porttest.Free(t)}, "names cannot change"},
 		"no such node":  {[]string{"--node-id", "n9", "--nodes", nodes}, "none of the nodes"},
 		"another group": {[]string{"--node-id", "n1", "--nodes", nodes, "--cluster-id", "south"}, "another cluster"},
 	} {

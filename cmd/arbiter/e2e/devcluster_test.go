@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/porttest"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -60,7 +61,7 @@ func TestDevRunsACluster(t *testing.T) {
 func portsInARow(t *testing.T, count int) string {
 	t.Helper()
 	for range 50 {
-		first := freePort(t)
+		first := porttest.Free(t)
 		host, text, _ := net.SplitHostPort(first)
 		port, _ := strconv.Atoi(text)
 		free := port+count < 65536

@@ -6,17 +6,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/porttest"
 )
 
 // arbiter is the path of the program under test.
@@ -68,34 +68,11 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// freePort gives a loopback port nobody listens on, below those that the kernel gives to connections: one of
-// these could be taken before a process listens there. Ports are apart, for clusters that count on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	const first, apart, count = 20_000, 32, 375
-	for range count {
-		port := first + apart*(int(nextPort.Add(1))%count)
-		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			defer ln.Close()
-			return ln.Addr().String()
-		}
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
-// nextPort counts the ports given. Programs that test at the same time begin at different ones.
-var nextPort = func() *atomic.Int64 {
-	n := new(atomic.Int64)
-	n.Store(int64(os.Getpid()) * 41)
-	return n
-}()
-
 // start runs "arbiter ARGS --addr … --admin-addr …" and waits until it is ready. The process is ended
 // with the test.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
-	api, admin := freePort(t), freePort(t)
+	api, admin := porttest.Free(t), porttest.Free(t)
 	s := &server{t: t, args: append(args, "--addr", api, "--admin-addr", admin),
 		url: "http://" + api, admin: "http://" + admin, stopDeadline: 15 * time.Second}
 	s.launch()
