@@ -14,9 +14,12 @@ const (
 	LevelRetention Level = 2
 	// LevelContacts adds contact policies.
 	LevelContacts Level = 3
+	// LevelRollouts adds rollouts, trusted keys, volumes, linked subjects, consents by channel, and
+	// what a replay needs.
+	LevelRollouts Level = 4
 
 	// LevelKnown is the level of this release.
-	LevelKnown = LevelContacts
+	LevelKnown = LevelRollouts
 )
 
 // Needs is the level at which an operation may be proposed; ok is false for one that no level knows.
