@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -46,6 +47,10 @@ type Decision struct {
 	// long a contact is remembered.
 	Claim          *contact.Claim
 	KeepContactsMS int64
+
+	// Effects are for the state machine, which does not keep them; Kept are part of the record. A
+	// decision with either is of version 4.
+	Effects, Kept Sections
 }
 
 // Proposition is one proposition of a Decision.
@@ -93,12 +98,16 @@ type Recorded struct {
 	// Claim is empty when the decision makes no contact that a policy is about.
 	Claim          contact.Claim
 	KeepContactsMS int64
+	// Effects are for the state machine; the sections that are kept are in Record.
+	Effects Sections
 }
 
-// The versions of the operation: without and with a claim.
+// The versions of the operation: without and with a claim, and with sections (and a claim, which may be
+// empty).
 const (
-	decisionVersion = 2
-	claimingVersion = 3
+	decisionVersion  = 2
+	claimingVersion  = 3
+	sectionedVersion = 4
 )
 
 // MaxKeepContactsMS bounds how long contacts are remembered.
@@ -114,15 +123,25 @@ func (d *Decision) Append(dst []byte) ([]byte, error) {
 	if len(d.Explanation) > MaxExplanation {
 		return dst, nba.Errorf(nba.CodeTooLarge, "the explanation takes more than %d bytes: ask for less, or without an Idempotency-Key", MaxExplanation)
 	}
+	if err := errors.Join(d.Effects.valid(), d.Kept.valid()); err != nil {
+		return dst, err
+	}
+	version := d.Version()
 	dst, at := beginOp(dst, DecisionRecorded)
-	dst[at-opHeadBytes+1] = decisionVersion
+	dst[at-opHeadBytes+1] = version
 	dst = append(dst, id[:]...)
 	dst = AppendSubjectKey(dst, d.Subject)
 	dst = binary.AppendUvarint(dst, uint64(max(d.Keep, 0)))
-	if d.Claim != nil && !d.Claim.Empty() {
-		dst[at-opHeadBytes+1] = claimingVersion
+	if version >= claimingVersion {
+		claim := d.Claim
+		if claim == nil {
+			claim = new(contact.Claim)
+		}
 		dst = binary.AppendUvarint(dst, uint64(min(max(d.KeepContactsMS, 0), MaxKeepContactsMS)))
-		dst = d.Claim.Append(dst)
+		dst = claim.Append(dst)
+	}
+	if version >= sectionedVersion {
+		dst = d.Effects.append(dst)
 	}
 	dst = d.appendRecord(dst)
 	// A replica that cannot read an operation stops: such a one must not get into the log.
@@ -134,13 +153,16 @@ func (d *Decision) Append(dst []byte) ([]byte, error) {
 
 // Version is that of the operation that Append makes.
 func (d *Decision) Version() uint8 {
-	if d.Claim != nil && !d.Claim.Empty() {
+	switch {
+	case len(d.Effects) > 0 || len(d.Kept) > 0:
+		return sectionedVersion
+	case d.Claim != nil && !d.Claim.Empty():
 		return claimingVersion
 	}
 	return decisionVersion
 }
 
-// Decode reads the body of a DecisionRecorded of the given version, 1 to 3, and checks the record.
+// Decode reads the body of a DecisionRecorded of the given version, 1 to 4, and checks the record.
 func (d *Recorded) Decode(body []byte, version uint8) error {
 	r := reader{rest: body}
 	copy(d.ID[:], r.take(len(d.ID)))
@@ -160,6 +182,10 @@ func (d *Recorded) Decode(body []byte, version uint8) error {
 		if r.rest, err = d.Claim.Decode(r.rest); err != nil {
 			r.bad = true
 		}
+	}
+	d.Effects = nil
+	if version >= sectionedVersion {
+		d.Effects = r.sections()
 	}
 	d.Record = r.rest
 	if r.bad {

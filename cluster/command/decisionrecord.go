@@ -23,7 +23,8 @@ const (
 	flagDegraded       = 1 << 0
 	flagInControlGroup = 1 << 1
 	flagExplanation    = 1 << 2
-	recordFlags        = flagDegraded | flagInControlGroup | flagExplanation
+	flagSections       = 1 << 3 // sections follow at the end
+	recordFlags        = flagDegraded | flagInControlGroup | flagExplanation | flagSections
 
 	flagWeight      = 1 << 0 // the context weight follows; without, it is 1
 	flagFraction    = 1 << 1 // the value is a double; without, a whole number
@@ -80,7 +81,7 @@ func (d *Decision) appendRecord(dst []byte) []byte {
 	for _, f := range [...]struct {
 		on   bool
 		flag byte
-	}{{d.Degraded, flagDegraded}, {d.InControlGroup, flagInControlGroup}, {len(d.Explanation) > 0, flagExplanation}} {
+	}{{d.Degraded, flagDegraded}, {d.InControlGroup, flagInControlGroup}, {len(d.Explanation) > 0, flagExplanation}, {len(d.Kept) > 0, flagSections}} {
 		if f.on {
 			flags |= f.flag
 		}
@@ -111,6 +112,9 @@ func (d *Decision) appendRecord(dst []byte) []byte {
 	}
 	if len(d.Explanation) > 0 {
 		dst = append(binary.AppendUvarint(dst, uint64(len(d.Explanation))), d.Explanation...)
+	}
+	if len(d.Kept) > 0 {
+		dst = d.Kept.append(dst)
 	}
 	return dst
 }
@@ -214,6 +218,7 @@ type DecisionReader struct {
 	checking    bool // nobody looks at the propositions
 	left        int
 	explanation bool
+	sections    bool
 	r           reader
 	seen        texts
 	// Of format 1, which shares placements and digests apart.
@@ -234,7 +239,8 @@ func openDecision(record []byte, checking bool) (DecisionReader, error) {
 	if d.format == recordFormat1 {
 		known = flagDegraded
 	}
-	d.Degraded, d.InControlGroup, d.explanation = flags&flagDegraded != 0, flags&flagInControlGroup != 0, flags&flagExplanation != 0
+	d.Degraded, d.InControlGroup = flags&flagDegraded != 0, flags&flagInControlGroup != 0
+	d.explanation, d.sections = flags&flagExplanation != 0, flags&flagSections != 0
 	d.TimeMS = int64(r.u64())
 	d.CatalogVersion = r.uvarint()
 	d.Channel = r.text(maxText)
@@ -384,8 +390,21 @@ func (r *reader) explanation() []byte {
 	return r.take(int(min(n, MaxExplanation)))
 }
 
-// Err is ErrMalformed when Next stopped before the end, or when other bytes than an explanation follow
-// the end.
+// Sections are those kept with the decision, or nil. They are there after Next returned the last
+// proposition, and share the memory of the record.
+func (d *DecisionReader) Sections() Sections {
+	if !d.sections || d.left > 0 || d.r.bad {
+		return nil
+	}
+	r := d.r
+	if d.explanation {
+		r.explanation()
+	}
+	return r.sections()
+}
+
+// Err is ErrMalformed when Next stopped before the end, or when other bytes than an explanation and
+// sections follow the end.
 func (d *DecisionReader) Err() error {
 	if d.left > 0 || d.r.bad {
 		return ErrMalformed
@@ -393,6 +412,9 @@ func (d *DecisionReader) Err() error {
 	r := d.r
 	if d.explanation {
 		r.explanation()
+	}
+	if d.sections {
+		r.sections()
 	}
 	return r.end()
 }

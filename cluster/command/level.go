@@ -29,6 +29,8 @@ func Needs(kind Kind, version uint8) (level Level, ok bool) {
 		return LevelRetention, true
 	case kind == DecisionRecorded && version == claimingVersion:
 		return LevelContacts, true
+	case kind == DecisionRecorded && version == sectionedVersion:
+		return LevelRollouts, true
 	case version != opVersion:
 		return 0, false
 	}
