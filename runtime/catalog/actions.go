@@ -31,7 +31,7 @@ func (c *compiler) action(spec *actionSpec) {
 		Issue: spec.issue.value, Group: spec.group.value, Offering: spec.offering,
 		Value: Value{Constant: spec.value.value}, From: spec.from, To: spec.to,
 		Propensity: Propensity{Model: -1, Invert: spec.invert, Starting: defaultStarting},
-		properties: spec.properties, byPlacement: make([]*Treatment, c.placements),
+		properties: spec.properties, byPlacement: make([][]*Treatment, c.placements),
 	}
 	if a.Label == "" {
 		a.Label = a.Name
@@ -198,12 +198,13 @@ func (c *compiler) treatments(a *Action, spec *actionSpec) {
 	}
 }
 
-// treatment enters one treatment under its placements. Of several for a placement the first counts.
+// treatment enters one treatment under its placements. Of several for a placement the first is used, unless
+// a strategy chooses another.
 func (c *compiler) treatment(a *Action, spec *treatmentSpec, channel *Channel) {
 	treatment := &Treatment{Name: spec.name.value, Content: spec.content}
 	enter := func(p *Placement) {
-		if a.byPlacement[p.ID] == nil {
-			a.byPlacement[p.ID] = treatment
+		if !slices.Contains(a.byPlacement[p.ID], treatment) {
+			a.byPlacement[p.ID] = append(a.byPlacement[p.ID], treatment)
 			a.channels |= 1 << channel.ID
 		}
 	}

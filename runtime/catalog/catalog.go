@@ -172,8 +172,8 @@ type Action struct {
 	From, To *time.Time
 
 	properties  map[string]float64
-	channels    uint64       // by Channel.ID
-	byPlacement []*Treatment // by Placement.ID
+	channels    uint64         // by Channel.ID
+	byPlacement [][]*Treatment // by Placement.ID
 }
 
 // Treatment is an action rendered for a placement. Content is shared by all decisions: it must not
@@ -199,7 +199,16 @@ func (a *Action) Property(name string) (value float64, ok bool) {
 func (a *Action) InChannel(c *Channel) bool { return a.channels&(1<<c.ID) != 0 }
 
 // Treatment is the first treatment of the action for a placement, or nil.
-func (a *Action) Treatment(placementID int) *Treatment { return a.byPlacement[placementID] }
+func (a *Action) Treatment(placementID int) *Treatment {
+	if all := a.byPlacement[placementID]; len(all) > 0 {
+		return all[0]
+	}
+	return nil
+}
+
+// Treatments are all treatments of the action for a placement, in the order of the document. A strategy
+// may choose another than the first. They must not be changed.
+func (a *Action) Treatments(placementID int) []*Treatment { return a.byPlacement[placementID] }
 
 // Action looks an action up by name.
 func (c *Catalog) Action(name string) (*Action, bool) {

@@ -205,7 +205,7 @@ func (c *compiler) index() {
 			}
 			channel.Actions = append(channel.Actions, a)
 			for p := range channel.Placements {
-				if a.byPlacement[channel.Placements[p].ID] != nil {
+				if a.Treatment(channel.Placements[p].ID) != nil {
 					channel.Placements[p].Actions = append(channel.Placements[p].Actions, a)
 				}
 			}

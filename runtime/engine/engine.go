@@ -40,6 +40,8 @@ type Input struct {
 	CatalogVersion uint64
 	// Scorer may be nil: every model then counts as failed.
 	Scorer Scorer
+	// Strategy may be nil: every strategy of the catalog then counts as failed.
+	Strategy Strategy
 	// Request must have passed ValidateRequest with the same catalog.
 	Request *nba.DecisionRequest
 	// Contacts is what the subject was contacted with. It is read only.
