@@ -213,8 +213,12 @@ func (p *Pool) wake() {
 	}
 }
 
-// Put gives an instance back after calls that succeeded.
+// Put gives an instance back after calls that succeeded. One that serves a single call is replaced.
 func (p *Pool) Put(instance *Instance) {
+	if instance.spent {
+		p.retire(instance)
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.waiters) > 0 && time.Since(p.waiters[0].since) > starvedAfter {
@@ -230,6 +234,11 @@ func (p *Pool) Put(instance *Instance) {
 // Discard gives an instance back after a call that failed. It is closed and replaced in the background.
 func (p *Pool) Discard(instance *Instance) {
 	p.metrics.discarded.Inc()
+	p.retire(instance)
+}
+
+// retire has the pool's goroutine close and replace an instance.
+func (p *Pool) retire(instance *Instance) {
 	p.mu.Lock()
 	p.dead = append(p.dead, instance)
 	p.mu.Unlock()
@@ -306,24 +315,41 @@ func (p *Pool) start(ctx context.Context) (instance *Instance, err error) {
 			err = errors.Join(err, module.Close(context.Background()))
 		}
 	}()
-	i := &Instance{pool: p, module: module, memory: module.Memory(), score: module.ExportedFunction(abi.ExportScore)}
+	i := &Instance{pool: p, module: module, memory: module.Memory()}
+	i.ctx.instance = i
+	if p.spec.Strategy {
+		i.decide = module.ExportedFunction(abi.ExportDecide)
+	} else {
+		i.score = module.ExportedFunction(abi.ExportScore)
+	}
 	fuel, ok := module.ExportedGlobal(FuelGlobal).(api.MutableGlobal)
 	switch {
 	case p.compiled.ExportedMemories()[abi.ExportMemory] == nil:
 		return nil, fmt.Errorf("the module exports no memory")
-	case i.score == nil:
-		return nil, fmt.Errorf("the module has no export %s", abi.ExportScore)
+	case i.score == nil && i.decide == nil && p.spec.Protocol == nil:
+		return nil, fmt.Errorf("the module has no export %s or %s", abi.ExportScore, abi.ExportDecide)
 	case !ok || fuel.Type() != api.ValueTypeI64:
 		return nil, fmt.Errorf("the module is not metered: no mutable i64 global %s", FuelGlobal)
 	}
 	i.fuel = fuel
+	if p.spec.Protocol != nil {
+		if err := i.open(p.spec.chunkRows(p.config.MaxCallFuel)); err != nil {
+			return nil, err
+		}
+		p.metrics.started.Inc()
+		return i, nil
+	}
 	if initialize := module.ExportedFunction(exportInitialize); initialize != nil && len(initialize.Definition().ParamTypes()) == 0 {
-		i.fuel.Set(p.config.StartFuel)
-		if _, err := initialize.Call(ctx); err != nil {
-			return nil, guestError(exportInitialize, err, int64(i.fuel.Get()))
+		if _, err := i.call(ctx, initialize, exportInitialize, nil, p.config.StartFuel); err != nil {
+			return nil, err
 		}
 	}
-	if err := i.reserve(ctx, p.spec.chunkRows(p.config.MaxCallFuel)); err != nil {
+	if p.spec.Strategy {
+		err = i.buffers(ctx, abi.StartBytes, abi.StartBytes)
+	} else {
+		err = i.reserve(ctx, p.spec.chunkRows(p.config.MaxCallFuel))
+	}
+	if err != nil {
 		return nil, err
 	}
 	p.metrics.started.Inc()

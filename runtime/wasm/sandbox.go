@@ -176,7 +176,10 @@ func compileIn(ctx context.Context, p *Pool, metered []byte, dir string) (err er
 	}
 	p.engine = wazero.NewRuntimeWithConfig(ctx, config)
 	if p.compiled, err = compileModule(ctx, p.engine, metered); err == nil {
-		err = linkSystem(ctx, p.engine, p.compiled)
+		err = link(ctx, p.engine, p.compiled, p.spec.Protocol)
+	}
+	if err == nil {
+		err = linkHost(ctx, p.engine, p.compiled, p.spec.Capabilities)
 	}
 	if err != nil {
 		if cerr := p.close(); cerr != nil {

@@ -187,8 +187,9 @@ func wasiPoll(g *wasiCall, stack []uint64) uint32 {
 	return wasiSuccess
 }
 
-// linkSystem adds the shim to a Runtime whose module imports it.
-func linkSystem(ctx context.Context, r wazero.Runtime, compiled wazero.CompiledModule) error {
+// linkSystem adds the shim to a Runtime whose module imports it. extend, if not nil, gives the builder to
+// add it to and tells which functions are there already.
+func linkSystem(ctx context.Context, r wazero.Runtime, compiled wazero.CompiledModule, extend func(wazero.HostModuleBuilder) (wazero.HostModuleBuilder, func(string) bool)) error {
 	needed := false
 	for _, f := range compiled.ImportedFunctions() {
 		module, _, _ := f.Import()
@@ -198,8 +199,15 @@ func linkSystem(ctx context.Context, r wazero.Runtime, compiled wazero.CompiledM
 		return nil
 	}
 	builder, clock := r.NewHostModuleBuilder(wasiModule), new(atomic.Uint64)
+	has := func(string) bool { return false }
+	if extend != nil {
+		builder, has = extend(builder)
+	}
 	for i := range wasiFunctions {
 		f := &wasiFunctions[i]
+		if has(f.name) {
+			continue
+		}
 		builder.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(_ context.Context, m api.Module, stack []uint64) {
 			g := wasiCall{memory: m.Memory(), clock: clock}
 			g.fuel, _ = m.ExportedGlobal(FuelGlobal).(api.MutableGlobal)
@@ -207,9 +215,11 @@ func linkSystem(ctx context.Context, r wazero.Runtime, compiled wazero.CompiledM
 			stack[0] = uint64(f.call(&g, stack))
 		}), f.params, []api.ValueType{i32}).Export(f.name)
 	}
-	builder.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(context.Context, api.Module, []uint64) {
-		panic(errGuest("the guest called exit"))
-	}), []api.ValueType{i32}, nil).Export(wasiExit)
+	if !has(wasiExit) {
+		builder.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(context.Context, api.Module, []uint64) {
+			panic(errGuest("the guest called exit"))
+		}), []api.ValueType{i32}, nil).Export(wasiExit)
+	}
 	_, err := builder.Instantiate(ctx)
 	return err
 }

@@ -9,13 +9,35 @@ import (
 	"io/fs"
 )
 
-// The exports of a scorer.
+// The exports of a scorer; the first two are those of a strategy too.
 const (
 	ExportMemory   = "memory"
 	ExportMarker   = "arbiter_abi_v1"
 	ExportReserve  = "arbiter_reserve"
 	ExportScore    = "arbiter_score"
 	ExportScoreRaw = "arbiter_score_raw" // optional
+)
+
+// The exports of a strategy besides ExportMemory and ExportMarker.
+const (
+	ExportBuffers = "arbiter_buffers"
+	ExportDecide  = "arbiter_decide"
+)
+
+// The functions of ImportModule, each a capability of the manifest.
+const (
+	ImportLog       = "log"
+	ImportNow       = "now_ms"
+	ImportRandom    = "rand_u64"
+	ImportParam     = "param_get"
+	ImportMetricAdd = "metric_add"
+)
+
+// Sizes of the buffers of a strategy. The host asks for StartBytes each at first, and for more, up to
+// MaxBytes each, when an input or an answer is larger.
+const (
+	StartBytes = 16 << 10
+	MaxBytes   = 256 << 10
 )
 
 // ImportModule is the module name of all host functions.
