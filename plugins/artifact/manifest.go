@@ -8,6 +8,7 @@ package artifact
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -35,6 +36,9 @@ const (
 	OutputValue       = "value"       // any number, such as an expected amount
 )
 
+// EncodingJSON is the only encoding of strategies in contract version 1: UTF-8 JSON, see sdk/abi.
+const EncodingJSON = "json"
+
 // The scopes of a feature.
 const (
 	ScopeSubject   = "subject"   // one value per call
@@ -55,6 +59,17 @@ const (
 	MaxCapabilities  = 16
 	MaxMemoryPages   = 1024
 	MaxRows          = 4096
+	// MaxCandidates bounds limits.maxRows of a strategy, the candidates that it is given, and
+	// DefaultCandidates stands for it where it is left out.
+	MaxCandidates     = 256
+	DefaultCandidates = 64
+	// MaxAttributes bounds the attributes of a strategy, MaxParameters and MaxParameterBytes the
+	// parameters of a plugin, MaxGoldenDecisions and MaxGoldenBytes its golden decisions and each of them.
+	MaxAttributes      = 256
+	MaxParameters      = 64
+	MaxParameterBytes  = 4 << 10
+	MaxGoldenDecisions = 32
+	MaxGoldenBytes     = 64 << 10
 )
 
 // Manifest tells what a plugin is, what it reads and what it may use.
@@ -79,6 +94,14 @@ type Manifest struct {
 	Limits      Limits `json:"limits"`
 	// Capabilities are the host functions of module arbiter_v1 that the plugin imports.
 	Capabilities []string `json:"capabilities,omitempty"`
+	// Attributes are what a strategy is told of the subject besides its features, as they are stored.
+	Attributes []string `json:"attributes,omitempty"`
+	// Encoding is that of a strategy's input and answer; "" means EncodingJSON.
+	Encoding string `json:"encoding,omitempty"`
+	// Parameters are what param_get answers unless the catalog says otherwise where it binds the plugin.
+	Parameters map[string]string `json:"parameters,omitempty"`
+	// Decisions are the golden decisions of a strategy, which are replayed at admission.
+	Decisions []GoldenDecision `json:"decisions,omitempty"`
 	// Golden rows are replayed at admission.
 	Golden []GoldenRow `json:"golden,omitempty"`
 	Source *Source     `json:"source,omitempty"`
@@ -94,6 +117,16 @@ type Limits struct {
 	FuelPerRow int64 `json:"fuelPerRow"`
 	// MaxRows is the largest number of candidates in one call.
 	MaxRows int `json:"maxRows"`
+}
+
+// GoldenDecision is an input that a strategy must answer as told. The input tells the moment that now_ms
+// gives, in nowMs; Seed is that of rand_u64, and Parameters, unless nil, stand for those of the manifest.
+type GoldenDecision struct {
+	Name       string            `json:"name"`
+	Seed       uint64            `json:"seed,omitempty"`
+	Parameters map[string]string `json:"parameters,omitempty"`
+	Input      json.RawMessage   `json:"input"`
+	Output     json.RawMessage   `json:"output"`
 }
 
 // Source tells where a compiled module came from, for people.
@@ -177,6 +210,10 @@ func (m *Manifest) normalize() {
 	if m.Output == "" && m.Kind == KindScorer {
 		m.Output = OutputProbability
 	}
+	if m.Kind == KindStrategy {
+		m.Encoding = cmp.Or(m.Encoding, EncodingJSON)
+		m.Limits.MaxRows = cmp.Or(m.Limits.MaxRows, DefaultCandidates)
+	}
 	for i := range m.Features {
 		if m.Features[i].Scope == "" {
 			m.Features[i].Scope = ScopeSubject
@@ -190,7 +227,7 @@ func Embed(module []byte, m *Manifest) ([]byte, error) {
 	full := *m
 	full.Features = append([]Feature(nil), m.Features...)
 	full.normalize()
-	if full.Kind == KindScorer {
+	if len(full.Features) > 0 {
 		full.FeatureHash = FeatureHash(full.Features)
 	}
 	if err := full.Validate(); err != nil {

@@ -162,7 +162,9 @@ func TestValidate(t *testing.T) {
 		{"/limits/maxRows", func(m *Manifest) { m.Limits.MaxRows = 0 }},
 		{"/capabilities/0", func(m *Manifest) { m.Capabilities = []string{"network"} }},
 		{"/capabilities/1", func(m *Manifest) { m.Capabilities = []string{"log", "log"} }},
-		{"/features", func(m *Manifest) { m.Kind, m.Output = KindStrategy, "" }},
+		{"/capabilities/0", func(m *Manifest) { m.Capabilities = []string{"now_ms"} }},
+		{"/attributes", func(m *Manifest) { m.Attributes = []string{"tenure"} }},
+		{"/parameters", func(m *Manifest) { m.Parameters = map[string]string{"": "x"} }},
 	} {
 		m := good()
 		m.normalize()
@@ -201,6 +203,44 @@ func TestStrategyManifest(t *testing.T) {
 	}
 	if got, err := Parse(module); err != nil || got.FeatureHash != "" || got.Output != "" {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestValidateStrategy changes one thing of a good strategy at a time.
+func TestValidateStrategy(t *testing.T) {
+	for _, c := range []struct {
+		pointer string
+		change  func(m *Manifest)
+	}{
+		{"/golden", func(m *Manifest) { m.Golden = []GoldenRow{{}} }},
+		{"/golden", func(m *Manifest) { m.Output = OutputValue }},
+		{"/encoding", func(m *Manifest) { m.Encoding = "cbor" }},
+		{"/features", func(m *Manifest) {
+			m.Features = []Feature{{Name: "v", Scope: ScopeCandidate, Recipe: Recipe{ActionProperty: "value"}}}
+			m.FeatureHash = FeatureHash(m.Features)
+		}},
+		{"/attributes/1", func(m *Manifest) { m.Attributes = []string{"plan", "plan"} }},
+		{"/attributes/0", func(m *Manifest) { m.Attributes = []string{""} }},
+		{"/attributes", func(m *Manifest) { m.Attributes = make([]string, MaxAttributes+1) }},
+		{"/decisions", func(m *Manifest) { m.Decisions = make([]GoldenDecision, MaxGoldenDecisions+1) }},
+		{"/decisions/0", func(m *Manifest) { m.Decisions[0].Output = []byte(`[]`) }},
+		{"/decisions/0", func(m *Manifest) { m.Decisions[0].Input = []byte(`{`) }},
+		{"/decisions/0/parameters", func(m *Manifest) { m.Decisions[0].Parameters = map[string]string{"": ""} }},
+		{"/limits/maxRows", func(m *Manifest) { m.Limits.MaxRows = MaxCandidates + 1 }},
+	} {
+		m := &Manifest{Name: "ranker", Version: "0.1.0", Kind: KindStrategy, ABI: 1, Capabilities: []string{"log", "now_ms"},
+			Attributes: []string{"plan"}, Parameters: map[string]string{"boost": "2"},
+			Decisions: []GoldenDecision{{Name: "one", Input: []byte(`{"candidates":[]}`), Output: []byte(`{"picks":[]}`)}},
+			Limits:    Limits{MemoryPages: 16, FuelBase: 1_000_000}}
+		m.normalize()
+		if err := m.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		c.change(m)
+		e, ok := errors.AsType[*nba.Error](m.Validate())
+		if !ok || len(e.Details) != 1 || e.Details[0].Pointer != c.pointer {
+			t.Errorf("%s: %+v", c.pointer, e)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -13,7 +14,6 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
-// Capabilities are the host functions a plugin may ask for.
 var capabilities = [...]string{"log", "now_ms", "rand_u64", "param_get", "metric_add"}
 
 // jsonError tells where in the manifest the JSON is wrong, without quoting it.
@@ -62,14 +62,13 @@ func (m *Manifest) Validate() error {
 	case KindScorer:
 		m.validateScorer(c)
 	case KindStrategy:
-		if len(m.Features) > 0 || len(m.Golden) > 0 {
-			c.add("/features", "a strategy has no features and no golden rows; remove them or make the kind scorer")
-		}
+		m.validateStrategy(c)
 	default:
 		c.add("/kind", "a kind is scorer or strategy")
 	}
 	m.validateLimits(c)
 	m.validateCapabilities(c)
+	validateParameters(c, "/parameters", m.Parameters)
 	if len(c.details) == 0 {
 		return nil
 	}
@@ -80,8 +79,19 @@ func (m *Manifest) validateScorer(c *checker) {
 	if m.Output != OutputProbability && m.Output != OutputValue {
 		c.add("/output", "an output is probability or value")
 	}
-	if n := len(m.Features); n == 0 || n > MaxFeatures {
+	if len(m.Features) == 0 {
 		c.add("/features", "a scorer has 1 to %d features", MaxFeatures)
+	}
+	if len(m.Attributes) > 0 || len(m.Decisions) > 0 || m.Encoding != "" {
+		c.add("/attributes", "attributes, encoding and decisions are for strategies; a scorer reads features and has golden rows")
+	}
+	m.validateFeatures(c)
+	m.validateGolden(c)
+}
+
+func (m *Manifest) validateFeatures(c *checker) {
+	if len(m.Features) > MaxFeatures {
+		c.add("/features", "there are more than %d features", MaxFeatures)
 	}
 	seen := make(map[string]int, len(m.Features))
 	candidate := false
@@ -109,7 +119,68 @@ func (m *Manifest) validateScorer(c *checker) {
 	if want := FeatureHash(m.Features); m.FeatureHash != want {
 		c.add("/featureHash", "the hash does not belong to these features; it would be %s", want)
 	}
-	m.validateGolden(c)
+}
+
+func (m *Manifest) validateStrategy(c *checker) {
+	if len(m.Golden) > 0 || m.Output != "" {
+		c.add("/golden", "a strategy has no golden rows and no output; it has decisions")
+	}
+	if m.Encoding != EncodingJSON {
+		c.add("/encoding", "the only encoding of a strategy is %s", EncodingJSON)
+	}
+	if len(m.Features) > 0 {
+		m.validateFeatures(c)
+		if m.CandidateFeatures() > 0 {
+			c.add("/features", "a strategy has features of scope subject only; what it is told of candidates is fixed by the contract")
+		}
+	}
+	if len(m.Attributes) > MaxAttributes {
+		c.add("/attributes", "there are more than %d attributes", MaxAttributes)
+		return
+	}
+	for i, name := range m.Attributes {
+		switch at := fmt.Sprintf("/attributes/%d", i); {
+		case !validText(name):
+			c.add(at, "an attribute name is a text of 1 to %d bytes", MaxTextBytes)
+		case slices.Contains(m.Attributes[:i], name):
+			c.add(at, "the attribute is listed twice")
+		}
+	}
+	m.validateDecisions(c)
+}
+
+func (m *Manifest) validateDecisions(c *checker) {
+	if len(m.Decisions) > MaxGoldenDecisions {
+		c.add("/decisions", "there are more than %d golden decisions; keep the most telling ones", MaxGoldenDecisions)
+		return
+	}
+	for i := range m.Decisions {
+		d, at := &m.Decisions[i], fmt.Sprintf("/decisions/%d", i)
+		if d.Name != "" && !validText(d.Name) {
+			c.add(at+"/name", "a name is a text of at most %d bytes", MaxTextBytes)
+		}
+		if len(d.Input)+len(d.Output) > MaxGoldenBytes || !isObject(d.Input) || !isObject(d.Output) {
+			c.add(at, "input and output are JSON objects of at most %d bytes together", MaxGoldenBytes)
+		}
+		validateParameters(c, at+"/parameters", d.Parameters)
+	}
+}
+
+func isObject(text json.RawMessage) bool {
+	return json.Valid(text) && strings.HasPrefix(strings.TrimLeft(string(text), " \t\r\n"), "{")
+}
+
+func validateParameters(c *checker, at string, parameters map[string]string) {
+	if len(parameters) > MaxParameters {
+		c.add(at, "there are more than %d parameters", MaxParameters)
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(parameters)) {
+		if value := parameters[key]; !validText(key) || len(key) > 128 || len(value) > MaxParameterBytes || !utf8.ValidString(value) {
+			c.add(at, "a parameter has a name of 1 to 128 bytes and a text of at most %d bytes", MaxParameterBytes)
+			return
+		}
+	}
 }
 
 func (m *Manifest) validateGolden(c *checker) {
@@ -143,6 +214,9 @@ func (m *Manifest) validateLimits(c *checker) {
 	if m.Kind == KindScorer && (l.MaxRows < 1 || l.MaxRows > MaxRows) {
 		c.add("/limits/maxRows", "a call scores 1 to %d rows", MaxRows)
 	}
+	if m.Kind == KindStrategy && (l.MaxRows < 1 || l.MaxRows > MaxCandidates) {
+		c.add("/limits/maxRows", "a strategy is given at most 1 to %d candidates", MaxCandidates)
+	}
 }
 
 func (m *Manifest) validateCapabilities(c *checker) {
@@ -156,6 +230,8 @@ func (m *Manifest) validateCapabilities(c *checker) {
 			c.add(at, "the capabilities are %s", strings.Join(capabilities[:], ", "))
 		} else if slices.Contains(m.Capabilities[:i], name) {
 			c.add(at, "the capability is listed twice")
+		} else if m.Kind == KindScorer && (name == "now_ms" || name == "rand_u64") {
+			c.add(at, "a scorer gives the same score for the same features, so it has neither time nor chance; make it a feature, or the plugin a strategy")
 		}
 	}
 }
@@ -348,3 +424,6 @@ func CheckFeature(f *Feature) []string {
 	}
 	return problems
 }
+
+// Capabilities are the host functions that a plugin may ask for.
+func Capabilities() []string { return capabilities[:] }
