@@ -81,7 +81,7 @@ func (f *Features) Row(call *engine.ScoreCall, into []float64) ([]float64, error
 	area := make([]byte, 8*(f.in.subjectN+f.in.candidateN))
 	f.in.putSubject(area, call, history)
 	if f.in.candidateN > 0 {
-		f.in.putCandidates(area[8*f.in.subjectN:], call.Candidates, history)
+		f.in.putCandidates(area[8*f.in.subjectN:], call.Candidates, history, call.Reads)
 	}
 	for _, n := range f.at {
 		into = append(into, wasm.Float(area, n))

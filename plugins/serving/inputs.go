@@ -82,7 +82,7 @@ func (in *inputs) putSubject(area []byte, call *engine.ScoreCall, touches *touch
 	}
 	for i := range in.histories {
 		if h := &in.histories[i]; !h.sameAction {
-			wasm.PutFloat(area, h.place, h.value(touches, h.action))
+			wasm.PutFloat(area, h.place, call.Reads.Aggregate(h.value(touches, h.action)))
 		}
 	}
 	for i := range in.contexts {
@@ -167,7 +167,7 @@ func logarithm(number, offset, missing float64) float64 {
 }
 
 // putCandidates writes one row for each candidate into area.
-func (in *inputs) putCandidates(area []byte, candidates []engine.Candidate, touches *touches) {
+func (in *inputs) putCandidates(area []byte, candidates []engine.Candidate, touches *touches, reads *engine.Reads) {
 	for row, candidate := range candidates {
 		at := row * in.candidateN
 		for i := range in.properties {
@@ -180,7 +180,7 @@ func (in *inputs) putCandidates(area []byte, candidates []engine.Candidate, touc
 		}
 		for i := range in.histories {
 			if h := &in.histories[i]; h.sameAction {
-				wasm.PutFloat(area, at+h.place, h.value(touches, actionName(candidate)))
+				wasm.PutFloat(area, at+h.place, reads.Aggregate(h.value(touches, actionName(candidate))))
 			}
 		}
 	}

@@ -137,7 +137,7 @@ func (m *model) score(ctx context.Context, instance *wasm.Instance, call *engine
 		// Again for each chunk: the guest may use its input as scratch.
 		in.putSubject(instance.Subject(), call, history)
 		if in.candidateN > 0 {
-			in.putCandidates(instance.Candidates(n), call.Candidates[begin:begin+n], history)
+			in.putCandidates(instance.Candidates(n), call.Candidates[begin:begin+n], history, call.Reads)
 		}
 		if call.Features != nil {
 			in.explain(instance, n, call)

@@ -51,7 +51,7 @@ func (d *decision) forbidden(a *catalog.Action, into *nba.Stage) bool {
 			limit := p.Limit(&at, d.contacts.local)
 			reached = d.contacts.ledger.Reached(&limit, d.contacts.now)
 		}
-		if reached {
+		if d.in.Reads.answer(reached) {
 			remove(into, a, p.Code, func() string { return p.Label })
 			return true
 		}
@@ -71,9 +71,11 @@ func (d *decision) room(a *catalog.Action) bool {
 	}
 	at := d.place(a)
 	limits, about := d.limitsFor(&at)
-	if !about {
-		return true
-	}
+	return !about || !d.in.Reads.answer(!d.leaveRoom(limits))
+}
+
+// leaveRoom tells whether one more contact has room under limits.
+func (d *decision) leaveRoom(limits []contact.Limit) bool {
 	counted := false
 	for i := range limits {
 		if d.ledger().Reached(&limits[i], d.contacts.now) {

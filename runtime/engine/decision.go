@@ -65,6 +65,7 @@ type decision struct {
 
 // begin resolves the request and starts the funnel.
 func (d *decision) begin(ctx context.Context, e *Engine, in Input, out *nba.Decision) error {
+	in.Reads.begin(&in)
 	d.engine, d.ctx, d.in, d.out = e, ctx, in, out
 	*out = nba.Decision{
 		DecisionID: in.DecisionID, CatalogVersion: in.CatalogVersion, DecidedAt: in.Now,
@@ -136,7 +137,7 @@ func (e *Engine) release(d *decision) {
 
 // late tells whether the deadline has passed, and marks the decision.
 func (d *decision) late() bool {
-	if !d.timedOut && d.ctx.Err() != nil {
+	if !d.timedOut && d.in.Reads.deadline(d.ctx.Err() != nil) {
 		d.timedOut = true
 		d.degrade(DegradedTimeout)
 		d.candidates = d.candidates[:0]

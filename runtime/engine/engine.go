@@ -48,7 +48,9 @@ type Input struct {
 	Contacts contact.Ledger
 	// Claim, if not nil, is given the contacts that the decision makes, with the limits they are made
 	// under. The decision is only to be answered once the claim was granted.
-	Claim      *contact.Claim
+	Claim *contact.Claim
+	// Reads, if not nil, notes what the decision reads, or answers for it; see Reads.
+	Reads      *Reads
 	DecisionID string
 	Now        time.Time
 	// Seed feeds what is drawn by chance. Arbitration without exploration draws nothing.

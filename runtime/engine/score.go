@@ -91,10 +91,13 @@ func (d *decision) scoreWith(model int) {
 }
 
 func (d *decision) callScorer() (*nba.ModelInfo, error) {
-	if d.in.Scorer == nil {
-		return nil, errNoScorer
-	}
-	return d.in.Scorer.Score(d.ctx, &d.scoring.call)
+	d.scoring.call.Reads = d.in.Reads
+	return d.in.Reads.call(func() (*nba.ModelInfo, error) {
+		if d.in.Scorer == nil {
+			return nil, errNoScorer
+		}
+		return d.in.Scorer.Score(d.ctx, &d.scoring.call)
+	})
 }
 
 func (d *decision) modelFailed(model string, err error) {

@@ -49,6 +49,9 @@ type ScoreCall struct {
 	Candidates []Candidate
 	// Out has the length of Candidates. Its content is undefined on entry and after an error.
 	Out []float64
+	// Reads notes what is computed from the interaction history: whatever is, passes through
+	// Reads.Aggregate, which does nothing if Reads is nil. A call whose scores are not used has none.
+	Reads *Reads
 	// Features, unless nil, is filled with what the model saw; only for ExplainFull.
 	Features *ScoreFeatures
 }
