@@ -110,6 +110,11 @@ type Spec struct {
 	FuelPerRow uint64
 	// MaxRows is the most rows the guest takes in one call.
 	MaxRows int
+	// Strategy tells that the module is a strategy, called with Decide, and no scorer. Its rows are the
+	// candidates of a decision.
+	Strategy bool
+	// Capabilities are the functions of module arbiter_v1 that are linked.
+	Capabilities []string
 	// SubjectFeatures and CandidateFeatures are the widths of the two inputs.
 	SubjectFeatures   int
 	CandidateFeatures int

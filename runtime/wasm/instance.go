@@ -22,14 +22,19 @@ type Instance struct {
 	module api.Module
 	memory api.Memory
 	fuel   api.MutableGlobal
-	score  api.Function
+	score  api.Function // nil for a strategy
+	decide api.Function // nil for a scorer
+	host   hostCall
+	ctx    callContext
 
-	view  []byte // the whole linear memory
-	in    int    // offset of the subject features
-	cand  int    // offset of the candidate matrix
-	out   int    // offset of the scores
-	rows  int    // capacity of the areas
-	stack [6]uint64
+	view   []byte // the whole linear memory
+	in     int    // offset of the subject features
+	cand   int    // offset of the candidate matrix
+	out    int    // offset of the scores
+	rows   int    // capacity of the areas
+	inCap  int    // of a strategy: bytes of its input, and at out of its answer
+	outCap int
+	stack  [6]uint64
 
 	guest *Guest // of a module with a Protocol; nil for the contract of sdk/abi
 	spent bool   // the instance may not be called again
@@ -100,22 +105,45 @@ func (i *Instance) run(ctx context.Context, function api.Function, name string, 
 	spec := &i.pool.spec
 	i.stack = [6]uint64{uint64(i.in), uint64(spec.SubjectFeatures), uint64(i.cand), uint64(rows),
 		uint64(spec.CandidateFeatures), uint64(i.out)}
-	granted := spec.fuel(rows)
-	i.fuel.Set(granted)
-	if err := function.CallWithStack(ctx, i.stack[:]); err != nil {
-		return granted, guestError(name, err, int64(i.fuel.Get()))
-	}
-	used := granted - i.fuel.Get()
-	if int(i.memory.Size()) != len(i.view) {
-		if err := i.takeView(); err != nil { // the guest grew its memory, which moved it
-			return used, err
-		}
+	used, err := i.call(ctx, function, name, i.stack[:], spec.fuel(rows))
+	if err != nil {
+		return used, err
 	}
 	if status := int32(uint32(i.stack[0])); status != 0 {
 		return used, &GuestError{Reason: ReasonStatus, Function: name, Detail: fmt.Sprintf("returned status %d", status)}
 	}
 	return used, nil
 }
+
+// call calls an export with its arguments in stack and returns the fuel it used. The memory is viewed
+// anew when the guest let it grow, which moves it.
+func (i *Instance) call(ctx context.Context, function api.Function, name string, stack []uint64, fuel uint64) (uint64, error) {
+	hosted := len(i.pool.spec.Capabilities) > 0
+	if hosted {
+		i.ctx.Context = ctx
+		ctx = &i.ctx
+	}
+	i.fuel.Set(fuel)
+	err := function.CallWithStack(ctx, stack)
+	if hosted { // nothing of this customer is left for the next
+		i.ctx.Context = nil
+		i.host.begin(Call{})
+	}
+	if err != nil {
+		return fuel, guestError(name, err, int64(i.fuel.Get()))
+	}
+	used := fuel - i.fuel.Get()
+	if int(i.memory.Size()) != len(i.view) {
+		if err := i.takeView(); err != nil {
+			return used, err
+		}
+	}
+	return used, nil
+}
+
+// Serve tells what the host functions answer in the next call of Score, and only in that one; Decide is
+// told by itself. Without it they answer that there is nothing.
+func (i *Instance) Serve(call Call) { i.host.begin(call) }
 
 func (i *Instance) takeView() error {
 	view, ok := i.memory.Read(0, i.memory.Size())
@@ -133,12 +161,8 @@ func (i *Instance) reserve(ctx context.Context, rows int) error {
 	if function == nil {
 		return fmt.Errorf("the module has no export %s", abi.ExportReserve)
 	}
-	i.fuel.Set(spec.fuel(rows))
 	i.stack = [6]uint64{uint64(spec.SubjectFeatures), uint64(rows), uint64(spec.CandidateFeatures)}
-	if err := function.CallWithStack(ctx, i.stack[:3]); err != nil {
-		return guestError(abi.ExportReserve, err, int64(i.fuel.Get()))
-	}
-	if err := i.takeView(); err != nil {
+	if _, err := i.call(ctx, function, abi.ExportReserve, i.stack[:3], spec.fuel(rows)); err != nil {
 		return err
 	}
 	in, out := uint64(i.stack[0]>>32), uint64(uint32(i.stack[0]))

@@ -315,13 +315,19 @@ func (p *Pool) start(ctx context.Context) (instance *Instance, err error) {
 			err = errors.Join(err, module.Close(context.Background()))
 		}
 	}()
-	i := &Instance{pool: p, module: module, memory: module.Memory(), score: module.ExportedFunction(abi.ExportScore)}
+	i := &Instance{pool: p, module: module, memory: module.Memory()}
+	i.ctx.instance = i
+	if p.spec.Strategy {
+		i.decide = module.ExportedFunction(abi.ExportDecide)
+	} else {
+		i.score = module.ExportedFunction(abi.ExportScore)
+	}
 	fuel, ok := module.ExportedGlobal(FuelGlobal).(api.MutableGlobal)
 	switch {
 	case p.compiled.ExportedMemories()[abi.ExportMemory] == nil:
 		return nil, fmt.Errorf("the module exports no memory")
-	case i.score == nil && p.spec.Protocol == nil:
-		return nil, fmt.Errorf("the module has no export %s", abi.ExportScore)
+	case i.score == nil && i.decide == nil && p.spec.Protocol == nil:
+		return nil, fmt.Errorf("the module has no export %s or %s", abi.ExportScore, abi.ExportDecide)
 	case !ok || fuel.Type() != api.ValueTypeI64:
 		return nil, fmt.Errorf("the module is not metered: no mutable i64 global %s", FuelGlobal)
 	}
@@ -334,12 +340,16 @@ func (p *Pool) start(ctx context.Context) (instance *Instance, err error) {
 		return i, nil
 	}
 	if initialize := module.ExportedFunction(exportInitialize); initialize != nil && len(initialize.Definition().ParamTypes()) == 0 {
-		i.fuel.Set(p.config.StartFuel)
-		if _, err := initialize.Call(ctx); err != nil {
-			return nil, guestError(exportInitialize, err, int64(i.fuel.Get()))
+		if _, err := i.call(ctx, initialize, exportInitialize, nil, p.config.StartFuel); err != nil {
+			return nil, err
 		}
 	}
-	if err := i.reserve(ctx, p.spec.chunkRows(p.config.MaxCallFuel)); err != nil {
+	if p.spec.Strategy {
+		err = i.buffers(ctx, abi.StartBytes, abi.StartBytes)
+	} else {
+		err = i.reserve(ctx, p.spec.chunkRows(p.config.MaxCallFuel))
+	}
+	if err != nil {
 		return nil, err
 	}
 	p.metrics.started.Inc()

@@ -178,6 +178,9 @@ func compileIn(ctx context.Context, p *Pool, metered []byte, dir string) (err er
 	if p.compiled, err = compileModule(ctx, p.engine, metered); err == nil {
 		err = link(ctx, p.engine, p.compiled, p.spec.Protocol)
 	}
+	if err == nil {
+		err = linkHost(ctx, p.engine, p.compiled, p.spec.Capabilities)
+	}
 	if err != nil {
 		if cerr := p.close(); cerr != nil {
 			p.config.Logger.Error("closing a module", "digest", p.spec.Digest, "error", cerr)
