@@ -34,10 +34,18 @@ const (
 const (
 	OutputProbability = "probability" // a propensity between 0 and 1
 	OutputValue       = "value"       // any number, such as an expected amount
+	OutputVerdict     = "verdict"     // 1 where an action may stay and 0 where it may not: an engagement policy
 )
 
 // EncodingJSON is the only encoding of strategies in contract version 1: UTF-8 JSON, see sdk/abi.
 const EncodingJSON = "json"
+
+// The adapters for modules that were built for other hosts; package plugins/adapter has them.
+const (
+	AdapterOPA         = "opa"          // a policy that OPA compiled to WebAssembly
+	AdapterWASICommand = "wasi-command" // a program that reads and writes JSON
+	AdapterExtism      = "extism"       // a plugin of an Extism PDK
+)
 
 // The scopes of a feature.
 const (
@@ -105,6 +113,18 @@ type Manifest struct {
 	// Golden rows are replayed at admission.
 	Golden []GoldenRow `json:"golden,omitempty"`
 	Source *Source     `json:"source,omitempty"`
+	// Adapter is set when the module does not speak the contract of sdk/abi but that of another host.
+	Adapter *Adapter `json:"adapter,omitempty"`
+}
+
+// Adapter tells how the host talks to a module that was built for another one.
+type Adapter struct {
+	// Kind is one of the Adapter constants.
+	Kind string `json:"kind"`
+	// Entrypoint is what is evaluated or called: of AdapterOPA the path of a rule such as
+	// "telco/eligible", "" where the policy has only one; of AdapterExtism an exported function, ""
+	// for "score".
+	Entrypoint string `json:"entrypoint,omitempty"`
 }
 
 // Limits are what a plugin asks for. Admission refuses what is beyond the host's policy.

@@ -68,6 +68,7 @@ func (m *Manifest) Validate() error {
 	}
 	m.validateLimits(c)
 	m.validateCapabilities(c)
+	m.validateAdapter(c)
 	validateParameters(c, "/parameters", m.Parameters)
 	if len(c.details) == 0 {
 		return nil
@@ -76,8 +77,8 @@ func (m *Manifest) Validate() error {
 }
 
 func (m *Manifest) validateScorer(c *checker) {
-	if m.Output != OutputProbability && m.Output != OutputValue {
-		c.add("/output", "an output is probability or value")
+	if m.Output != OutputProbability && m.Output != OutputValue && m.Output != OutputVerdict {
+		c.add("/output", "an output is probability, value or verdict")
 	}
 	if len(m.Features) == 0 {
 		c.add("/features", "a scorer has 1 to %d features", MaxFeatures)
@@ -196,8 +197,43 @@ func (m *Manifest) validateGolden(c *checker) {
 		if !finite(g.Score) || g.Raw != nil && !finite(*g.Raw) {
 			c.add(fmt.Sprintf("/golden/%d", i), "raw and score must be finite numbers")
 		}
+		if m.Output == OutputVerdict && g.Score != 0 && g.Score != 1 {
+			c.add(fmt.Sprintf("/golden/%d/score", i), "a verdict is 0 or 1")
+		}
 		if m.Output == OutputProbability && !(g.Score >= 0 && g.Score <= 1) {
 			c.add(fmt.Sprintf("/golden/%d/score", i), "a probability lies between 0 and 1; set output to value if the score is no probability")
+		}
+	}
+}
+
+// validateAdapter checks what can be told without the module.
+func (m *Manifest) validateAdapter(c *checker) {
+	a := m.Adapter
+	if a == nil {
+		return
+	}
+	switch a.Kind {
+	case AdapterOPA:
+		if m.Kind != KindScorer {
+			c.add("/adapter/kind", "an OPA policy is a scorer, usually with the output verdict")
+		}
+	case AdapterWASICommand:
+		if a.Entrypoint != "" {
+			c.add("/adapter/entrypoint", "a WASI command has no entry point but its main function")
+		}
+	case AdapterExtism:
+	default:
+		c.add("/adapter/kind", "an adapter is %s, %s or %s", AdapterOPA, AdapterWASICommand, AdapterExtism)
+	}
+	if a.Entrypoint != "" && !validText(a.Entrypoint) {
+		c.add("/adapter/entrypoint", "an entry point is a text of at most %d bytes", MaxTextBytes)
+	}
+	if len(m.Capabilities) > 0 {
+		c.add("/capabilities", "a module with an adapter imports nothing of the contract's host functions; remove the capabilities")
+	}
+	for i := range m.Golden {
+		if m.Golden[i].Raw != nil {
+			c.add(fmt.Sprintf("/golden/%d/raw", i), "a module with an adapter has no raw scores")
 		}
 	}
 }
