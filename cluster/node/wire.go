@@ -184,13 +184,46 @@ func (p *packer) decision(d *nba.Decision) error {
 			p.proposition(&d.Propositions[i].Items[j])
 		}
 	}
-	if d.Explanation == nil {
-		p.text("")
-		return nil
+	explained := []byte{}
+	if d.Explanation != nil {
+		var err error
+		if explained, err = json.Marshal(d.Explanation); err != nil { // rare, and for people
+			return err
+		}
 	}
-	explained, err := json.Marshal(d.Explanation) // rare, and for people
 	p.text(string(explained))
-	return err
+	p.arranged(d)
+	return nil
+}
+
+// arranged is what strategies made of a decision, which most decisions have nothing of.
+func (p *packer) arranged(d *nba.Decision) {
+	for i := range d.Propositions {
+		strategy := d.Propositions[i].Strategy
+		p.bool(strategy != nil)
+		if strategy == nil {
+			continue
+		}
+		p.text(strategy.Name)
+		p.text(strategy.Version)
+		p.text(strategy.Digest)
+		for j := range d.Propositions[i].Items {
+			p.float(d.Propositions[i].Items[j].StrategyWeight)
+		}
+	}
+}
+
+func (u *unpacker) arranged(d *nba.Decision) {
+	for i := range d.Propositions {
+		d.Propositions[i].Strategy = nil
+		if u.rest == "" || !u.bool() { // a node of the release before ends earlier
+			continue
+		}
+		d.Propositions[i].Strategy = &nba.ModelInfo{Name: u.text(), Version: u.text(), Digest: u.text()}
+		for j := range d.Propositions[i].Items {
+			d.Propositions[i].Items[j].StrategyWeight = u.float()
+		}
+	}
 }
 
 func (u *unpacker) decision(d *nba.Decision) {
@@ -212,6 +245,7 @@ func (u *unpacker) decision(d *nba.Decision) {
 			u.fail()
 		}
 	}
+	u.arranged(d)
 }
 
 func (p *packer) proposition(v *nba.Proposition) {

@@ -34,11 +34,20 @@ type Candidate struct {
 	HeldBack bool
 	// Doubt tells why the starting propensity stands in for a model's score.
 	Doubt Doubt
-	// Placed is set by Place, and when it did not place the candidate, NoRoom that Free said no and
-	// Crowded that its issue or group has enough propositions.
-	Placed, NoRoom, Crowded bool
+	// Maturity is the weight of the model's score in the propensity, from 0 to 1; 0 without a score.
+	Maturity float64
+	// Incomplete tells that another action of its bundle cannot be proposed. Join sets it.
+	Incomplete bool
+	// Dropped tells that a strategy left the candidate out.
+	Dropped bool
+	// Placed is set by Place, and when it did not place the candidate, why: NoRoom that Room said no,
+	// Crowded that its issue or group has enough propositions, Excluded that another action of a set of
+	// which one is proposed was, TooLarge that its bundle has more actions than positions were left.
+	Placed, NoRoom, Crowded, Excluded, TooLarge bool
 	// SelectionProbability is set by Place.
 	SelectionProbability float64
+
+	unitPriority float64 // what it competes with: its priority, or that of its bundle
 }
 
 // Doubt is why a model's score was not used.
@@ -65,9 +74,13 @@ func (c *Candidate) Prioritize() {
 // not.
 func (c *Candidate) Ranks() bool { return c.Priority > 0 && !math.IsInf(c.Priority, 1) && !c.Below }
 
-// Rank sorts candidates by falling priority, and equal ones by the name of their action.
+// Rank sorts candidates that Join was given by falling priority of what they compete as, and equal ones
+// by name. The candidates of a bundle follow one another.
 func Rank(candidates []Candidate) {
 	slices.SortFunc(candidates, func(a, b Candidate) int {
-		return cmp.Or(cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Action.Name, b.Action.Name))
+		if order := cmp.Compare(b.unitPriority, a.unitPriority); order != 0 {
+			return order
+		}
+		return cmp.Or(cmp.Compare(a.unitName(), b.unitName()), cmp.Compare(b.Priority, a.Priority), cmp.Compare(a.Action.Name, b.Action.Name))
 	})
 }

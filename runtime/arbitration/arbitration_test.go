@@ -83,12 +83,13 @@ func TestPlacementProperties(t *testing.T) {
 
 func place(t *testing.T, candidates []Candidate, limits []int) string {
 	t.Helper()
+	Join(candidates, 0)
 	Rank(candidates)
 	seen := map[string]bool{}
 	result := ""
 	var placing Placing
 	for placement, limit := range limits {
-		positions, of := placing.Place(candidates, placement, limit, nil)
+		positions, of := placing.Place(candidates, Slot{Placement: placement, Limit: limit}, nil)
 		if len(positions) > limit || len(positions) > of || len(positions) < min(limit, of) {
 			t.Fatalf("placed %d of %d with limit %d", len(positions), of, limit)
 		}
@@ -108,6 +109,7 @@ func place(t *testing.T, candidates []Candidate, limits []int) string {
 func TestRankBreaksTiesByName(t *testing.T) {
 	actions := testActions(t)
 	candidates := []Candidate{{Action: actions[3], Priority: 2}, {Action: actions[1], Priority: 2}, {Action: actions[4], Priority: 3}, {Action: actions[0]}}
+	Join(candidates, 0)
 	Rank(candidates)
 	got := ""
 	for _, c := range candidates {
@@ -131,9 +133,10 @@ func TestExploration(t *testing.T) {
 			for i, a := range actions {
 				candidates = append(candidates, Candidate{Action: a, Priority: float64(10 - i)})
 			}
+			Join(candidates, 0)
 			Rank(candidates)
 			p := Placing{Explore: explore, Random: random}
-			positions, of := p.Place(candidates, 0, 1, nil)
+			positions, of := p.Place(candidates, Slot{Limit: 1}, nil)
 			if len(positions) != 1 || of < 2 {
 				t.Fatalf("placed %d of %d", len(positions), of)
 			}
@@ -165,10 +168,11 @@ func TestDiversity(t *testing.T) {
 		for i, a := range actions {
 			candidates = append(candidates, Candidate{Action: a, Priority: float64(10 - i)})
 		}
+		Join(candidates, 0)
 		Rank(candidates)
 		issues, groups := map[string]int{}, map[string]int{}
 		for placement := range 3 {
-			positions, _ := p.Place(candidates, placement, 4, nil)
+			positions, _ := p.Place(candidates, Slot{Placement: placement, Limit: 4}, nil)
 			for _, i := range positions {
 				issues[candidates[i].Action.Issue]++
 				groups[candidates[i].Action.Issue+"/"+candidates[i].Action.Group]++

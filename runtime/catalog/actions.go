@@ -42,9 +42,17 @@ func (c *compiler) action(spec *actionSpec) {
 	scopes := append(c.scopes(spec), &spec.scopeSpec)
 	for _, scope := range scopes {
 		a.LeverPercent += scope.lever.value
+		if program := c.tableNumber(&scope.leverTable); program != nil {
+			c.mayRead(a, scope.leverTable.name, program)
+			a.Levers = append(a.Levers, program)
+		}
+		if seasons := c.seasonsOf(scope); len(seasons) > 0 {
+			a.Seasons = append(a.Seasons, seasons)
+		}
 		c.policies(a, scope)
 	}
 	c.treatments(a, spec)
+	c.volumes(a, spec)
 	if spec.from != nil && spec.to != nil && !spec.from.Before(*spec.to) {
 		c.fail(spec.validity, nba.CodeInvalid, "the validity ends before it begins: to is exclusive and must be after from")
 	}
@@ -68,7 +76,7 @@ func (c *compiler) purpose(a *Action, spec *actionSpec) {
 
 func (c *compiler) value(a *Action, spec *actionSpec) {
 	if spec.valueTable.name.given() {
-		a.Value.Program = c.tableValue(&spec.valueTable)
+		a.Value.Program = c.tableNumber(&spec.valueTable)
 		c.mayRead(a, spec.valueTable.name, a.Value.Program)
 		return
 	}
@@ -87,6 +95,9 @@ func (c *compiler) propensity(a *Action, spec *actionSpec) {
 		if spec.invert {
 			c.fail(spec.name.node, nba.CodeInvalid, "invert needs a model: give the propensity itself in starting")
 		}
+		if spec.evidence.evidence.given || spec.evidence.starting.given {
+			c.fail(spec.name.node, nba.CodeInvalid, "evidence needs a model: without one the propensity is starting")
+		}
 		return
 	}
 	model, ok := c.models[spec.model.value]
@@ -99,6 +110,33 @@ func (c *compiler) propensity(a *Action, spec *actionSpec) {
 		return
 	}
 	a.Propensity.Model = model
+	c.maturity(a, spec)
+}
+
+// maturity resolves how much the score of the model counts: by the evidence of the action, or else of the
+// model.
+func (c *compiler) maturity(a *Action, spec *actionSpec) {
+	a.Propensity.Maturity = 1
+	at := slices.IndexFunc(c.doc.models, func(m modelSpec) bool { return m.name.value == spec.model.value })
+	evidence, starting := c.doc.models[at].evidence, c.doc.models[at].starting
+	if spec.evidence.evidence.given {
+		evidence = spec.evidence.evidence
+	}
+	if spec.evidence.starting.given {
+		starting = spec.evidence.starting
+	}
+	if !evidence.given {
+		if starting.given {
+			c.fail(spec.name.node, nba.CodeInvalid, "startingEvidence needs evidence: how many responses the model has learned from")
+		}
+		return
+	}
+	if !starting.given {
+		starting.value = defaultStartingEvidence
+	}
+	if evidence.value+starting.value > 0 {
+		a.Propensity.Maturity = evidence.value / (evidence.value + starting.value)
+	}
 }
 
 // declaredModel tells whether a model is declared, if only with mistakes.
@@ -296,8 +334,14 @@ func (c *compiler) fallback() {
 			obstacles = append(obstacles, fmt.Sprintf("it has %s policies, its own or inherited", k))
 		}
 	}
-	if a.From != nil || a.To != nil {
-		obstacles = append(obstacles, "it has a validity")
+	if a.From != nil || a.To != nil || len(a.Seasons) > 0 {
+		obstacles = append(obstacles, "it has a validity or seasons")
+	}
+	if a.Bundle != nil || a.OneOf != 0 {
+		obstacles = append(obstacles, "it is in a bundle")
+	}
+	if len(a.Volumes) > 0 {
+		obstacles = append(obstacles, "it has a volume")
 	}
 	for _, obstacle := range obstacles {
 		c.fail(spec.node, nba.CodeInvalid, "the fallback must suit everybody at any time, but %s: choose or make another action", obstacle)

@@ -5,35 +5,39 @@ import (
 	"encoding/hex"
 	"time"
 
+	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/expr"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
 // Limits of a document.
 const (
-	MaxDocumentBytes     = 4 << 20
-	MaxActions           = 5000
-	MaxChannels          = 64
-	MaxPlacements        = 256 // over all channels
-	MaxModels            = 64
-	MaxIssues            = 64
-	MaxGroups            = 64 // of one issue
-	MaxPolicies          = 64 // of one kind in one place
-	MaxTreatments        = 64 // of one action
-	MaxContentFields     = 32 // of one treatment
-	MaxContentBytes      = 4096
-	MaxProperties        = 64 // of one action
-	MaxContextWeights    = 256
-	MaxExpressions       = 10_000 // distinct texts
-	MaxNameBytes         = 64
-	MaxLabelBytes        = 256
-	MaxValue             = 1e12
-	MaxContextWeight     = 100
-	MinLeverPercent      = -100
-	MaxLeverPercent      = 1000
-	maxDepth             = 16
-	defaultStarting      = 0.5
-	defaultActionPurpose = nba.PurposeMarketing
+	MaxDocumentBytes  = 4 << 20
+	MaxActions        = 5000
+	MaxChannels       = 64
+	MaxPlacements     = 256 // over all channels
+	MaxModels         = 64
+	MaxIssues         = 64
+	MaxGroups         = 64 // of one issue
+	MaxPolicies       = 64 // of one kind in one place
+	MaxTreatments     = 64 // of one action
+	MaxContentFields  = 32 // of one treatment
+	MaxContentBytes   = 4096
+	MaxProperties     = 64 // of one action
+	MaxContextWeights = 256
+	MaxExpressions    = 10_000 // distinct texts
+	MaxNameBytes      = 64
+	MaxLabelBytes     = 256
+	MaxValue          = 1e12
+	MaxContextWeight  = 100
+	MinLeverPercent   = -100
+	MaxLeverPercent   = 1000
+	maxDepth          = 16
+	MaxEvidence       = 1e12
+	defaultStarting   = 0.5
+	// defaultStartingEvidence is how many responses the starting propensity is worth.
+	defaultStartingEvidence = 100
+	defaultActionPurpose    = nba.PurposeMarketing
 )
 
 // Catalog is one compiled document. It is immutable and safe for concurrent use.
@@ -53,6 +57,10 @@ type Catalog struct {
 	Contacts Contacts
 	// ControlGroups are in the order of the document; Catalog.ControlGroup finds that of a subject.
 	ControlGroups []ControlGroup
+	// Bundles are in the order of the document.
+	Bundles []*Bundle
+	// Strategies are the plugins that placements are bound to, in the order of their names.
+	Strategies []string
 	// Arbitration is how priorities become propositions.
 	Arbitration Arbitration
 	// Gates are the conditions of the engagement policies of all actions.
@@ -81,6 +89,8 @@ type Channel struct {
 	Placements []Placement
 	// Reserve is how long a proposition in this channel may still be shown after it was decided.
 	Reserve time.Duration
+	// ResponseTimeout is after how long a proposition without an answer is an implicit negative; 0: never.
+	ResponseTimeout time.Duration
 	// Actions are those with a treatment in this channel, in the order of their names.
 	Actions []*Action
 	// Requests are all placements with limit 1: what a request means that names none.
@@ -92,6 +102,8 @@ type Placement struct {
 	// ID numbers the placements of all channels.
 	ID   int
 	Name string
+	// Strategy is a position in Catalog.Strategies, or -1.
+	Strategy int
 	// Actions are those with a treatment in this placement, in the order of their names.
 	Actions []*Action
 }
@@ -148,6 +160,8 @@ type Propensity struct {
 	Invert bool
 	// Starting is the propensity without a model, and where the model abstains or fails.
 	Starting float64
+	// Maturity is the weight of the model's score, from 0 to 1; the rest is that of Starting.
+	Maturity float64
 }
 
 // Action is one action with everything it inherits from its group and issue.
@@ -162,14 +176,25 @@ type Action struct {
 	Offering   *nba.Offering
 	Value      Value
 	Propensity Propensity
-	// LeverPercent is the sum of the levers of issue, group and action.
+	// LeverPercent is the sum of the levers of issue, group and action that are numbers; Levers give those
+	// that come from tables.
 	LeverPercent float64
+	Levers       []*expr.Program
 	// Policies are those of the issue, then the group, then the action.
 	Policies [PolicyKinds][]Policy
 	// Weights are the context weights with this action in their scope, in the order of the document.
 	Weights []ContextWeight
 	// From is inclusive and To exclusive; nil means without bound.
 	From, To *time.Time
+	// Seasons are those of the issue, the group and the action, where they have any: one of each must be
+	// on.
+	Seasons [][]*Season
+	// Bundle is what the action is proposed together with; nil without.
+	Bundle *Bundle
+	// OneOf are the sets of actions of which a decision proposes one, by bit.
+	OneOf uint64
+	// Volumes are the budgets of the action over all subjects.
+	Volumes []contact.Volume
 
 	properties  map[string]float64
 	channels    uint64         // by Channel.ID

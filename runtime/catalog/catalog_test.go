@@ -129,7 +129,11 @@ func describe(c *Catalog) string {
 	for _, channel := range c.Channels {
 		fmt.Fprintf(&b, "channel %d %s %s %v asks %v\n", channel.ID, channel.Name, channel.Direction, names(channel.Actions), channel.Requests)
 		for _, p := range channel.Placements {
-			fmt.Fprintf(&b, "  placement %d %s %v\n", p.ID, p.Name, names(p.Actions))
+			fmt.Fprintf(&b, "  placement %d %s %v", p.ID, p.Name, names(p.Actions))
+			if p.Strategy >= 0 {
+				fmt.Fprintf(&b, " by %s", c.Strategies[p.Strategy])
+			}
+			b.WriteByte('\n')
 		}
 	}
 	for _, a := range c.Actions {
@@ -162,6 +166,15 @@ func describeAction(b *strings.Builder, c *Catalog, a *Action) {
 		fmt.Fprintf(b, "  value %v\n", a.Value.Constant)
 	}
 	fmt.Fprintf(b, "  lever %v%%, propensity %+v\n", a.LeverPercent, a.Propensity)
+	for _, lever := range a.Levers {
+		fmt.Fprintf(b, "  lever %s\n", lever.Source())
+	}
+	for _, seasons := range a.Seasons {
+		fmt.Fprintf(b, "  seasons %v\n", seasons)
+	}
+	if a.Bundle != nil || a.OneOf != 0 {
+		fmt.Fprintf(b, "  bundle %+v, one of %b\n", a.Bundle, a.OneOf)
+	}
 	for k := range PolicyKind(PolicyKinds) {
 		for _, p := range a.Policies[k] {
 			fmt.Fprintf(b, "  %s %s %q (predicate %d: %q)\n", k, p.Code, p.Label, p.When.ID, p.When.Program.Source())

@@ -18,6 +18,8 @@ type Env struct {
 	Dictionary *nba.Dictionary
 	// Models are the names of the plugins that exist. Nil means that they are not checked.
 	Models []string
+	// Strategies are the names of the strategy plugins that exist. Nil means that they are not checked.
+	Strategies []string
 }
 
 // Compile reads, checks and resolves a document. file names it in messages. Any mistake gives an
@@ -61,12 +63,15 @@ type compiler struct {
 	models     map[string]int // by name in the document: position in plugins
 	plugins    []string
 	placements int
+	seasonsBy  map[string]*Season
 }
 
 func (c *compiler) compile(root *yaml.Node) {
 	c.catalog.Name = c.doc.name.value
 	c.channels(root)
+	c.strategies()
 	c.modelNames()
+	c.seasons()
 	c.hierarchy()
 	c.tables()
 	c.checkPolicies()
@@ -75,6 +80,7 @@ func (c *compiler) compile(root *yaml.Node) {
 	}
 	slices.SortFunc(c.catalog.Actions, func(a, b *Action) int { return cmp.Compare(a.Name, b.Name) })
 	c.weights()
+	c.bundles()
 	c.contacts()
 	c.controlGroups()
 	c.catalog.Arbitration = c.doc.arbitration
@@ -92,21 +98,21 @@ func (c *compiler) channels(root *yaml.Node) {
 		if !c.unique(first, spec.name, "channel") {
 			continue
 		}
-		channel := &Channel{ID: len(c.catalog.Channels), Name: spec.name.value, Direction: spec.direction, Reserve: spec.reserve}
+		channel := &Channel{ID: len(c.catalog.Channels), Name: spec.name.value, Direction: spec.direction, Reserve: spec.reserve, ResponseTimeout: spec.timeout}
 		if len(spec.placements) == 0 {
 			c.fail(spec.name.node, nba.CodeInvalid, "the channel needs at least one placement")
 		}
 		inChannel := map[string]*yaml.Node{}
 		for _, placement := range spec.placements {
-			if !c.unique(inChannel, placement, "placement") {
+			if !c.unique(inChannel, placement.name, "placement") {
 				continue
 			}
 			if c.placements == MaxPlacements {
-				c.fail(placement.node, nba.CodeTooLarge, "at most %d placements over all channels", MaxPlacements)
+				c.fail(placement.name.node, nba.CodeTooLarge, "at most %d placements over all channels", MaxPlacements)
 				return
 			}
-			channel.Placements = append(channel.Placements, Placement{ID: c.placements, Name: placement.value})
-			channel.Requests = append(channel.Requests, nba.PlacementRequest{ID: placement.value, Limit: 1})
+			channel.Placements = append(channel.Placements, Placement{ID: c.placements, Name: placement.name.value, Strategy: -1})
+			channel.Requests = append(channel.Requests, nba.PlacementRequest{ID: placement.name.value, Limit: 1})
 			c.placements++
 		}
 		// A request names at most so many placements; more are reached by naming them.
@@ -167,6 +173,8 @@ func (c *compiler) hierarchy() {
 // checked too.
 func (c *compiler) checkPolicies() {
 	check := func(s *scopeSpec) {
+		c.seasonsOf(s)
+		c.tableNumber(&s.leverTable)
 		for k := range s.policies {
 			for _, p := range s.policies[k] {
 				c.condition(&p)

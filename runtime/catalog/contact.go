@@ -21,6 +21,10 @@ const (
 	// MaxContactWindow is the longest that a contact counts, MaxContacts the highest limit.
 	MaxContactWindow = 400 * 24 * time.Hour
 	MaxContacts      = 400
+	// MaxLinks bounds the other subjects whose contacts count with those of one.
+	MaxLinks = 4
+	// maxResponseTimeout bounds how long an answer is waited for.
+	maxResponseTimeout = 45 * 24 * time.Hour
 )
 
 // The codes of contact policies that name none.
@@ -53,6 +57,7 @@ type contactSpec struct {
 	times                               number
 	quiet                               *contact.Quiet
 	isCoolOff                           bool
+	level, link                         text
 }
 
 // zoneSpec tells where the time zone of a subject comes from.
@@ -77,6 +82,8 @@ func (d *decoder) contactPolicy(n *yaml.Node) contactSpec {
 		optional("group", d.name(&s.group)),
 		optional("action", d.name(&s.action)),
 		optional("same", d.list("parts", 5, d.part(&s.same))),
+		optional("level", d.oneOf(&s.level, levels()...)),
+		optional("link", d.name(&s.link)),
 		optional("limit", kind(d.number(&s.limit, 1, MaxContacts))),
 		optional("per", d.window(&s.window)),
 		optional("counting", d.oneOf(&s.counting, "decisions", "impressions", "clicks")),
@@ -111,8 +118,10 @@ func (d *decoder) checkContact(s *contactSpec) {
 		wrong("after belongs to suppress: a limit counts decisions, impressions or clicks")
 	case s.kinds == 1 && s.after == 0 && !s.limit.given && !s.isCoolOff && s.quiet == nil:
 		wrong("suppress needs the field after, such as after: [Rejected]")
-	case s.quiet != nil && s.same != 0:
-		wrong("same belongs to what counts contacts, and quiet hours count none")
+	case s.quiet != nil && (s.same != 0 || s.level.given() || s.link.given()):
+		wrong("same, level and link belong to what counts contacts, and quiet hours count none")
+	case s.level.given() != s.link.given():
+		wrong("level and link belong together: link is the attribute with the id of the account, or whatever the level is, that the contacts count on")
 	}
 }
 
@@ -251,15 +260,19 @@ func (c *compiler) contacts() {
 		}
 		c.catalog.Contacts.Policies = append(c.catalog.Contacts.Policies, c.contact(spec))
 	}
+	for _, a := range c.catalog.Actions {
+		c.catalog.Contacts.Volumes = c.catalog.Contacts.Volumes || len(a.Volumes) > 0
+	}
 	for i := range c.catalog.Contacts.Policies {
 		p := &c.catalog.Contacts.Policies[i]
+		c.catalog.Contacts.Pending = c.catalog.Contacts.Pending || p.Pending
 		c.catalog.Contacts.Keep = max(c.catalog.Contacts.Keep, p.Window.Longest())
 	}
 }
 
 func (c *compiler) contact(spec *contactSpec) contact.Policy {
 	c.contactScope(spec)
-	p := contact.Policy{Name: spec.name.value, Label: spec.label.value, Same: spec.same, Window: spec.window, Quiet: spec.quiet,
+	p := contact.Policy{Link: c.link(spec), Name: spec.name.value, Label: spec.label.value, Same: spec.same, Window: spec.window, Quiet: spec.quiet,
 		For: contact.Scope{Channel: contact.NameOf(spec.channel.value), Issue: contact.NameOf(spec.issue.value),
 			Group: contact.NameOf(spec.group.value), Action: contact.NameOf(spec.action.value)}}
 	if spec.side.given() {
@@ -352,19 +365,27 @@ func (c *compiler) zone() {
 	if !attribute.given() {
 		return
 	}
-	declared, ok := c.env.Dictionary.Attribute(attribute.value)
+	if id, ok := c.textAttribute(attribute, "a time zone is a name such as Europe/Berlin"); ok {
+		contacts.ZoneAttribute = int(id)
+	}
+}
+
+// textAttribute finds an attribute that must be text, since it is what why says.
+func (c *compiler) textAttribute(name text, why string) (nba.AttributeID, bool) {
+	declared, ok := c.env.Dictionary.Attribute(name.value)
 	switch {
 	case !ok:
 		hint := ""
-		if near := c.env.Dictionary.Nearest(attribute.value); near != "" {
+		if near := c.env.Dictionary.Nearest(name.value); near != "" {
 			hint = ": did you mean " + near + "?"
 		}
-		c.fail(attribute.node, nba.CodeInvalid, "no attribute %s in the dictionary%s", quote(attribute.value), hint)
+		c.fail(name.node, nba.CodeInvalid, "no attribute %s in the dictionary%s", quote(name.value), hint)
 	case declared.Type != nba.KindString:
-		c.fail(attribute.node, nba.CodeInvalid, "attribute %s is not text: a time zone is a name such as Europe/Berlin", quote(attribute.value))
+		c.fail(name.node, nba.CodeInvalid, "attribute %s is not text: %s", quote(name.value), why)
 	default:
-		contacts.ZoneAttribute = int(declared.ID)
+		return declared.ID, true
 	}
+	return 0, false
 }
 
 // Contacts are the contact policies of a catalog.
@@ -376,4 +397,86 @@ type Contacts struct {
 	ZoneAttribute int
 	// Keep is how long contacts must be remembered.
 	Keep time.Duration
+	// Links lead from a subject to others that policies count on: Policy.Link is 1 more than the position
+	// in Links.
+	Links []Link
+	// Pending tells that some policy counts what may still be shown.
+	Pending bool
+	// Volumes tells that some action has a budget over all subjects.
+	Volumes bool
+}
+
+// Place is where a proposition of an action belongs.
+func (a *Action) Place(channel string, direction nba.Direction) contact.Place {
+	return contact.PlaceOf(channel, a.Issue, a.Group, a.Name, direction)
+}
+
+// Until is until when a proposition decided at a moment may be shown: until the action ends, and if a policy
+// counts what may still be shown, until its reservation does. nil is without end.
+func (c *Contacts) Until(a *Action, on *Channel, direction nba.Direction, decided time.Time) *time.Time {
+	if !c.Pending {
+		return a.To
+	}
+	at := a.Place(on.Name, direction)
+	for i := range c.Policies {
+		if p := &c.Policies[i]; p.Pending && p.For.Covers(&at) {
+			if end := decided.Add(on.Reserve); a.To == nil || end.Before(*a.To) {
+				return &end
+			}
+			break
+		}
+	}
+	return a.To
+}
+
+// Link leads from a subject to another one, such as the account it belongs to: Attribute holds the id of
+// that one, and Level is its type.
+type Link struct {
+	Level     nba.SubjectType
+	Attribute nba.AttributeID
+}
+
+// Of is the subject that the link leads to; ok is false for a subject without one, or one that is itself of
+// the level: what counts there counts on the subject alone.
+func (l Link) Of(s nba.Subject) (ref nba.SubjectRef, ok bool) {
+	if s.Ref().Type == l.Level {
+		return nba.SubjectRef{}, false
+	}
+	value, ok := s.Attribute(l.Attribute)
+	if !ok {
+		return nba.SubjectRef{}, false
+	}
+	ref, err := nba.SubjectRef{ID: strings.Clone(value.Str()), Type: l.Level}.Normalize()
+	return ref, err == nil
+}
+
+func levels() (names []string) {
+	for _, t := range nba.SubjectTypes {
+		names = append(names, string(t))
+	}
+	return names
+}
+
+// link is where a policy counts.
+func (c *compiler) link(spec *contactSpec) int {
+	if !spec.link.given() {
+		return 0
+	}
+	id, ok := c.textAttribute(spec.link, "a link is the id of a subject")
+	if !ok {
+		return 0
+	}
+	contacts := &c.catalog.Contacts
+	link := Link{Level: nba.SubjectType(spec.level.value), Attribute: id}
+	for i := range contacts.Links {
+		if contacts.Links[i] == link {
+			return i + 1
+		}
+	}
+	if len(contacts.Links) == MaxLinks {
+		c.fail(spec.link.node, nba.CodeTooLarge, "at most %d different links: each is another ledger that a decision waits for", MaxLinks)
+		return 0
+	}
+	contacts.Links = append(contacts.Links, link)
+	return len(contacts.Links)
 }

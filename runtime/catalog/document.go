@@ -30,24 +30,34 @@ type (
 		arbitration    Arbitration
 		tables         []tableSpec
 		zone           zoneSpec
+		bundles        []bundleSpec
+		seasons        []seasonSpec
+		strategy       text
 	}
 	channelSpec struct {
 		name       text
 		direction  nba.Direction
-		placements []text
+		placements []placementSpec
 		reserve    time.Duration
+		timeout    time.Duration
 	}
-	modelSpec struct {
+	placementSpec struct{ name, strategy text }
+	modelSpec     struct {
 		name   text
 		plugin text
+		evidenceSpec
 	}
-	policySpec struct {
+	// evidenceSpec is how much a model has learned from, and how much the starting propensity counts.
+	evidenceSpec struct{ evidence, starting number }
+	policySpec   struct {
 		when, table, code, label text
 	}
 	// scopeSpec is what issues, groups and actions have in common.
 	scopeSpec struct {
-		lever    number
-		policies [PolicyKinds][]policySpec
+		lever      number
+		leverTable tableUse
+		seasons    []text
+		policies   [PolicyKinds][]policySpec
 	}
 	issueSpec struct {
 		name text
@@ -70,10 +80,12 @@ type (
 		model                        text
 		invert                       bool
 		starting                     number
+		evidence                     evidenceSpec
 		properties                   map[string]float64
 		from, to                     *time.Time
 		validity                     *yaml.Node
 		treatments                   []treatmentSpec
+		volumes                      []volumeSpec
 	}
 	treatmentSpec struct {
 		name, channel text
@@ -101,6 +113,9 @@ func (d *decoder) document(n *yaml.Node) *document {
 		optional("arbitration", d.arbitration(&doc.arbitration)),
 		optional("controlGroups", d.list("control groups", MaxControlGroups, func(n *yaml.Node) { doc.controls = append(doc.controls, d.controlGroup(n)) })),
 		optional("controlSalt", d.label(&doc.controlSalt, MaxNameBytes)),
+		optional("bundles", d.list("bundles", MaxBundles, func(n *yaml.Node) { doc.bundles = append(doc.bundles, d.bundle(n)) })),
+		optional("seasons", d.list("seasons", MaxSeasons, func(n *yaml.Node) { doc.seasons = append(doc.seasons, d.season(n)) })),
+		optional("strategy", d.name(&doc.strategy)),
 		optional("tables", d.list("tables", MaxTables, func(n *yaml.Node) { doc.tables = append(doc.tables, d.table(n)) })),
 		optional("contactPolicies", d.list("contact policies", MaxContactPolicies, func(n *yaml.Node) { doc.contacts = append(doc.contacts, d.contactPolicy(n)) })),
 		optional("timeZone", d.timeZone(&doc.zone)),
@@ -126,8 +141,9 @@ func (d *decoder) channel(n *yaml.Node) channelSpec {
 				d.fail(n, nba.CodeInvalid, "a direction is inbound or outbound")
 			}
 		}),
-		required("placements", d.list("placements", MaxPlacements, d.names(&c.placements))),
+		required("placements", d.list("placements", MaxPlacements, d.placement(&c.placements))),
 		optional("reserve", d.duration(&c.reserve, maxReserve)),
+		optional("responseTimeout", d.duration(&c.timeout, maxResponseTimeout)),
 	)
 	if c.reserve == 0 {
 		c.reserve = defaultReserveInbound
@@ -136,6 +152,21 @@ func (d *decoder) channel(n *yaml.Node) channelSpec {
 		}
 	}
 	return c
+}
+
+// placement reads a name, or a name with the strategy of the placement.
+func (d *decoder) placement(to *[]placementSpec) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		var p placementSpec
+		if n.Kind == yaml.MappingNode {
+			d.object(n, "a placement", required("name", d.name(&p.name)), optional("strategy", d.name(&p.strategy)))
+		} else {
+			d.name(&p.name)(n)
+		}
+		if p.name.given() {
+			*to = append(*to, p)
+		}
+	}
 }
 
 func (d *decoder) names(to *[]text) func(*yaml.Node) {
@@ -149,13 +180,21 @@ func (d *decoder) names(to *[]text) func(*yaml.Node) {
 
 func (d *decoder) model(key, value *yaml.Node) modelSpec {
 	m := modelSpec{name: text{value: key.Value, node: key}}
-	d.object(value, "a model", required("plugin", d.name(&m.plugin)))
+	d.object(value, "a model", append([]field{required("plugin", d.name(&m.plugin))}, d.evidence(&m.evidenceSpec)...)...)
 	return m
+}
+
+// evidence are the fields that models and propensities share.
+func (d *decoder) evidence(e *evidenceSpec) []field {
+	return []field{optional("evidence", d.number(&e.evidence, 0, MaxEvidence)), optional("startingEvidence", d.number(&e.starting, 0, MaxEvidence))}
 }
 
 // scope are the fields that issues, groups and actions share.
 func (d *decoder) scope(s *scopeSpec) []field {
-	fields := []field{optional("lever", d.number(&s.lever, MinLeverPercent, MaxLeverPercent))}
+	fields := []field{
+		optional("lever", d.numberOrTable(&s.lever, &s.leverTable, MinLeverPercent, MaxLeverPercent)),
+		optional("seasons", d.list("seasons", MaxSeasons, d.names(&s.seasons))),
+	}
 	for k := range PolicyKind(PolicyKinds) {
 		fields = append(fields, optional(k.String(), d.list(k.String()+" policies", MaxPolicies, func(n *yaml.Node) {
 			s.policies[k] = append(s.policies[k], d.policy(n))
@@ -205,8 +244,8 @@ func (d *decoder) action(n *yaml.Node) actionSpec {
 		optional("offering", d.offering(&a)),
 		required("value", d.value(&a)),
 		optional("propensity", func(n *yaml.Node) {
-			d.object(n, "a propensity", optional("model", d.name(&a.model)), optional("invert", d.flag(&a.invert)),
-				optional("starting", d.number(&a.starting, 0, 1)))
+			d.object(n, "a propensity", append([]field{optional("model", d.name(&a.model)), optional("invert", d.flag(&a.invert)),
+				optional("starting", d.number(&a.starting, 0, 1))}, d.evidence(&a.evidence)...)...)
 		}),
 		optional("properties", d.dictionary("properties", MaxProperties, d.property(&a))),
 		optional("validity", func(n *yaml.Node) {
@@ -214,6 +253,7 @@ func (d *decoder) action(n *yaml.Node) actionSpec {
 			d.object(n, "a validity", optional("from", d.moment(&a.from)), optional("to", d.moment(&a.to)))
 		}),
 		required("treatments", d.list("treatments", MaxTreatments, func(n *yaml.Node) { a.treatments = append(a.treatments, d.treatment(n)) })),
+		optional("volume", d.volumes(&a.volumes)),
 	}, d.scope(&a.scopeSpec)...)...)
 	return a
 }
@@ -229,15 +269,22 @@ func (d *decoder) offering(a *actionSpec) func(*yaml.Node) {
 // value reads a number, text, which is an expression, or the output of a table.
 func (d *decoder) value(a *actionSpec) func(*yaml.Node) {
 	return func(n *yaml.Node) {
-		if n.Kind == yaml.MappingNode {
-			d.tableUse(&a.valueTable)(n)
-			return
-		}
 		if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
 			d.expression(&a.valueExpression)(n)
 			return
 		}
-		d.number(&a.value, 0, MaxValue)(n)
+		d.numberOrTable(&a.value, &a.valueTable, 0, MaxValue)(n)
+	}
+}
+
+// numberOrTable reads a number, or the output of a table that gives one.
+func (d *decoder) numberOrTable(to *number, use *tableUse, low, high float64) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		if n.Kind == yaml.MappingNode {
+			d.tableUse(use, low, high)(n)
+			return
+		}
+		d.number(to, low, high)(n)
 	}
 }
 

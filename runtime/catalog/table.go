@@ -28,7 +28,7 @@ type tableSpec struct {
 	csv            text
 }
 
-// tableUse is where an action names a table: in a policy, or as the source of its value.
+// tableUse is where a table is named as the source of a number: a value or a lever.
 type tableUse struct {
 	name, output text
 	otherwise    number
@@ -63,10 +63,10 @@ func (d *decoder) table(n *yaml.Node) tableSpec {
 	return t
 }
 
-func (d *decoder) tableUse(to *tableUse) func(*yaml.Node) {
+func (d *decoder) tableUse(to *tableUse, low, high float64) func(*yaml.Node) {
 	return func(n *yaml.Node) {
-		d.object(n, "a value from a table", required("table", d.name(&to.name)), required("output", d.name(&to.output)),
-			optional("otherwise", d.number(&to.otherwise, 0, MaxValue)))
+		d.object(n, "a number from a table", required("table", d.name(&to.name)), required("output", d.name(&to.output)),
+			optional("otherwise", d.number(&to.otherwise, low, high)))
 	}
 }
 
@@ -196,8 +196,11 @@ func (c *compiler) tablePredicate(name text) *Predicate {
 	return p
 }
 
-// tableValue is the number of an output of a table.
-func (c *compiler) tableValue(use *tableUse) *expr.Program {
+// tableNumber is the number of an output of a table.
+func (c *compiler) tableNumber(use *tableUse) *expr.Program {
+	if !use.name.given() {
+		return nil
+	}
 	t := c.use(use.name)
 	if t == nil || !use.output.given() {
 		return nil

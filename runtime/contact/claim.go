@@ -10,6 +10,8 @@ import (
 type Claim struct {
 	contacts []claimed
 	limits   []Limit
+	// Charges are what the decision takes off the budgets of volumes. They travel apart from the contacts.
+	Charges []Charge
 }
 
 // claimed is one contact and its limits, which are Claim.limits[first:end].
@@ -27,9 +29,11 @@ const (
 )
 
 // Reset empties the claim.
-func (c *Claim) Reset() { c.contacts, c.limits = c.contacts[:0], c.limits[:0] }
+func (c *Claim) Reset() {
+	c.contacts, c.limits, c.Charges = c.contacts[:0], c.limits[:0], c.Charges[:0]
+}
 
-// Empty tells that nothing is claimed: the decision makes no contact that a policy is about.
+// Empty tells that no contact is claimed: the decision makes none that a policy is about.
 func (c *Claim) Empty() bool { return len(c.contacts) == 0 }
 
 // Add claims a contact under limits. A contact without limits is remembered for policies to come.
@@ -64,6 +68,16 @@ func (l Ledger) Grant(c *Claim, decision [16]byte, nowMS, keepMS int64) (next Le
 		next = next.Append(&Entry{Decision: decision, Position: claim.position, TimeMS: nowMS, ReservedMS: claim.reservedMS, Place: claim.place, Counted: counted})
 	}
 	return next, 0, true
+}
+
+// Counted tells whether any limit of the claim may count its contacts before anything is reported of them.
+func (c *Claim) Counted() bool {
+	for i := range c.limits {
+		if c.limits[i].CountsUnanswered() {
+			return true
+		}
+	}
+	return false
 }
 
 // Append appends the bytes of the claim: the number of contacts, then each with its limits.

@@ -10,4 +10,7 @@
 // reservation: limits that count impressions count it until it expires. All times are arguments:
 // nothing here reads a clock, and equal arguments give equal bytes. docs/format/contact-ledger.md
 // specifies the bytes.
+//
+// A Volume is a budget over all subjects, which no single ledger can keep: its Budget is parted into
+// Leases, one for each data group, and a decision takes its Charges off the lease of its group.
 package contact

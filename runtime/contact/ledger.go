@@ -205,6 +205,46 @@ func (l Ledger) Respond(decision [16]byte, position uint16, outcome Outcomes, ti
 	return false
 }
 
+// Holds tells whether the ledger holds a contact of a decision.
+func (l Ledger) Holds(decision [16]byte) bool {
+	for i := range l.Len() {
+		if [16]byte(l[header+i*EntryBytes:][8:24]) == decision {
+			return true
+		}
+	}
+	return false
+}
+
+// Release ends the reservations of a decision's contacts, in place: without an outcome they do not count
+// any more where impressions or clicks do. It tells whether there were any.
+func (l Ledger) Release(decision [16]byte) (released bool) {
+	for i := range l.Len() {
+		b := l[header+i*EntryBytes:][:EntryBytes]
+		if [16]byte(b[8:24]) == decision && binary.LittleEndian.Uint32(b[28:]) != 0 {
+			binary.LittleEndian.PutUint32(b[28:], 0)
+			released = true
+		}
+	}
+	return released
+}
+
+// Without is the ledger without the contacts of a decision that was not made. It changes l.
+func (l Ledger) Without(decision [16]byte) Ledger {
+	if len(l) == 0 {
+		return nil
+	}
+	kept := l[:header]
+	for i := range l.Len() {
+		if b := l[header+i*EntryBytes:][:EntryBytes]; [16]byte(b[8:24]) != decision {
+			kept = append(kept, b...)
+		}
+	}
+	if len(kept) == header {
+		return nil
+	}
+	return kept
+}
+
 // dropIdle drops the oldest contact that is idle when there are MaxIdle of them. It changes l.
 func (l Ledger) dropIdle() Ledger {
 	idle, oldest := 0, -1

@@ -23,6 +23,9 @@ type Policy struct {
 	Pending  bool
 	// Quiet is not nil for quiet hours; the fields above are unused then.
 	Quiet *Quiet
+	// Link tells on whose ledger the policy counts: 0 is the subject's own, i+1 that of the subject that
+	// link i of the catalog leads to.
+	Link int
 }
 
 // Parts is a set of the parts of a Place.

@@ -1,25 +1,53 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/arbiterhq/arbiter/runtime/arbitration"
 	"github.com/arbiterhq/arbiter/runtime/catalog"
 	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
-const stageContact = "contact"
+const (
+	stageContact = "contact"
+	stageVolume  = "volume"
+)
 
 // contacts is what a decision knows of contact policies.
 type contacts struct {
 	local  time.Time // the time of the decision where the subject is
-	ledger contact.Ledger
 	now    int64
 	limits []contact.Limit
+	// books are the ledgers that policies count on: that of the subject, then those of Input.Linked.
+	books []book
+}
+
+// book is one ledger in a decision.
+type book struct {
+	ledger contact.Ledger
 	// scratch is the ledger with what this decision proposed already; it owns its memory.
 	scratch contact.Ledger
+}
+
+// now is the ledger with what this decision proposed already.
+func (b *book) now() contact.Ledger {
+	if len(b.scratch) > 0 {
+		return b.scratch
+	}
+	return b.ledger
+}
+
+// forget keeps nothing but memory.
+func (c *contacts) forget() {
+	books := c.books[:cap(c.books)]
+	for i := range books {
+		books[i] = book{scratch: books[i].scratch[:0]}
+	}
+	*c = contacts{limits: c.limits[:0], books: books[:0]}
 }
 
 // contact takes out the actions that a contact policy forbids now.
@@ -32,7 +60,27 @@ func (d *decision) contact() {
 }
 
 func (d *decision) beginContacts() {
-	d.contacts.local, d.contacts.now, d.contacts.ledger = d.localTime(), d.in.Now.UnixMilli(), d.in.Contacts
+	c := &d.contacts
+	c.local, c.now = d.localTime(), d.in.Now.UnixMilli()
+	for len(c.books) <= len(d.in.Linked) {
+		if len(c.books) < cap(c.books) {
+			c.books = c.books[:len(c.books)+1]
+		} else {
+			c.books = append(c.books, book{})
+		}
+	}
+	c.books[0].ledger = d.in.Contacts
+	for i := range d.in.Linked {
+		c.books[i+1].ledger = d.in.Linked[i].Ledger
+	}
+}
+
+// bookOf is the position of the book that a policy counts on.
+func (d *decision) bookOf(p *contact.Policy) int {
+	if p.Link == 0 || p.Link > len(d.in.Links) {
+		return 0
+	}
+	return d.in.Links[p.Link-1] + 1
 }
 
 // forbidden tells whether a contact policy forbids an action now.
@@ -49,7 +97,7 @@ func (d *decision) forbidden(a *catalog.Action, into *nba.Stage) bool {
 			reached = p.Quiet.At(d.contacts.local)
 		} else {
 			limit := p.Limit(&at, d.contacts.local)
-			reached = d.contacts.ledger.Reached(&limit, d.contacts.now)
+			reached = d.contacts.books[d.bookOf(p)].ledger.Reached(&limit, d.contacts.now)
 		}
 		if d.in.Reads.answer(reached) {
 			remove(into, a, p.Code, func() string { return p.Label })
@@ -61,7 +109,7 @@ func (d *decision) forbidden(a *catalog.Action, into *nba.Stage) bool {
 
 // place is where a proposition of an action would belong.
 func (d *decision) place(a *catalog.Action) contact.Place {
-	return contact.PlaceOf(d.in.Request.Channel, a.Issue, a.Group, a.Name, d.in.Request.Direction)
+	return a.Place(d.in.Request.Channel, d.in.Request.Direction)
 }
 
 // room tells whether one more proposition has room under the limits after those of this decision.
@@ -70,41 +118,80 @@ func (d *decision) room(a *catalog.Action) bool {
 		return true
 	}
 	at := d.place(a)
-	limits, about := d.limitsFor(&at)
-	return !about || !d.in.Reads.answer(!d.leaveRoom(limits))
+	asked, room := false, true
+	for i := range d.contacts.books {
+		if limits, about := d.limitsFor(&at, i); about {
+			asked, room = true, room && d.leaveRoom(limits, d.contacts.books[i].now())
+		}
+	}
+	return !asked || !d.in.Reads.answer(!room)
 }
 
 // leaveRoom tells whether one more contact has room under limits.
-func (d *decision) leaveRoom(limits []contact.Limit) bool {
+func (d *decision) leaveRoom(limits []contact.Limit, ledger contact.Ledger) bool {
 	counted := false
 	for i := range limits {
-		if d.ledger().Reached(&limits[i], d.contacts.now) {
+		if ledger.Reached(&limits[i], d.contacts.now) {
 			return false
 		}
 		counted = counted || limits[i].CountsUnanswered()
 	}
-	return !counted || d.ledger().Len() < contact.MaxEntries
+	return !counted || ledger.Len() < contact.MaxEntries
+}
+
+// roomForAll tells whether all candidates that are proposed together have room, each after those before
+// it.
+func (d *decision) roomForAll(unit []*arbitration.Candidate) bool {
+	if len(unit) == 1 {
+		return d.room(unit[0].Action)
+	}
+	before := make([]contact.Ledger, len(d.contacts.books))
+	for i := range d.contacts.books {
+		before[i] = slices.Clone(d.contacts.books[i].scratch)
+	}
+	room := true
+	for i := 0; room && i < len(unit); i++ {
+		if room = d.room(unit[i].Action); room {
+			d.takeRoom(unit[i].Action)
+		}
+	}
+	for i := range d.contacts.books {
+		d.contacts.books[i].scratch = append(d.contacts.books[i].scratch[:0], before[i]...)
+	}
+	return room
 }
 
 // takeRoom counts a proposition for those that follow.
 func (d *decision) takeRoom(a *catalog.Action) {
 	at := d.place(a)
-	if _, about := d.limitsFor(&at); !about {
-		return
+	for i := range d.contacts.books {
+		if _, about := d.limitsFor(&at, i); !about {
+			continue
+		}
+		b := &d.contacts.books[i]
+		if len(b.scratch) == 0 {
+			b.scratch = append(b.scratch, b.ledger...)
+		}
+		b.scratch = b.scratch.Append(&contact.Entry{TimeMS: d.contacts.now, ReservedMS: d.reserve(i), Place: at})
 	}
-	if len(d.contacts.scratch) == 0 {
-		d.contacts.scratch = append(d.contacts.scratch, d.contacts.ledger...)
-	}
-	d.contacts.scratch = d.contacts.scratch.Append(&contact.Entry{TimeMS: d.contacts.now, ReservedMS: d.onChannel.Reserve.Milliseconds(), Place: at})
 }
 
-// limitsFor are the limits of a proposition; about tells whether any policy that counts contacts is
-// about it. They are valid until the next call.
-func (d *decision) limitsFor(at *contact.Place) (limits []contact.Limit, about bool) {
+// reserve is how long a contact is reserved. One on the ledger of another subject is until that hears that
+// it is not.
+func (d *decision) reserve(book int) int64 {
+	if book > 0 {
+		return contact.MaxReservedMS
+	}
+	return d.onChannel.Reserve.Milliseconds()
+}
+
+// limitsFor are the limits of a proposition on one book; about tells whether any policy that counts
+// contacts there is about it. They are valid until the next call.
+func (d *decision) limitsFor(at *contact.Place, book int) (limits []contact.Limit, about bool) {
 	limits = d.contacts.limits[:0]
 	policies := d.in.Catalog.Contacts.Policies
 	for i := range policies {
-		if p := &policies[i]; p.Quiet == nil && p.For.Covers(at) {
+		if p := &policies[i]; p.Quiet == nil && d.bookOf(p) == book && p.For.Covers(at) {
 			limits = append(limits, p.Limit(at, d.contacts.local))
 		}
 	}
@@ -112,32 +199,56 @@ func (d *decision) limitsFor(at *contact.Place) (limits []contact.Limit, about b
 	return limits, len(limits) > 0
 }
 
-// claim writes down which contacts the decision makes, in the order of its propositions, for the state
-// machine to grant.
+// claim writes down which contacts the decision makes, in the order of its propositions, and what it takes
+// off the budgets of volumes, for the state machine to grant.
 func (d *decision) claim() {
-	if d.in.Claim == nil || len(d.in.Catalog.Contacts.Policies) == 0 {
+	if d.in.Claim == nil || len(d.in.Catalog.Contacts.Policies) == 0 && !d.in.Catalog.Contacts.Volumes {
 		return
 	}
 	position := 0
 	for i := range d.out.Propositions {
 		for j := range d.out.Propositions[i].Items {
 			if a, ok := d.in.Catalog.Action(d.out.Propositions[i].Items[j].Action); ok {
-				at := d.place(a)
-				if limits, about := d.limitsFor(&at); about {
-					d.in.Claim.Add(uint16(position), at, d.onChannel.Reserve.Milliseconds(), limits)
-				}
+				d.claimFor(a, uint16(position))
 			}
 			position++
 		}
 	}
 }
 
-// ledger is what the subject was contacted with, and what this decision proposed already.
-func (d *decision) ledger() contact.Ledger {
-	if len(d.contacts.scratch) > 0 {
-		return d.contacts.scratch
+func (d *decision) claimFor(a *catalog.Action, position uint16) {
+	for i := range a.Volumes {
+		v := &a.Volumes[i]
+		d.in.Claim.Charges = append(d.in.Claim.Charges, contact.Charge{Volume: v.Key, StartMS: v.Period(d.in.Now).StartMS})
 	}
-	return d.contacts.ledger
+	at := d.place(a)
+	for i := range d.contacts.books {
+		limits, about := d.limitsFor(&at, i)
+		switch {
+		case !about:
+		case i == 0:
+			d.in.Claim.Add(position, at, d.reserve(i), limits)
+		default:
+			d.in.Linked[i-1].Claim.Add(position, at, d.reserve(i), limits)
+		}
+	}
+}
+
+// volume takes out the actions whose budget over all subjects is used up.
+func (d *decision) volume() {
+	if !d.in.Catalog.Contacts.Volumes {
+		return
+	}
+	d.filter(stageVolume, func(d *decision, a *catalog.Action, into *nba.Stage) bool {
+		for i := range a.Volumes {
+			v := &a.Volumes[i]
+			if d.in.Reads.answer(d.in.Volumes != nil && d.in.Volumes.Spent(v, v.Period(d.in.Now))) {
+				remove(into, a, v.Code, func() string { return v.Label })
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // localTime is the time of the decision in the time zone of the subject.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/arbiterhq/arbiter/runtime/arbitration"
@@ -32,7 +33,11 @@ const (
 	CodeHeldBack       = "HELD_BACK"
 	CodeHeldOut        = "HELD_OUT"
 	CodeBelowThreshold = "BELOW_THRESHOLD"
-	CodeCrowded        = "DIVERSITY"     // the issue or group has enough propositions
+	CodeCrowded        = "DIVERSITY" // the issue or group has enough propositions
+	CodeOutOfSeason    = "OUT_OF_SEASON"
+	CodeBundle         = "BUNDLE"        // another action of the bundle cannot be proposed, or there is no room for all
+	CodeOneOf          = "ONE_OF"        // another action of a set of which one is proposed was
+	CodeStrategy       = "STRATEGY"      // a strategy left the action out
 	CodeContactLimit   = "CONTACT_LIMIT" // the propositions of this decision use the limit up
 )
 
@@ -58,6 +63,9 @@ type decision struct {
 	contacts   contacts
 	placing    arbitration.Placing
 	control    *catalog.ControlGroup // of the subject; nil: none
+	// arrangements are those of the strategies, by position in Catalog.Strategies.
+	arrangements []arrangement
+	local        time.Time // the time of the decision where the subject is; zero: not asked for yet
 
 	explanation *nba.Explanation // nil unless explaining
 	insights    []insight        // by catalog.Action.Index; only for ExplainFull
@@ -124,13 +132,17 @@ func (e *Engine) release(d *decision) {
 	clear(d.actions[:cap(d.actions)]) // stages have shortened these two
 	clear(d.candidates[:cap(d.candidates)])
 	d.scoring.forget()
+	for i := range d.arrangements {
+		d.arrangements[i].forget()
+	}
 	d.placing.Reset()
+	d.contacts.forget()
 	d.evaluator.Reset(expr.Vars{}, 0)
 	*d = decision{
 		placements: d.placements[:0], excluded: d.excluded[:0], actions: d.actions[:0], candidates: d.candidates[:0],
 		positions: d.positions[:0], evaluator: d.evaluator, scoring: d.scoring, live: d.live,
 		placing:  d.placing,
-		contacts: contacts{limits: d.contacts.limits[:0], scratch: d.contacts.scratch[:0]},
+		contacts: d.contacts, arrangements: d.arrangements,
 	}
 	e.pool.Put(d)
 }
@@ -279,8 +291,22 @@ func (d *decision) valid(a *catalog.Action, into *nba.Stage) bool {
 		remove(into, a, CodeExpired, func() string { return "valid until " + a.To.Format(time.RFC3339) })
 		return false
 	default:
-		return true
+		return d.inSeason(a, into)
 	}
+}
+
+// inSeason tells whether, for each of issue, group and action that has seasons, one of them is on.
+func (d *decision) inSeason(a *catalog.Action, into *nba.Stage) bool {
+	for _, seasons := range a.Seasons {
+		if d.local.IsZero() {
+			d.local = d.localTime()
+		}
+		if !slices.ContainsFunc(seasons, func(s *catalog.Season) bool { return s.On(d.local) }) {
+			remove(into, a, CodeOutOfSeason, func() string { return "not the time of " + seasons[0].String() })
+			return false
+		}
+	}
+	return true
 }
 
 // passes tells whether an action passes its policies of one kind.

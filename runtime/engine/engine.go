@@ -23,6 +23,8 @@ type Options struct {
 	// ModelFailed, if set, is told of every failed Scorer call, for logs and metrics. It is called on
 	// the goroutine of Decide and must return quickly.
 	ModelFailed func(model string, err error)
+	// StrategyFailed is told of every failed Strategy call in the same way.
+	StrategyFailed func(strategy string, err error)
 }
 
 // New makes an Engine.
@@ -46,6 +48,13 @@ type Input struct {
 	Request *nba.DecisionRequest
 	// Contacts is what the subject was contacted with. It is read only.
 	Contacts contact.Ledger
+	// Linked are other subjects that contact policies count on, such as the account of the subject. Links
+	// has, for each of Catalog.Contacts.Links, the position in Linked, or -1 for the subject itself; without
+	// it all policies count on the subject.
+	Linked []Linked
+	Links  []int
+	// Volumes tells which budgets are used up; nil: none are.
+	Volumes Volumes
 	// Claim, if not nil, is given the contacts that the decision makes, with the limits they are made
 	// under. The decision is only to be answered once the claim was granted.
 	Claim *contact.Claim
@@ -55,6 +64,20 @@ type Input struct {
 	Now        time.Time
 	// Seed feeds what is drawn by chance. Arbitration without exploration draws nothing.
 	Seed uint64
+}
+
+// Linked is a subject that contact policies count on besides the one the decision is for.
+type Linked struct {
+	// Ledger is what it was contacted with. It is read only.
+	Ledger contact.Ledger
+	// Claim is given the contacts that are counted there. It is not nil if Input.Claim is not.
+	Claim *contact.Claim
+}
+
+// Volumes tells whether a volume has nothing left in a period, as far as is known here. Decide calls it
+// from its goroutine, at most once for each volume of an action that got so far.
+type Volumes interface {
+	Spent(v *contact.Volume, p contact.Period) bool
 }
 
 // Decide fills out, whose slices are reused. What it shares with the catalog (contents, offerings,
@@ -75,11 +98,19 @@ func (e *Engine) Decide(ctx context.Context, in Input, out *nba.Decision) error 
 		}
 		stage(d)
 	}
-	d.propose()
-	d.fallBack()
-	d.claim()
-	d.explain()
+	for _, step := range answer {
+		step(d)
+	}
 	return nil
+}
+
+// answer is what is made of those that the funnel left, in time or not.
+var answer = [...]func(*decision){
+	(*decision).arrange,
+	(*decision).propose,
+	(*decision).fallBack,
+	(*decision).claim,
+	(*decision).explain,
 }
 
 // pipeline is the funnel: each stage takes actions out, or tells more about those that stay.
@@ -90,6 +121,7 @@ var pipeline = [...]func(*decision){
 	(*decision).applicability,
 	(*decision).suitability,
 	(*decision).contact,
+	(*decision).volume,
 	(*decision).score,
 	(*decision).arbitrate,
 }

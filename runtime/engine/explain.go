@@ -91,6 +91,9 @@ func (d *decision) whyNotPlaced(c *arbitration.Candidate, rank, of int) (code, l
 	if c.Crowded {
 		return CodeCrowded, "its issue or group has enough propositions"
 	}
+	if code, label := whyNotOne(c); code != "" {
+		return code, label
+	}
 	if c.Ranks() {
 		return CodeOutranked, fmt.Sprintf("priority rank %d of %d: the placements are full", rank, of)
 	}
@@ -110,11 +113,27 @@ func (d *decision) whyNotPlaced(c *arbitration.Candidate, rank, of int) (code, l
 	return CodeZeroPriority, zero + " is 0"
 }
 
+// whyNotOne tells why a candidate was not proposed where bundles or strategies are the reason; "" is none.
+func whyNotOne(c *arbitration.Candidate) (code, label string) {
+	switch {
+	case c.Incomplete && c.Ranks():
+		return CodeBundle, "another action of bundle " + c.Action.Bundle.Name + " cannot be proposed"
+	case c.Dropped:
+		return CodeStrategy, "the strategy of its placements left it out"
+	case c.Excluded:
+		return CodeOneOf, "another action was proposed of a set of which one is"
+	case c.TooLarge:
+		return CodeBundle, "bundle " + c.Action.Bundle.Name + " needs more positions than the placements have left"
+	default:
+		return "", ""
+	}
+}
+
 func (d *decision) candidate(c *arbitration.Candidate) nba.CandidateExplanation {
 	view := d.insights[c.Action.Index]
 	return nba.CandidateExplanation{
 		Action: c.Action.Name, Propensity: c.Propensity, ContextWeight: c.ContextWeight, Value: c.Value, Lever: c.Lever,
-		Priority: c.Priority, Model: c.Model, Features: view.features, WithheldAttributes: view.withheld,
+		Priority: c.Priority, Model: c.Model, Maturity: c.Maturity, Features: view.features, WithheldAttributes: view.withheld,
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 func (d *decision) arbitrate() {
 	for i := range d.candidates {
 		c := &d.candidates[i]
-		c.Lever = arbitration.Lever(c.Action.LeverPercent)
+		c.Lever = arbitration.Lever(d.leverPercent(c.Action))
 		if d.isControl(catalog.NoLevers) {
 			c.Lever = 1
 		}
@@ -35,7 +35,20 @@ func (d *decision) arbitrate() {
 		c.Prioritize()
 		c.Below = c.Propensity < d.in.Catalog.Arbitration.MinPropensity || c.Priority < d.in.Catalog.Arbitration.MinPriority
 	}
+	arbitration.Join(d.candidates, len(d.in.Catalog.Bundles))
 	arbitration.Rank(d.candidates)
+}
+
+// leverPercent is the sum of the levers of an action, those from tables included. A table without a result
+// moves nothing.
+func (d *decision) leverPercent(a *catalog.Action) float64 {
+	percent := a.LeverPercent
+	for _, program := range a.Levers {
+		if lever, ok := d.evaluator.Number(program, a.Purpose.ID); ok {
+			percent += min(max(lever, catalog.MinLeverPercent), catalog.MaxLeverPercent)
+		}
+	}
+	return percent
 }
 
 // contextWeight is the product of the context weights whose condition is true.
@@ -74,18 +87,26 @@ func (d *decision) propose() {
 		d.placing.Random = rand.New(rand.NewPCG(d.in.Seed, exploreStream))
 	}
 	if len(d.in.Catalog.Contacts.Policies) > 0 {
-		d.placing.Free = func(c *arbitration.Candidate) bool { return d.room(c.Action) }
+		d.placing.Room = d.roomForAll
 		d.placing.Take = func(c *arbitration.Candidate) { d.takeRoom(c.Action) }
 	}
 	for i, placement := range d.placements {
 		items := d.nextPlacement(placement)
 		var of int
-		d.positions, of = d.placing.Place(d.candidates, placement.ID, d.in.Request.Placements[i].Limit, d.positions[:0])
+		slot, arranged := arbitration.Slot{Placement: placement.ID, Limit: d.in.Request.Placements[i].Limit}, d.arrangementOf(placement)
+		if arranged != nil {
+			slot.Order, d.out.Propositions[i].Strategy = arranged.order, arranged.info
+		}
+		d.positions, of = d.placing.Place(d.candidates, slot, d.positions[:0])
 		for rank, position := range d.positions {
 			c := &d.candidates[position]
 			item := proposition(c, placement, rank+1)
 			item.SelectionProbability = c.SelectionProbability
 			item.Reason = d.reason(c, rank, of)
+			if arranged != nil {
+				arranged.render(&item, c, position, placement)
+				item.Reason.Label += " as strategy " + arranged.call.Name + " arranged them"
+			}
 			items = append(items, item)
 		}
 		d.out.Propositions[i].Items = items
@@ -191,7 +212,7 @@ func (d *decision) fallbackCandidate(fallback *catalog.Action) *arbitration.Cand
 		}
 	}
 	c := arbitration.Candidate{Action: fallback, Propensity: fallback.Propensity.Starting, ContextWeight: 1,
-		Lever: arbitration.Lever(fallback.LeverPercent), Placed: true}
+		Lever: arbitration.Lever(d.leverPercent(fallback)), Placed: true}
 	c.Value, _ = d.value(fallback)
 	c.Prioritize()
 	d.candidates = append(d.candidates, c)

@@ -43,7 +43,10 @@ type Recorded struct {
 	Late int
 }
 
-var _ nba.Historian = (*Reads)(nil)
+var (
+	_ nba.Historian  = (*Reads)(nil)
+	_ nba.Consenting = (*Reads)(nil)
+)
 
 // errStrayed is the failure of a decision that is made again and asks for what it did not ask then.
 var errStrayed = errors.New("the decision that is made again asks for what it did not ask then")
@@ -91,6 +94,13 @@ func (r *Reads) Asked(fn func(id nba.AttributeID, value nba.Value, ok bool)) {
 			fn(id, value, ok)
 		}
 	}
+}
+
+// Consents are the purposes the subject granted and refused, and its answer to the channel, as they
+// counted for the decision. The subject must still be valid.
+func (r *Reads) Consents() (granted, refused nba.PurposeSet, channel nba.ConsentState) {
+	granted, refused = r.PurposesAt(r.now)
+	return granted, refused, r.ChannelAt(r.channel, r.now)
 }
 
 // begin puts r between a decision and its subject.
@@ -205,4 +215,20 @@ func (r *Reads) Touches(fn func(t *nba.Touch) (more bool)) error {
 		return who.Touches(fn)
 	}
 	return errors.New("the history of the subject cannot be read here")
+}
+
+// PurposesAt implements nba.Consenting.
+func (r *Reads) PurposesAt(ms int64) (granted, refused nba.PurposeSet) {
+	if who, ok := r.subject.(nba.Consenting); ok {
+		return who.PurposesAt(ms)
+	}
+	return r.subject.Granted(), 0
+}
+
+// ChannelAt implements nba.Consenting.
+func (r *Reads) ChannelAt(channel string, ms int64) nba.ConsentState {
+	if who, ok := r.subject.(nba.Consenting); ok {
+		return who.ChannelAt(channel, ms)
+	}
+	return nba.Unanswered
 }

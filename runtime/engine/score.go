@@ -5,7 +5,6 @@ import (
 	"math"
 
 	"github.com/arbiterhq/arbiter/runtime/arbitration"
-	"github.com/arbiterhq/arbiter/runtime/catalog"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -79,7 +78,7 @@ func (d *decision) scoreWith(model int) {
 	}
 	for i, row := range s.rows {
 		c := &d.candidates[row]
-		c.Propensity, c.Model, c.Doubt = propensity(c.Action, s.out[i], info)
+		takeScore(c, s.out[i], info)
 		if f := s.call.Features; f != nil {
 			view := insight{withheld: f.Withheld}
 			if i < len(f.Rows) {
@@ -110,14 +109,20 @@ func (d *decision) modelFailed(model string, err error) {
 	}
 }
 
-// propensity interprets a score. A score that is no probability counts as an abstention.
-func propensity(a *catalog.Action, score float64, info *nba.ModelInfo) (float64, *nba.ModelInfo, arbitration.Doubt) {
-	switch {
-	case math.IsNaN(score) || score < 0 || score > 1:
-		return a.Propensity.Starting, nil, arbitration.Abstained
-	case a.Propensity.Invert:
-		return 1 - score, info, arbitration.NoDoubt
-	default:
-		return score, info, arbitration.NoDoubt
+// takeScore interprets a score. A score that is no probability counts as an abstention. The propensity is
+// the mean of the score and the starting propensity, weighted with the maturity: with e responses of
+// evidence, and a starting propensity that is worth e0, (e × score + e0 × starting) / (e + e0).
+func takeScore(c *arbitration.Candidate, score float64, info *nba.ModelInfo) {
+	p := &c.Action.Propensity
+	if math.IsNaN(score) || score < 0 || score > 1 {
+		c.Propensity, c.Doubt = p.Starting, arbitration.Abstained
+		return
+	}
+	if p.Invert {
+		score = 1 - score
+	}
+	c.Propensity, c.Model, c.Maturity = score, info, p.Maturity
+	if p.Maturity < 1 {
+		c.Propensity = p.Maturity*score + (1-p.Maturity)*p.Starting
 	}
 }

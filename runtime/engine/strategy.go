@@ -58,6 +58,8 @@ type StrategyCall struct {
 	Placements []StrategyPlacement
 	// Candidates are the survivors that could be proposed in one of the placements, best first.
 	Candidates []StrategyCandidate
+	// Reads notes what is computed from the interaction history, as in ScoreCall.
+	Reads *Reads
 
 	// Picks is the answer, empty on entry: the candidates to go on with, best first. Candidates that are
 	// not picked are not proposed in these placements.

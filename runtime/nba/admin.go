@@ -11,6 +11,8 @@ type SubjectPatch struct {
 	SubjectRef
 	Attributes map[string]any   `json:"attributes,omitempty"`
 	Consents   map[string]*bool `json:"consents,omitempty"`
+	// ChannelConsents are the answers to channels, by name.
+	ChannelConsents map[string]*bool `json:"channelConsents,omitempty"`
 }
 
 // State is where a catalog version or a plugin version is in its life.
@@ -35,6 +37,23 @@ type CatalogVersion struct {
 	StoredAt       time.Time  `json:"storedAt"`
 	ActivatedAt    *time.Time `json:"activatedAt,omitempty"`
 }
+
+// CatalogActivation is one activation of a catalog document: what the catalogVersion of a decision names.
+type CatalogActivation struct {
+	CatalogVersion uint64 `json:"catalogVersion"`
+	// Version is the document that was activated.
+	Version uint64 `json:"version"`
+	Name    string `json:"name"`
+	Digest  string `json:"digest"`
+	// ActivatedAt is missing for activations of releases that did not keep it.
+	ActivatedAt *time.Time `json:"activatedAt,omitempty"`
+	Note        string     `json:"note,omitempty"`
+	// Active tells the one that is in force.
+	Active bool `json:"active"`
+}
+
+// MaxNoteBytes bounds the note of an activation.
+const MaxNoteBytes = 256
 
 // CatalogDocument is a stored catalog with its text, YAML as it was put.
 type CatalogDocument struct {

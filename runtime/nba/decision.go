@@ -86,12 +86,14 @@ type Decision struct {
 
 // PlacementPropositions are the ranked propositions of one placement.
 type PlacementPropositions struct {
-	Placement string        `json:"placement"`
-	Items     []Proposition `json:"items"`
+	Placement string `json:"placement"`
+	// Strategy is the version that arranged the propositions; nil: none did.
+	Strategy *ModelInfo    `json:"strategy,omitempty"`
+	Items    []Proposition `json:"items"`
 }
 
 // Proposition is an action ranked for one subject in one placement.
-// Priority = Propensity × ContextWeight × Value × Lever.
+// Priority = Propensity × ContextWeight × Value × Lever, and × StrategyWeight where a strategy weights.
 type Proposition struct {
 	Rank      int       `json:"rank"`
 	Action    string    `json:"action"`
@@ -106,7 +108,9 @@ type Proposition struct {
 	ContextWeight float64 `json:"contextWeight"`
 	Value         float64 `json:"value"`
 	Lever         float64 `json:"lever"`
-	Priority      float64 `json:"priority"`
+	// StrategyWeight is what a strategy multiplied the priority with; 0: nothing.
+	StrategyWeight float64 `json:"strategyWeight,omitempty"`
+	Priority       float64 `json:"priority"`
 	// SelectionProbability is the probability with which this proposition was chosen to be shown.
 	SelectionProbability float64 `json:"selectionProbability"`
 
@@ -168,6 +172,9 @@ type CandidateExplanation struct {
 	Lever         float64    `json:"lever"`
 	Priority      float64    `json:"priority"`
 	Model         *ModelInfo `json:"model,omitempty"`
+	// Maturity is the weight of the model's score in the propensity; the rest is that of the starting
+	// propensity.
+	Maturity float64 `json:"maturity,omitempty"`
 	// Features are those handed to the model, by name; absent ones are missing from the map.
 	Features map[string]float64 `json:"features,omitempty"`
 	// WithheldAttributes are those the model wanted and the subject did not consent to.

@@ -18,6 +18,8 @@ const (
 	CodeAttributeUnknown  Code = "ATTRIBUTE_UNKNOWN"      // no such attribute in the dictionary
 	CodeActionUnknown     Code = "ACTION_UNKNOWN"         // no such action in the catalog
 	CodeDecisionUnknown   Code = "DECISION_UNKNOWN"       // no such decision
+	CodeSubjectErased     Code = "SUBJECT_ERASED"         // the subject was deleted, and the decision with it
+	CodeReplayUnavailable Code = "REPLAY_UNAVAILABLE"     // what the decision was made of is not there any more
 	CodePluginUnknown     Code = "PLUGIN_UNKNOWN"         // no such plugin or version
 	CodeCatalogUnknown    Code = "CATALOG_UNKNOWN"        // no such catalog version, or none active yet
 	CodeCatalogInvalid    Code = "CATALOG_INVALID"        // the catalog document has mistakes

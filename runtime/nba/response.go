@@ -13,10 +13,16 @@ const (
 	Rejected   Outcome = "Rejected"
 	Dismissed  Outcome = "Dismissed"
 	Converted  Outcome = "Converted"
+	// Ignored is not reported by a channel: it is recorded when the response timeout of the channel has
+	// passed without an answer, an implicit negative.
+	Ignored Outcome = "Ignored"
 )
 
 // Outcomes are all outcomes. The position of an outcome is stored: append only.
-var Outcomes = [...]Outcome{Impression, Clicked, Accepted, Rejected, Dismissed, Converted}
+var Outcomes = [...]Outcome{Impression, Clicked, Accepted, Rejected, Dismissed, Converted, Ignored}
+
+// ReportedOutcomes are those that channels report.
+var ReportedOutcomes = Outcomes[:6:6]
 
 // Index is the position of o in Outcomes, or -1.
 func (o Outcome) Index() int {

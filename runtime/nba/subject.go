@@ -77,4 +77,6 @@ type SubjectDocument struct {
 	Version    uint64          `json:"version,omitempty"`
 	Attributes map[string]any  `json:"attributes"`
 	Consents   map[string]bool `json:"consents,omitempty"`
+	// ChannelConsents are the answers to channels, by name. In a put, nil leaves those that are stored.
+	ChannelConsents map[string]bool `json:"channelConsents,omitempty"`
 }
