@@ -28,6 +28,11 @@ type StoreCatalog struct {
 // ActivateCatalog makes a stored document the active one.
 type ActivateCatalog struct {
 	Version uint64 `json:"version"`
+	// Note is what the log of activations says about it, at most nba.MaxNoteBytes.
+	Note string `json:"note,omitempty"`
+	// Dated is not replicated: it makes an operation of version 2, for which the time and the note of
+	// the activation are kept.
+	Dated bool `json:"-"`
 }
 
 // StagePlugin stores the description of an admitted plugin version; its module lies in the blobs.
@@ -78,7 +83,12 @@ func (o *StoreCatalog) Append(dst []byte) ([]byte, error) {
 
 // Append appends the operation to dst.
 func (o *ActivateCatalog) Append(dst []byte) ([]byte, error) {
-	return appendControl(dst, CatalogActivated, o)
+	at := len(dst)
+	dst, err := appendControl(dst, CatalogActivated, o)
+	if err == nil && o.Dated {
+		dst[at+1] = extendedVersion
+	}
+	return dst, err
 }
 
 // Append appends the operation to dst.

@@ -31,6 +31,8 @@ func Needs(kind Kind, version uint8) (level Level, ok bool) {
 		return LevelContacts, true
 	case kind == DecisionRecorded && version == sectionedVersion:
 		return LevelRollouts, true
+	case (kind == SubjectPut || kind == SubjectPatch || kind == CatalogActivated) && version == extendedVersion:
+		return LevelRollouts, true
 	case version != opVersion:
 		return 0, false
 	}

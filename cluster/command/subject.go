@@ -3,13 +3,19 @@ package command
 import (
 	"encoding/binary"
 
+	"github.com/arbiterhq/arbiter/cluster/store/record"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
 const (
 	flagIfVersion = 1 << 0
 	flagMerge     = 1 << 1
-	flagsKnown    = flagIfVersion | flagMerge
+	flagForget    = 1 << 2
+	flagsKnown    = flagIfVersion | flagMerge | flagForget
+
+	// extendedVersion is that of a SubjectPut or SubjectPatch whose record is of format 2, and of a patch
+	// that forgets consents.
+	extendedVersion = 2
 )
 
 // Put stores a whole subject. Key is that of AppendSubjectKey, Record an encoded record whose
@@ -27,9 +33,20 @@ type Put struct {
 // Append appends the operation to dst. It never fails.
 func (p *Put) Append(dst []byte) ([]byte, error) {
 	dst, at := beginOp(dst, SubjectPut)
-	dst = appendGuard(dst, p.HasIf, p.IfVersion, p.Merge)
+	dst[at-opHeadBytes+1] = p.Version()
+	dst = appendGuard(dst, p.HasIf, p.IfVersion, p.Merge, false)
 	dst = append(dst, p.Key...)
 	return endOp(append(dst, p.Record...), at), nil
+}
+
+// Version is that of the operation that Append makes.
+func (p *Put) Version() uint8 { return versionOf(p.Record, false) }
+
+func versionOf(rec []byte, forget bool) uint8 {
+	if forget || record.IsExtended(rec) {
+		return extendedVersion
+	}
+	return opVersion
 }
 
 // Size is at least the bytes Append will append.
@@ -38,7 +55,7 @@ func (p *Put) Size() int { return opHeadBytes + 9 + len(p.Key) + len(p.Record) }
 // Decode reads the body of a SubjectPut. Whether Record is a record is for the caller to see.
 func (p *Put) Decode(body []byte) error {
 	r := reader{rest: body}
-	p.HasIf, p.IfVersion, p.Merge = r.guard()
+	p.HasIf, p.IfVersion, p.Merge, _ = r.guard()
 	p.Key = r.subject()
 	p.Record = r.rest
 	return r.err()
@@ -47,19 +64,26 @@ func (p *Put) Decode(body []byte) error {
 // Patch changes part of a subject that exists.
 type Patch struct {
 	Key []byte
-	// Set is an encoded record with the attributes to set; its consents do not matter.
+	// Set is an encoded record with the attributes to set. Its purpose sets do not matter; consents beyond
+	// them are set, where nba.Unanswered removes.
 	Set []byte
 	// Unset are the ids to remove, ascending.
 	Unset                []nba.AttributeID
 	Grant, Refuse, Clear nba.PurposeSet
-	IfVersion            uint64
-	HasIf                bool
+	// Forget removes all consents first.
+	Forget    bool
+	IfVersion uint64
+	HasIf     bool
 }
+
+// Version is that of the operation that Append makes.
+func (p *Patch) Version() uint8 { return versionOf(p.Set, p.Forget) }
 
 // Append appends the operation to dst. It never fails.
 func (p *Patch) Append(dst []byte) ([]byte, error) {
 	dst, at := beginOp(dst, SubjectPatch)
-	dst = appendGuard(dst, p.HasIf, p.IfVersion, false)
+	dst[at-opHeadBytes+1] = p.Version()
+	dst = appendGuard(dst, p.HasIf, p.IfVersion, false, p.Forget)
 	dst = append(dst, p.Key...)
 	for _, set := range [...]nba.PurposeSet{p.Grant, p.Refuse, p.Clear} {
 		dst = binary.AppendUvarint(dst, uint64(set))
@@ -74,7 +98,7 @@ func (p *Patch) Append(dst []byte) ([]byte, error) {
 // Decode reads the body of a SubjectPatch. It reuses Unset.
 func (p *Patch) Decode(body []byte) error {
 	r := reader{rest: body}
-	p.HasIf, p.IfVersion, _ = r.guard()
+	p.HasIf, p.IfVersion, _, p.Forget = r.guard()
 	p.Key = r.subject()
 	p.Grant, p.Refuse, p.Clear = nba.PurposeSet(r.uvarint()), nba.PurposeSet(r.uvarint()), nba.PurposeSet(r.uvarint())
 	n := r.uvarint()
@@ -104,20 +128,23 @@ type Delete struct {
 // Append appends the operation to dst. It never fails.
 func (d *Delete) Append(dst []byte) ([]byte, error) {
 	dst, at := beginOp(dst, SubjectDelete)
-	dst = appendGuard(dst, d.HasIf, d.IfVersion, false)
+	dst = appendGuard(dst, d.HasIf, d.IfVersion, false, false)
 	return endOp(append(dst, d.Key...), at), nil
 }
 
 // Decode reads the body of a SubjectDelete.
 func (d *Delete) Decode(body []byte) error {
 	r := reader{rest: body}
-	d.HasIf, d.IfVersion, _ = r.guard()
+	d.HasIf, d.IfVersion, _, _ = r.guard()
 	d.Key = r.subject()
 	return r.end()
 }
 
-func appendGuard(dst []byte, hasIf bool, ifVersion uint64, merge bool) []byte {
+func appendGuard(dst []byte, hasIf bool, ifVersion uint64, merge, forget bool) []byte {
 	flags := byte(0)
+	if forget {
+		flags |= flagForget
+	}
 	if merge {
 		flags |= flagMerge
 	}
@@ -127,7 +154,7 @@ func appendGuard(dst []byte, hasIf bool, ifVersion uint64, merge bool) []byte {
 	return binary.LittleEndian.AppendUint64(append(dst, flags|flagIfVersion), ifVersion)
 }
 
-func (r *reader) guard() (hasIf bool, ifVersion uint64, merge bool) {
+func (r *reader) guard() (hasIf bool, ifVersion uint64, merge, forget bool) {
 	flags := r.u8()
 	if flags&^flagsKnown != 0 {
 		r.bad = true
@@ -135,7 +162,7 @@ func (r *reader) guard() (hasIf bool, ifVersion uint64, merge bool) {
 	if hasIf = flags&flagIfVersion != 0; hasIf {
 		ifVersion = r.u64()
 	}
-	return hasIf, ifVersion, flags&flagMerge != 0
+	return hasIf, ifVersion, flags&flagMerge != 0, flags&flagForget != 0
 }
 
 func (r *reader) err() error {

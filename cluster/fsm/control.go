@@ -42,10 +42,18 @@ type CatalogState struct {
 type Activation struct {
 	CatalogVersion uint64 `json:"catalogVersion"`
 	Version        uint64 `json:"version"`
+	// At and Note are kept by operations of version 2.
+	At   time.Time `json:"at,omitzero"`
+	Note string    `json:"note,omitempty"`
 }
 
-// maxActivations bounds what is kept of activations.
-const maxActivations = 1 << 14
+// What is kept of catalogs: the newest MaxActivations activations, and the newest MaxCatalogs documents
+// besides the active one. Decisions of documents that were forgotten are shown without what the document
+// told of them, and cannot be pinned.
+const (
+	MaxActivations = 1 << 14
+	MaxCatalogs    = 512
+)
 
 // Document is the version of the document that a catalogVersion is, or 0.
 func (c *CatalogState) Document(catalogVersion uint64) uint64 {
@@ -232,7 +240,7 @@ func (c *Control) applyOp(u *update, at At, op command.Op) (Result, error) {
 	case command.CatalogStored:
 		return c.storeCatalog(u, at, op.Body)
 	case command.CatalogActivated:
-		return c.activateCatalog(at, op.Body)
+		return c.activateCatalog(at, op)
 	case command.PluginStaged:
 		return c.stagePlugin(at, op.Body)
 	case command.PluginActivated:
@@ -281,7 +289,33 @@ func (c *Control) storeCatalog(u *update, at At, body []byte) (Result, error) {
 	catalog.Head = at.Index
 	catalog.Versions = append(catalog.Versions, stored)
 	c.dirty[partCatalog] = true
+	if err := c.forgetCatalogs(u); err != nil {
+		return Result{}, err
+	}
 	return Result{Version: at.Index, Value: stored, Created: true}, u.insert(store.Catalogs, catalogKey(at.Index), op.Document)
+}
+
+// forgetCatalogs removes the oldest documents beyond MaxCatalogs, with their activations. Releases before
+// rollouts kept all, so it waits until there are none of them.
+func (c *Control) forgetCatalogs(u *update) error {
+	catalog := &c.next.Catalog
+	if c.next.Features.Level < command.LevelRollouts {
+		return nil
+	}
+	for i := 0; i < len(catalog.Versions) && len(catalog.Versions) > MaxCatalogs; {
+		v := catalog.Versions[i]
+		if v.Version == catalog.Active || v.Version == catalog.Head {
+			i++
+			continue
+		}
+		key := catalogKey(v.Version)
+		if err := u.remove(store.Catalogs, key, u.Get(store.Catalogs, key)); err != nil {
+			return err
+		}
+		catalog.Versions = slices.Delete(catalog.Versions, i, i+1)
+		catalog.Activations = slices.DeleteFunc(slices.Clone(catalog.Activations), func(a Activation) bool { return a.Version == v.Version })
+	}
+	return nil
 }
 
 func headMoved(want, head uint64) *nba.Error {
@@ -296,10 +330,13 @@ func headMoved(want, head uint64) *nba.Error {
 }
 
 // activateCatalog is idempotent: the active document stays active under its catalogVersion.
-func (c *Control) activateCatalog(at At, body []byte) (Result, error) {
+func (c *Control) activateCatalog(at At, encoded command.Op) (Result, error) {
 	var op command.ActivateCatalog
-	if err := command.DecodeControl(body, &op); err != nil {
+	if err := command.DecodeControl(encoded.Body, &op); err != nil {
 		return Result{}, err
+	}
+	if len(op.Note) > nba.MaxNoteBytes {
+		return refuse(nba.Errorf(nba.CodeTooLarge, "a note has at most %d bytes", nba.MaxNoteBytes))
 	}
 	catalog := &c.next.Catalog
 	i := slices.IndexFunc(catalog.Versions, func(v nba.CatalogVersion) bool { return v.Version == op.Version })
@@ -318,7 +355,11 @@ func (c *Control) activateCatalog(at At, body []byte) (Result, error) {
 	v := &catalog.Versions[i]
 	v.State, v.CatalogVersion, v.ActivatedAt = nba.StateActive, at.Index, &now
 	catalog.Active, catalog.CatalogVersion = op.Version, at.Index
-	catalog.Activations = append(catalog.Activations[max(0, len(catalog.Activations)+1-maxActivations):], Activation{CatalogVersion: at.Index, Version: op.Version})
+	activation := Activation{CatalogVersion: at.Index, Version: op.Version}
+	if encoded.Version > 1 {
+		activation.At, activation.Note = now, op.Note
+	}
+	catalog.Activations = append(catalog.Activations[max(0, len(catalog.Activations)+1-MaxActivations):], activation)
 	c.dirty[partCatalog] = true
 	return Result{Version: at.Index, Value: *v, Created: true}, nil
 }

@@ -106,7 +106,7 @@ func (d *Data) applyOp(u *update, at At, op command.Op) (Result, error) {
 	}
 	switch op.Kind {
 	case command.SubjectPut:
-		return d.put(u, op.Body)
+		return d.put(u, at, op.Body)
 	case command.SubjectPatch:
 		return d.patchSubject(u, op.Body)
 	case command.SubjectDelete:
@@ -142,7 +142,7 @@ func guard(hasIf bool, want, present uint64) *nba.Error {
 	return nba.Errorf(nba.CodePrecondition, "the subject is at version %d, not %d: read it again and repeat the change", present, want)
 }
 
-func (d *Data) put(u *update, body []byte) (Result, error) {
+func (d *Data) put(u *update, at At, body []byte) (Result, error) {
 	var p command.Put
 	if err := p.Decode(body); err != nil {
 		return Result{}, err
@@ -170,7 +170,14 @@ func (d *Data) put(u *update, body []byte) (Result, error) {
 		}
 		value = d.arena.keep(merged)
 	} else {
-		value = d.arena.keep(append(d.arena.room(len(p.Record)), p.Record...))
+		if stored == nil {
+			d.old = record.Record{}
+		}
+		whole, err := record.Put(d.arena.room(len(p.Record)+len(d.old.Consents())), &d.old, &d.set, p.Record, at.ProposedMS)
+		if err != nil {
+			return refuse(tooLarge())
+		}
+		value = d.arena.keep(whole)
 	}
 	record.SetVersion(value, present+1)
 	if err := u.replace(store.Subjects, p.Key, stored, value); err != nil {
@@ -183,8 +190,8 @@ func (d *Data) put(u *update, body []byte) (Result, error) {
 }
 
 func tooLarge() *nba.Error {
-	return nba.Errorf(nba.CodeTooLarge, "the attributes of the subject would take more than %d bytes or %d attributes: remove some first",
-		record.MaxDataBytes, record.MaxAttributes)
+	return nba.Errorf(nba.CodeTooLarge, "the subject would have more than %d bytes of attributes, %d attributes, or consents to %d channels: remove some first",
+		record.MaxDataBytes, record.MaxAttributes, nba.MaxChannelConsents)
 }
 
 func unknownSubject() *nba.Error {
@@ -211,7 +218,7 @@ func (d *Data) patchSubject(u *update, body []byte) (Result, error) {
 		return refuse(err)
 	}
 	merged, err := record.AppendMerge(d.arena.room(len(stored)+len(p.Set)+16), &d.old, record.Change{
-		Set: &d.set, Unset: p.Unset, Grant: p.Grant, Refuse: p.Refuse, Clear: p.Clear,
+		Set: &d.set, Unset: p.Unset, Grant: p.Grant, Refuse: p.Refuse, Clear: p.Clear, Forget: p.Forget,
 	})
 	if err != nil {
 		return refuse(tooLarge())

@@ -65,6 +65,32 @@ func (n *Node) CatalogVersions(ctx context.Context) ([]nba.CatalogVersion, error
 	return versions, nil
 }
 
+// CatalogActivations lists the activations that are kept, newest first: what the catalogVersion of a
+// decision can be.
+func (n *Node) CatalogActivations(ctx context.Context) ([]nba.CatalogActivation, error) {
+	n.catchUp(ctx)
+	state := n.router.Control().State().Catalog
+	byVersion := make(map[uint64]nba.CatalogVersion, len(state.Versions))
+	for _, v := range state.Versions {
+		byVersion[v.Version] = v
+	}
+	out := make([]nba.CatalogActivation, 0, len(state.Activations))
+	for i := range slices.Backward(state.Activations) {
+		a := &state.Activations[i]
+		document := byVersion[a.Version]
+		shown := nba.CatalogActivation{CatalogVersion: a.CatalogVersion, Version: a.Version, Name: document.Name, Digest: document.Digest,
+			Note: a.Note, Active: a.CatalogVersion == state.CatalogVersion}
+		switch {
+		case !a.At.IsZero():
+			shown.ActivatedAt = &a.At
+		case document.CatalogVersion == a.CatalogVersion:
+			shown.ActivatedAt = document.ActivatedAt
+		}
+		out = append(out, shown)
+	}
+	return out, nil
+}
+
 // ValidateCatalog reports every mistake of a document.
 func (n *Node) ValidateCatalog(ctx context.Context, document []byte) error {
 	_, err := n.compileCatalog(ctx, document)
@@ -116,8 +142,12 @@ func staleCatalog() error {
 }
 
 // ActivateCatalog makes a stored version the active one. It is compiled, and its models are checked,
-// before the entry that activates it is proposed.
-func (n *Node) ActivateCatalog(ctx context.Context, version uint64) (nba.CatalogVersion, error) {
+// before the entry that activates it is proposed, and every node that answers has said that it has the
+// catalog compiled and its models ready. note is kept with the activation.
+func (n *Node) ActivateCatalog(ctx context.Context, version uint64, note string) (nba.CatalogVersion, error) {
+	if len(note) > nba.MaxNoteBytes {
+		return nba.CatalogVersion{}, nba.Invalid("/note", fmt.Sprintf("a note has at most %d bytes", nba.MaxNoteBytes))
+	}
 	document, err := n.Catalog(ctx, strconv.FormatUint(version, 10))
 	if err != nil {
 		return nba.CatalogVersion{}, err
@@ -125,13 +155,13 @@ func (n *Node) ActivateCatalog(ctx context.Context, version uint64) (nba.Catalog
 	if _, err := n.compileCatalog(ctx, document.Document); err != nil {
 		return nba.CatalogVersion{}, err
 	}
-	if _, err := n.compiled(n.router.Control().State(), document.Version); err != nil {
+	if err := n.prepareCatalog(ctx, document.Version); err != nil {
 		return nba.CatalogVersion{}, err
 	}
 	if err := n.prepareOthers(ctx, preparation{catalog: document.Version}); err != nil {
 		return nba.CatalogVersion{}, err
 	}
-	if _, err := n.router.Control().ActivateCatalog(ctx, document.Version); err != nil {
+	if _, err := n.router.Control().ActivateCatalog(ctx, document.Version, note); err != nil {
 		return nba.CatalogVersion{}, err
 	}
 	n.settle(ctx)

@@ -29,7 +29,7 @@ func activate(t *testing.T, n *Node, document string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.ActivateCatalog(t.Context(), stored.Version); err != nil {
+	if _, err := n.ActivateCatalog(t.Context(), stored.Version, ""); err != nil {
 		t.Fatal(err)
 	}
 }

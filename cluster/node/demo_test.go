@@ -57,7 +57,7 @@ func loadDemo(tb testing.TB, n *Node, subscribers int) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if _, err := n.ActivateCatalog(ctx, stored.Version); err != nil {
+	if _, err := n.ActivateCatalog(ctx, stored.Version, ""); err != nil {
 		tb.Fatal(err)
 	}
 }

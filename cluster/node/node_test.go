@@ -164,7 +164,7 @@ func TestCatalogLife(t *testing.T) {
 	if d := decide(t, n, request("S-000001", "web")); d.CatalogVersion != first.CatalogVersion.CatalogVersion {
 		t.Error("a staged catalog took effect")
 	}
-	active, err := n.ActivateCatalog(ctx, second.Version)
+	active, err := n.ActivateCatalog(ctx, second.Version, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestCatalogLife(t *testing.T) {
 	if err := n.Decide(ctx, pinned, &nba.Decision{}); nba.CodeOf(err) != nba.CodeCatalogUnknown {
 		t.Errorf("an unknown catalog version: %v", err)
 	}
-	again, err := n.ActivateCatalog(ctx, first.Version)
+	again, err := n.ActivateCatalog(ctx, first.Version, "back")
 	if err != nil || again.CatalogVersion <= active.CatalogVersion {
 		t.Errorf("reverting gives a new catalog version: %+v, %v", again, err)
 	}

@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -34,9 +36,13 @@ const (
 func (n *Node) prepareOthers(ctx context.Context, what preparation) error {
 	refused := n.askOthers(ctx, what)
 	for node, err := range refused {
-		if slices.Contains(n.router.Others(), node) {
-			return nba.Errorf(nba.CodeOf(err), "node %s is not ready for it, so nothing was activated: %w", node, err)
+		if !slices.Contains(n.router.Others(), node) {
+			continue
 		}
+		if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
+			return nba.Errorf(nba.CodeUnavailable, "node %s did not say in time that it is ready for it, so nothing was activated: see what keeps it busy, then repeat", node)
+		}
+		return nba.Errorf(nba.CodeOf(err), "node %s is not ready for it, so nothing was activated: %w", node, err)
 	}
 	return nil
 }
@@ -103,11 +109,31 @@ func (n *Node) servePrepare(ctx context.Context, from string, request []byte) ([
 		}
 	}
 	if what.catalog != 0 {
-		if _, err := n.compiled(n.router.Control().State(), what.catalog); err != nil {
-			return nil, err
-		}
+		return nil, n.prepareCatalog(ctx, what.catalog)
 	}
 	return nil, nil
+}
+
+// prepareCatalog makes a document ready to be the active one on this node: it is compiled, and the models
+// that it names are loaded, so that the entry that activates it swaps a pointer.
+func (n *Node) prepareCatalog(ctx context.Context, version uint64) error {
+	state := n.router.Control().State()
+	compiled, err := n.compiled(state, version)
+	if err != nil {
+		return err
+	}
+	active := state.Plugins.Active()
+	for i := range compiled.Models {
+		name := compiled.Models[i].Plugin
+		digest, ok := active[name]
+		if !ok || n.host.Prepared(digest) {
+			continue // one that is not active costs its propensities alone, on every node alike
+		}
+		if err := n.load(ctx, digest); err != nil {
+			return fmt.Errorf("preparing model %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // settle waits a moment until the other nodes have applied what the control group agreed on here, so

@@ -111,7 +111,7 @@ func loadTelco(t *testing.T, n *Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.ActivateCatalog(t.Context(), stored.Version); err != nil {
+	if _, err := n.ActivateCatalog(t.Context(), stored.Version, ""); err != nil {
 		t.Fatal(err)
 	}
 }

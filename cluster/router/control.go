@@ -120,8 +120,13 @@ func (c *Control) StoreCatalog(ctx context.Context, name, digest string, documen
 
 // ActivateCatalog makes a stored document the active one and returns its catalogVersion. One that is
 // active stays as it is. An unknown version is an *nba.Error with CodeCatalogUnknown.
-func (c *Control) ActivateCatalog(ctx context.Context, version uint64) (catalogVersion uint64, err error) {
-	result, err := c.submit(ctx, &command.ActivateCatalog{Version: version}, true)
+// The note is kept with the activation once every node knows of notes.
+func (c *Control) ActivateCatalog(ctx context.Context, version uint64, note string) (catalogVersion uint64, err error) {
+	op := &command.ActivateCatalog{Version: version}
+	if c.State().Features.Allows(command.CatalogActivated, 2) == nil {
+		op.Note, op.Dated = note, true
+	}
+	result, err := c.submit(ctx, op, true)
 	return result.Version, err
 }
 

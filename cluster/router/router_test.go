@@ -283,7 +283,7 @@ func TestControl(t *testing.T) {
 	if _, err := c.StoreCatalog(ctx, "demo", "sha256:2", []byte("doc 2"), uptr(0)); nba.CodeOf(err) != nba.CodePrecondition {
 		t.Errorf("an old If-Match: %v", err)
 	}
-	catalogVersion, err := c.ActivateCatalog(ctx, version)
+	catalogVersion, err := c.ActivateCatalog(ctx, version, "first")
 	if err != nil || catalogVersion <= version {
 		t.Fatalf("activated version %d as %d, %v", version, catalogVersion, err)
 	}

@@ -125,11 +125,17 @@ func (r *Router) View(ref nba.SubjectRef, fn func(nba.Subject) error) error {
 // CodePrecondition.
 func (r *Router) PutSubject(ctx context.Context, ref nba.SubjectRef, attrs []record.Attr, granted, refused nba.PurposeSet,
 	ifVersion *uint64) (version uint64, created bool, err error) {
-	if ref, err = ref.Normalize(); err != nil {
+	encoded, err := encode(attrs, granted, refused, nil)
+	if err != nil {
 		return 0, false, err
 	}
-	encoded, err := encode(attrs, granted, refused)
-	if err != nil {
+	return r.PutRecord(ctx, ref, encoded, ifVersion)
+}
+
+// PutRecord stores a whole subject as record.AppendExtended made it; see PutSubject. What it says of
+// consents is taken as record.Replacing tells.
+func (r *Router) PutRecord(ctx context.Context, ref nba.SubjectRef, encoded []byte, ifVersion *uint64) (version uint64, created bool, err error) {
+	if ref, err = ref.Normalize(); err != nil {
 		return 0, false, err
 	}
 	put := command.Put{Key: command.AppendSubjectKey(nil, ref), Record: encoded}
@@ -145,8 +151,11 @@ func condition(ifVersion *uint64) (version uint64, has bool) {
 	return *ifVersion, true
 }
 
-func encode(attrs []record.Attr, granted, refused nba.PurposeSet) ([]byte, error) {
-	encoded, err := record.Append(nil, record.Sort(attrs), granted, refused)
+func encode(attrs []record.Attr, granted, refused nba.PurposeSet, consents record.Consents) ([]byte, error) {
+	encoded, err := record.AppendExtended(nil, record.Sort(attrs), granted, refused, consents)
+	if errors.Is(err, record.ErrConsents) {
+		return nil, nba.Errorf(nba.CodeTooLarge, "a subject has consents to at most %d channels", nba.MaxChannelConsents)
+	}
 	if errors.Is(err, record.ErrTooLarge) {
 		return nil, nba.Errorf(nba.CodeTooLarge, "the attributes of the subject take more than %d bytes", record.MaxDataBytes)
 	}
@@ -161,17 +170,34 @@ func encode(attrs []record.Attr, granted, refused nba.PurposeSet) ([]byte, error
 // set. ifVersion is as for PutSubject.
 func (r *Router) PatchSubject(ctx context.Context, ref nba.SubjectRef, set []record.Attr, unset []nba.AttributeID,
 	grant, refuse, clear nba.PurposeSet, ifVersion *uint64) (version uint64, err error) {
+	return r.ChangeSubject(ctx, ref, SubjectChange{Set: set, Unset: unset, Grant: grant, Refuse: refuse, Clear: clear}, ifVersion)
+}
+
+// SubjectChange is what ChangeSubject does, in this order: it forgets all consents if told, then clears,
+// refuses and grants purposes; Consents are those that purpose sets cannot hold, as record.MakeConsents
+// made them, where nba.Unanswered removes; nil names none.
+type SubjectChange struct {
+	Set                  []record.Attr
+	Unset                []nba.AttributeID
+	Forget               bool
+	Clear, Refuse, Grant nba.PurposeSet
+	Consents             record.Consents
+}
+
+// ChangeSubject changes part of a subject that exists. Attributes may be in any order, which it changes;
+// an id in both Set and Unset is set. ifVersion is as for PutSubject.
+func (r *Router) ChangeSubject(ctx context.Context, ref nba.SubjectRef, change SubjectChange, ifVersion *uint64) (version uint64, err error) {
 	if ref, err = ref.Normalize(); err != nil {
 		return 0, err
 	}
-	encoded, err := encode(set, 0, 0)
+	encoded, err := encode(change.Set, 0, 0, change.Consents)
 	if err != nil {
 		return 0, err
 	}
-	slices.Sort(unset)
+	slices.Sort(change.Unset)
 	patch := command.Patch{
-		Key: command.AppendSubjectKey(nil, ref), Set: encoded, Unset: slices.Compact(unset),
-		Grant: grant, Refuse: refuse, Clear: clear,
+		Key: command.AppendSubjectKey(nil, ref), Set: encoded, Unset: slices.Compact(change.Unset),
+		Grant: change.Grant, Refuse: change.Refuse, Clear: change.Clear, Forget: change.Forget,
 	}
 	patch.IfVersion, patch.HasIf = condition(ifVersion)
 	result, err := r.write(ctx, &r.byRef(ref).shard, &patch, patch.Key, false)
@@ -207,6 +233,10 @@ func (r *Router) Import(ctx context.Context, batch []SubjectWrite) error {
 	keys := make([]byte, 0, len(batch)*24)
 	for i := range batch {
 		ref, err := batch[i].Ref.Normalize()
+		if err == nil && record.IsExtended(batch[i].Record) {
+			put := command.Put{Record: batch[i].Record}
+			err = r.allowed(&put)
+		}
 		if err != nil {
 			return importError(i, err)
 		}

@@ -44,6 +44,10 @@ func (r *Router) write(ctx context.Context, s *shard, op raftgroup.Operation, sc
 func (r *Router) allowed(op raftgroup.Operation) error {
 	features := &r.control.State().Features
 	switch op := op.(type) {
+	case *command.Put:
+		return features.Allows(command.SubjectPut, op.Version())
+	case *command.Patch:
+		return features.Allows(command.SubjectPatch, op.Version())
 	case *command.KeyedOp:
 		return features.Allows(command.Keyed, 1)
 	case *command.Decision:

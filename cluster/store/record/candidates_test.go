@@ -59,7 +59,7 @@ func appendRank(dst []byte, attrs []Attr) []byte {
 	if n := len(attrs); n > 0 {
 		words = int(attrs[n-1].ID)/64 + 1
 	}
-	dst, _, err := appendHead(dst, words, 3, 4)
+	dst, _, err := appendHead(dst, words, 3, 4, nil)
 	if err != nil {
 		panic(err)
 	}

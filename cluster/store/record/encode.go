@@ -27,7 +27,13 @@ func Sort(attrs []Attr) []Attr {
 // ids, without repetition, as Sort leaves them; the purpose sets must not meet. It allocates only
 // what dst lacks. Attributes that take too much room give ErrTooLarge.
 func Append(dst []byte, attrs []Attr, granted, refused nba.PurposeSet) ([]byte, error) {
-	dst, tableAt, err := appendHead(dst, len(attrs), granted, refused)
+	return AppendExtended(dst, attrs, granted, refused, nil)
+}
+
+// AppendExtended is Append with the consents that the sets cannot hold, as MakeConsents made them. Those
+// that are not nil, if only empty, make a record of format 2; IsExtended tells.
+func AppendExtended(dst []byte, attrs []Attr, granted, refused nba.PurposeSet, consents Consents) ([]byte, error) {
+	dst, tableAt, err := appendHead(dst, len(attrs), granted, refused, consents)
 	if err != nil {
 		return dst, err
 	}
@@ -52,18 +58,23 @@ func Append(dst []byte, attrs []Attr, granted, refused nba.PurposeSet) ([]byte, 
 	return dst, nil
 }
 
+// IsExtended tells whether b is a record of format 2, which releases before it cannot read.
+func IsExtended(b []byte) bool { return len(b) > 0 && b[0] == extended }
+
 // SetVersion writes the version into an encoded record. b must hold a whole record.
 func SetVersion(b []byte, version uint64) { binary.LittleEndian.PutUint64(b[versionAt:], version) }
 
 // Change is what AppendMerge does to a record.
 type Change struct {
-	// Set holds the attributes that are added or replaced, itself a record; nil sets none. Its
-	// consents and version are not looked at.
+	// Set holds the attributes that are added or replaced, itself a record; nil sets none. Its purpose
+	// sets and version are not looked at. Its Consents are set too, where Unanswered removes.
 	Set *Record
 	// Unset are the ids to remove, ascending; those that are also set stay.
 	Unset []nba.AttributeID
 	// Grant, Refuse and Clear change the consents: Clear first, then Refuse, then Grant.
 	Grant, Refuse, Clear nba.PurposeSet
+	// Forget removes all consents before the others are set.
+	Forget bool
 }
 
 // AppendMerge appends old with the change made, as an encoded record with the version of old. Values
@@ -74,13 +85,11 @@ func AppendMerge(dst []byte, old *Record, c Change) ([]byte, error) {
 	if set == nil {
 		set = &none
 	}
-	refused := old.refused&^c.Clear | c.Refuse
-	granted := (old.granted&^c.Clear)&^c.Refuse | c.Grant
-	refused &^= c.Grant
+	granted, refused, consents := c.consents(old, set)
 
 	count := mergedLen(old, set, c.Unset)
 	base := len(dst)
-	dst, tableAt, err := appendHead(dst, count, granted, refused)
+	dst, tableAt, err := appendHead(dst, count, granted, refused, consents)
 	if err != nil {
 		return dst, err
 	}
@@ -102,6 +111,41 @@ func AppendMerge(dst []byte, old *Record, c Change) ([]byte, error) {
 	}
 	SetVersion(dst[base:], old.version)
 	return dst, nil
+}
+
+// consents are those of old with the change made; nil if the sets hold all of them.
+func (c *Change) consents(old, set *Record) (granted, refused nba.PurposeSet, rest Consents) {
+	before, clear := old.consents, c.Clear
+	if c.Forget {
+		before, clear = nil, ^nba.PurposeSet(0)
+	}
+	named, _ := set.consents.check()
+	clear |= named
+	refused = old.refused&^clear | c.Refuse
+	granted = (old.granted&^clear)&^c.Refuse | c.Grant
+	refused &^= c.Grant
+	if rest = mergeConsents(before, set.consents, clear|c.Refuse|c.Grant); len(rest) == 0 {
+		rest = nil
+	}
+	return granted, refused, rest
+}
+
+// Put is put as it is stored in the place of old, at a moment in milliseconds since 1970: its consents
+// are those of Replacing. A put with nothing to merge is stored as it is.
+func Put(dst []byte, old, put *Record, stored []byte, ms int64) ([]byte, error) {
+	if !put.extended && len(old.consents) == 0 {
+		return append(dst, stored...), nil
+	}
+	granted, refused, consents := Replacing(old, put, ms)
+	if len(consents) == 0 {
+		consents = nil
+	}
+	dst, tableAt, err := appendHead(dst, put.Len(), granted, refused, consents)
+	if err != nil {
+		return dst, err
+	}
+	dst = append(dst[:tableAt], put.table...)
+	return append(dst, put.data...), nil
 }
 
 // merger walks two records in the order of ids; where both hold an id, set wins.
@@ -151,15 +195,25 @@ func mergedLen(old, set *Record, unset []nba.AttributeID) int {
 	}
 }
 
-func appendHead(dst []byte, count int, granted, refused nba.PurposeSet) (head []byte, tableAt int, err error) {
+func appendHead(dst []byte, count int, granted, refused nba.PurposeSet, consents Consents) (head []byte, tableAt int, err error) {
 	if count > MaxAttributes {
 		return dst, 0, fmt.Errorf("more than %d attributes", MaxAttributes)
 	}
 	if granted&refused != 0 {
 		return dst, 0, fmt.Errorf("a purpose is both granted and refused")
 	}
-	width := setWidth(granted | refused)
-	dst = append(dst, format, byte(width))
+	purposes, ok := consents.check()
+	if !ok || len(consents) > maxConsentsBytes {
+		return dst, 0, ErrConsents
+	}
+	if purposes&(granted|refused) != 0 {
+		return dst, 0, fmt.Errorf("a purpose is answered twice")
+	}
+	width, layout := setWidth(granted|refused), byte(format)
+	if consents != nil {
+		layout = extended
+	}
+	dst = append(dst, layout, byte(width))
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(count))
 	dst = binary.LittleEndian.AppendUint64(dst, 0)
 	for _, set := range [...]nba.PurposeSet{granted, refused} {
@@ -167,6 +221,9 @@ func appendHead(dst []byte, count int, granted, refused nba.PurposeSet) (head []
 			dst = append(dst, byte(set))
 			set >>= 8
 		}
+	}
+	if consents != nil {
+		dst = append(binary.LittleEndian.AppendUint16(dst, uint16(len(consents))), consents...)
 	}
 	return dst, len(dst), nil
 }

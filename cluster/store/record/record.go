@@ -15,12 +15,14 @@ import (
 const (
 	MaxAttributes = nba.MaxAttributes
 	MaxDataBytes  = math.MaxUint16
-	MaxBytes      = fixedBytes + 2*8 + MaxAttributes*entryBytes + MaxDataBytes
+	MaxBytes      = fixedBytes + 2*8 + 2 + maxConsentsBytes + MaxAttributes*entryBytes + MaxDataBytes
 )
 
-// The layout: format, purpose width, count, version, granted, refused, table of entries, data.
+// The layout: format, purpose width, count, version, granted, refused, in format 2 the length of the
+// consents and the consents, table of entries, data.
 const (
 	format      = 1
+	extended    = 2
 	versionAt   = 4
 	fixedBytes  = 12
 	entryBytes  = 4
@@ -58,6 +60,10 @@ var ErrCorrupt = errors.New("subject record is corrupt")
 // ErrTooLarge is returned when the attributes of one subject exceed MaxDataBytes.
 var ErrTooLarge = fmt.Errorf("the attributes of one subject take more than %d bytes", MaxDataBytes)
 
+// ErrConsents is returned when the consents of one subject are more than nba.MaxChannelConsents channels,
+// or not in order.
+var ErrConsents = fmt.Errorf("the consents of one subject name more than %d channels, or are not in order", nba.MaxChannelConsents)
+
 // Attr is one attribute with its value.
 type Attr struct {
 	ID    nba.AttributeID
@@ -73,15 +79,18 @@ type Record struct {
 	version uint64
 	granted nba.PurposeSet
 	refused nba.PurposeSet
+
+	extended bool // of format 2
+	consents Consents
 }
 
-var _ nba.Subject = (*Record)(nil)
+var _ nba.Consenting = (*Record)(nil)
 
 // Reset points r at an encoded record and checks all of it, so that no later read can fail. It
 // keeps b and allocates nothing. Bytes that are not a record give ErrCorrupt and an empty Record.
 func (r *Record) Reset(ref nba.SubjectRef, b []byte) error {
 	*r = Record{ref: ref}
-	if len(b) < fixedBytes || b[0] != format {
+	if len(b) < fixedBytes || b[0] != format && b[0] != extended {
 		return ErrCorrupt
 	}
 	width := int(b[1])
@@ -94,14 +103,37 @@ func (r *Record) Reset(ref nba.SubjectRef, b []byte) error {
 	if granted&refused != 0 {
 		return ErrCorrupt
 	}
+	if b[0] == extended {
+		consents, ok := readConsents(b[head:], granted|refused)
+		if head += 2 + len(consents); !ok || len(b) < head+count*entryBytes {
+			return ErrCorrupt
+		}
+		r.consents, r.extended = consents, true
+	}
 	table, data := b[head:head+count*entryBytes], b[head+count*entryBytes:]
 	if !valid(table, data) {
+		*r = Record{ref: ref}
 		return ErrCorrupt
 	}
 	r.table, r.data = table, data
 	r.version = binary.LittleEndian.Uint64(b[versionAt:])
 	r.granted, r.refused = granted, refused
 	return nil
+}
+
+// readConsents takes the consents of a record of format 2 off the front of b. No purpose of them may be in
+// the purpose sets.
+func readConsents(b []byte, answered nba.PurposeSet) (Consents, bool) {
+	if len(b) < 2 {
+		return nil, false
+	}
+	size := int(binary.LittleEndian.Uint16(b))
+	if size > maxConsentsBytes || len(b) < 2+size {
+		return nil, false
+	}
+	consents := Consents(b[2 : 2+size : 2+size])
+	purposes, ok := consents.check()
+	return consents, ok && purposes&answered == 0
 }
 
 // valid checks that ids ascend, offsets never descend, the last one is the end of data, and every
@@ -144,11 +176,11 @@ func (r *Record) Ref() nba.SubjectRef { return r.ref }
 // Version implements nba.Subject.
 func (r *Record) Version() uint64 { return r.version }
 
-// Granted implements nba.Subject.
+// Granted implements nba.Subject. Consents for a period are not in it: PurposesAt has them.
 func (r *Record) Granted() nba.PurposeSet { return r.granted }
 
-// Refused is the set of purposes the subject refused. It never meets Granted; a purpose in neither
-// was never answered.
+// Refused is the set of purposes the subject refused, without a period. It never meets Granted; a purpose
+// in neither and not in Consents was never answered.
 func (r *Record) Refused() nba.PurposeSet { return r.refused }
 
 // Len is the number of attributes.

@@ -79,6 +79,14 @@ func listCatalogVersions(ctx context.Context, core Core, _ *request) (reply, err
 	return pageReply(versions, "")
 }
 
+func listCatalogActivations(ctx context.Context, core Core, _ *request) (reply, error) {
+	activations, err := core.CatalogActivations(ctx)
+	if err != nil {
+		return reply{}, err
+	}
+	return pageReply(activations, "")
+}
+
 func activateCatalog(ctx context.Context, core Core, in *request) (reply, error) {
 	text, err := in.param("version")
 	if err != nil {
@@ -88,7 +96,7 @@ func activateCatalog(ctx context.Context, core Core, in *request) (reply, error)
 	if err != nil {
 		return reply{}, err
 	}
-	activated, err := core.ActivateCatalog(ctx, version)
+	activated, err := core.ActivateCatalog(ctx, version, in.query.Get("note"))
 	if err != nil {
 		return reply{}, err
 	}

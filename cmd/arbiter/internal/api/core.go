@@ -67,8 +67,11 @@ type Core interface {
 	// If-Match header: CodePreconditionNeeds if a document exists), "*" (whatever is there) or
 	// "v<version>" without quotes (CodePrecondition unless that is the head).
 	PutCatalog(ctx context.Context, doc []byte, ifMatch string) (nba.CatalogVersion, error)
-	// ActivateCatalog makes a stored version the active one.
-	ActivateCatalog(ctx context.Context, version uint64) (nba.CatalogVersion, error)
+	// ActivateCatalog makes a stored version the active one, once every node that answers has prepared it. The
+	// note is kept with the activation.
+	ActivateCatalog(ctx context.Context, version uint64, note string) (nba.CatalogVersion, error)
+	// CatalogActivations lists the activations that are kept, newest first.
+	CatalogActivations(ctx context.Context) ([]nba.CatalogActivation, error)
 
 	// PushPlugin admits an artifact and stages it, and activates it if told. module may be kept.
 	PushPlugin(ctx context.Context, module []byte, activate bool) (nba.PluginVersion, error)

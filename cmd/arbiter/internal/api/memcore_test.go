@@ -402,6 +402,18 @@ func (m *memCore) CatalogVersions(context.Context) (list []nba.CatalogVersion, e
 	return list, nil
 }
 
+func (m *memCore) CatalogActivations(context.Context) (list []nba.CatalogActivation, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, doc := range slices.Backward(m.catalogs) {
+		if doc.CatalogVersion.CatalogVersion != 0 {
+			list = append(list, nba.CatalogActivation{CatalogVersion: doc.CatalogVersion.CatalogVersion, Version: doc.Version, Name: doc.Name,
+				Digest: doc.Digest, ActivatedAt: doc.ActivatedAt, Note: "spring offers", Active: doc.State == nba.StateActive})
+		}
+	}
+	return list, nil
+}
+
 func (m *memCore) ValidateCatalog(_ context.Context, doc []byte) error {
 	if bytes.Contains(doc, []byte("mistake")) {
 		return &nba.Error{Code: nba.CodeCatalogInvalid, Message: "the catalog has 1 mistake",
@@ -430,7 +442,7 @@ func (m *memCore) PutCatalog(ctx context.Context, doc []byte, ifMatch string) (n
 	return v, nil
 }
 
-func (m *memCore) ActivateCatalog(_ context.Context, version uint64) (nba.CatalogVersion, error) {
+func (m *memCore) ActivateCatalog(_ context.Context, version uint64, _ string) (nba.CatalogVersion, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	i := slices.IndexFunc(m.catalogs, func(doc nba.CatalogDocument) bool { return doc.Version == version })

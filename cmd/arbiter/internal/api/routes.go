@@ -105,7 +105,9 @@ func operations(options *Options) []operation {
 			budget: budgetAdmin, limit: limitCatalog},
 		{id: "listCatalogVersions", method: http.MethodGet, path: "/v1/catalog/versions", handle: listCatalogVersions, budget: budgetAdmin},
 		{id: "getCatalogVersion", method: http.MethodGet, path: "/v1/catalog/versions/{version}", handle: getCatalogVersion, budget: budgetAdmin},
-		{id: "activateCatalog", method: http.MethodPost, path: "/v1/catalog/versions/{version}/activate", handle: activateCatalog, budget: budgetAdmin},
+		{id: "activateCatalog", method: http.MethodPost, path: "/v1/catalog/versions/{version}/activate", handle: activateCatalog, budget: budgetAdmin,
+			query: []string{"note"}},
+		{id: "listCatalogActivations", method: http.MethodGet, path: "/v1/catalog/activations", handle: listCatalogActivations, budget: budgetAdmin},
 
 		{id: "pushPlugin", method: http.MethodPost, path: "/v1/plugins", handle: pushPlugin, query: []string{"activate"},
 			consumes: []string{contentTypeWASM}, budget: budgetAdmin, limit: limitPlugin, admin: true},

@@ -119,15 +119,15 @@ func (a *app) catalogApplyCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.activateCatalog(ctx, c, stored.Version)
+				return a.activateCatalog(ctx, c, stored.Version, "")
 			})
 		},
 	}
 	return cmd
 }
 
-func (a *app) activateCatalog(ctx context.Context, c apiClient, version uint64) error {
-	active, err := c.ActivateCatalog(ctx, version)
+func (a *app) activateCatalog(ctx context.Context, c apiClient, version uint64, note string) error {
+	active, err := c.ActivateCatalog(ctx, version, note)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (a *app) catalogActivateCommand() *cobra.Command {
 				return usage(cmd, "VERSION is a number, as arbiter catalog versions lists them")
 			}
 			return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
-				return a.activateCatalog(ctx, c, version)
+				return a.activateCatalog(ctx, c, version, "")
 			})
 		},
 	}

@@ -157,12 +157,25 @@ func (c *Client) CatalogVersions(ctx context.Context) ([]nba.CatalogVersion, err
 	return out.Items, err
 }
 
-// ActivateCatalog makes a stored version the active one.
-func (c *Client) ActivateCatalog(ctx context.Context, version uint64) (*nba.CatalogVersion, error) {
+// ActivateCatalog makes a stored version the active one. The note is kept with the activation.
+func (c *Client) ActivateCatalog(ctx context.Context, version uint64, note string) (*nba.CatalogVersion, error) {
+	q := url.Values{}
+	if note != "" {
+		q.Set("note", note)
+	}
 	out := &nba.CatalogVersion{}
-	_, err := c.doJSON(ctx, request{method: http.MethodPost,
+	_, err := c.doJSON(ctx, request{method: http.MethodPost, query: q,
 		path: fmt.Sprintf("/v1/catalog/versions/%d/activate", version)}, nil, out)
 	return out, err
+}
+
+// CatalogActivations lists the activations that are kept, newest first.
+func (c *Client) CatalogActivations(ctx context.Context) ([]nba.CatalogActivation, error) {
+	var out struct {
+		Items []nba.CatalogActivation `json:"items"`
+	}
+	_, err := c.doJSON(ctx, request{method: http.MethodGet, path: "/v1/catalog/activations"}, nil, &out)
+	return out.Items, err
 }
 
 // PushPlugin uploads an artifact, and activates it if told.

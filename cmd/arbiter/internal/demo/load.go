@@ -138,7 +138,7 @@ func applyCatalog(ctx context.Context, c *client.Client) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("storing the demo catalog: %w", err)
 	}
-	if _, err := c.ActivateCatalog(ctx, stored.Version); err != nil {
+	if _, err := c.ActivateCatalog(ctx, stored.Version, "the demo operator"); err != nil {
 		return "", fmt.Errorf("activating the demo catalog: %w", err)
 	}
 	return stored.Name, nil

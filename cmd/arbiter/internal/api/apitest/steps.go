@@ -119,7 +119,8 @@ func (s *suite) catalog(t *testing.T) {
 	s.do(t, call{op: "getCatalog", headers: map[string]string{"If-None-Match": header.Get("ETag")}, want: 304})
 	s.do(t, call{op: "listCatalogVersions", want: 200})
 	s.do(t, call{op: "getCatalogVersion", path: location, want: 200})
-	s.do(t, call{op: "activateCatalog", path: location + "/activate", want: 200})
+	s.do(t, call{op: "activateCatalog", path: location + "/activate?note=spring%20offers", want: 200})
+	s.do(t, call{op: "listCatalogActivations", want: 200})
 	header, body = s.do(t, call{op: "getCatalogVersion", path: "/v1/catalog/versions/active", want: 200})
 	if string(body) != document {
 		t.Error("the active catalog is not the one that was activated")
