@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -79,6 +80,37 @@ type textCase struct {
 	Explain    nba.Explain       `yaml:"explain"`
 	Late       bool              `yaml:"late"`
 	Contacts   []contactText     `yaml:"contacts"`
+	// Strategies are what strategies answer, by name; one that is missing fails.
+	Strategies map[string]strategyText `yaml:"strategies"`
+}
+
+// strategyText is the answer of a strategy.
+type strategyText struct {
+	ByPriority bool `yaml:"byPriority"`
+	Picks      []struct {
+		Action    string            `yaml:"action"`
+		Weight    float64           `yaml:"weight"`
+		Treatment string            `yaml:"treatment"`
+		Content   map[string]string `yaml:"content"`
+	} `yaml:"picks"`
+}
+
+// testStrategies answers what a text case says.
+type testStrategies map[string]strategyText
+
+func (s testStrategies) Arrange(_ context.Context, call *StrategyCall) (*nba.ModelInfo, error) {
+	answer, ok := s[call.Name]
+	if !ok {
+		return nil, errors.New("no such strategy")
+	}
+	call.ByPriority = answer.ByPriority
+	for _, p := range answer.Picks {
+		at := slices.IndexFunc(call.Candidates, func(c StrategyCandidate) bool { return c.Action.Name == p.Action })
+		if at >= 0 {
+			call.Picks = append(call.Picks, StrategyPick{Candidate: at, Weight: p.Weight, Treatment: p.Treatment, Content: p.Content})
+		}
+	}
+	return &nba.ModelInfo{Name: call.Name, Version: "1.0.0", Digest: "sha256:00"}, nil
 }
 
 // contactText is a contact the subject had before the decision.
@@ -234,7 +266,7 @@ func (f *fixture) decide(t testing.TB, c *textCase, cat *catalog.Catalog, explai
 	ledger, claim := c.ledger(t, now), contact.Claim{}
 	err := New(Options{}).Decide(ctx, Input{
 		Contacts: ledger, Claim: &claim,
-		Subject: f.subject(t, c), Dictionary: f.dictionary, Catalog: cat, CatalogVersion: 7, Scorer: c.scorer(t),
+		Subject: f.subject(t, c), Dictionary: f.dictionary, Catalog: cat, CatalogVersion: 7, Scorer: c.scorer(t), Strategy: testStrategies(c.Strategies),
 		Request: req, DecisionID: "D-1", Now: now,
 	}, out)
 	if _, refused, ok := ledger.Grant(&claim, [16]byte{99}, now.UnixMilli(), cat.Contacts.Keep.Milliseconds()); err == nil && !ok {
@@ -277,10 +309,20 @@ func render(d *nba.Decision, err error) string {
 func renderPropositions(d *nba.Decision) string {
 	var b strings.Builder
 	for _, p := range d.Propositions {
-		fmt.Fprintf(&b, "%s:\n", p.Placement)
+		fmt.Fprintf(&b, "%s:", p.Placement)
+		if p.Strategy != nil {
+			fmt.Fprintf(&b, " arranged by %s", p.Strategy.Name)
+		}
+		b.WriteByte('\n')
 		for _, i := range p.Items {
 			fmt.Fprintf(&b, "  %d %s [%s/%s] %s  P %.6g x C %.6g x V %.6g x L %.6g = %.6g  %s: %s", i.Rank, i.Action, i.Issue, i.Group, i.Treatment,
 				i.Propensity, i.ContextWeight, i.Value, i.Lever, i.Priority, i.Reason.Code, i.Reason.Label)
+			if i.StrategyWeight != 0 {
+				fmt.Fprintf(&b, "; weighted %v", i.StrategyWeight)
+			}
+			for _, name := range slices.Sorted(maps.Keys(i.Content)) {
+				fmt.Fprintf(&b, "; %s %q", name, i.Content[name])
+			}
 			if i.Model != nil {
 				fmt.Fprintf(&b, "; scored by %s", i.Model.Name)
 			}
