@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/arbiterhq/arbiter/plugins/adapter"
 	"github.com/arbiterhq/arbiter/plugins/artifact"
 	"github.com/arbiterhq/arbiter/plugins/wasmbin"
 	"github.com/arbiterhq/arbiter/runtime/nba"
@@ -100,11 +101,15 @@ func Admit(ctx context.Context, compiler Compiler, module []byte, policy Policy)
 	if err != nil {
 		return nil, err
 	}
+	protocol, err := adapter.For(manifest, module)
+	if err != nil {
+		return nil, err
+	}
 	pool, err := compiler.Load(ctx, metered, wasm.Spec{Digest: digest,
 		MemoryPages: uint32(manifest.Limits.MemoryPages),
 		FuelBase:    uint64(manifest.Limits.FuelBase), FuelPerRow: uint64(manifest.Limits.FuelPerRow),
 		MaxRows:         manifest.Limits.MaxRows,
-		SubjectFeatures: manifest.SubjectFeatures(), CandidateFeatures: manifest.CandidateFeatures()})
+		SubjectFeatures: manifest.SubjectFeatures(), CandidateFeatures: manifest.CandidateFeatures(), Protocol: protocol})
 	if err != nil {
 		return nil, loadError(ctx, err)
 	}
@@ -140,6 +145,9 @@ func inspect(module []byte, policy Policy) (*artifact.Manifest, error) {
 	}
 	if err := checkCode(m, policy); err != nil {
 		return nil, err
+	}
+	if manifest.Adapter != nil {
+		return manifest, adapter.Check(manifest.Adapter, m)
 	}
 	if err := checkImports(m); err != nil {
 		return nil, err
@@ -255,6 +263,9 @@ func checkMarker(m *wasmbin.Module) error {
 
 // loadError explains why a validated module could not be compiled or started.
 func loadError(ctx context.Context, err error) error {
+	if refusal, ok := errors.AsType[*nba.Error](err); ok { // of an adapter
+		return refusal
+	}
 	guest, ok := errors.AsType[*wasm.GuestError](err)
 	if !ok {
 		return hostOr(ctx, err, "compile", "module", "it cannot be compiled or started: %s; rebuild it with another compiler version", printable(err))

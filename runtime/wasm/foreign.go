@@ -181,6 +181,9 @@ func (i *Instance) runForeign(name string, rows int) (uint64, error) {
 	if name != abi.ExportScore {
 		return 0, fmt.Errorf("a module of another protocol has no export %s", name)
 	}
+	if err := i.renew(); err != nil {
+		return 0, err
+	}
 	granted := i.pool.spec.fuel(rows)
 	i.fuel.Set(granted)
 	i.guest.rows = rows
@@ -197,11 +200,29 @@ func (i *Instance) Exchange(in, out []byte) (answer []byte, fuelUsed uint64, err
 	if i.guest == nil {
 		return out, 0, fmt.Errorf("exchanging documents with a module of the native contract")
 	}
+	if err := i.renew(); err != nil {
+		return out, 0, err
+	}
 	granted := i.pool.spec.fuel(0)
 	i.fuel.Set(granted)
 	answer, err = i.guest.session.Exchange(i.guest, in, out)
 	fuelUsed, err = i.settle(granted, err)
 	return answer, fuelUsed, err
+}
+
+// renew replaces what serves a single call and has served it; the areas of the host stay as they are.
+func (i *Instance) renew() error {
+	if !i.spent {
+		return nil
+	}
+	fresh, err := i.pool.start(context.Background())
+	if err != nil {
+		return err
+	}
+	i.pool.closeInstance(i)
+	i.module, i.memory, i.fuel, i.guest, i.spent = fresh.module, fresh.memory, fresh.fuel, fresh.guest, false
+	i.guest.instance = i
+	return nil
 }
 
 // settle ends a call: a guest that has no fuel left failed for that reason, whatever it says.
