@@ -47,9 +47,9 @@ type Config struct {
 	// Nodes maps the id of every node to its address, host:port; this node may be among them.
 	Nodes map[string]string
 	// TLS secures the connections, both ways: each side must show a certificate for its node id
-	// (as DNS name) that the other's RootCAs and ClientCAs trust. nil: plaintext, for networks that
-	// are trusted.
-	TLS     *tls.Config
+	// (as DNS name) that the other's RootCAs and ClientCAs trust. It is asked for each connection, so
+	// that certificates can be exchanged. nil: plaintext, for networks that are trusted.
+	TLS     func() *tls.Config
 	Logger  *slog.Logger // nil: slog.Default
 	Metrics *Metrics     // nil: none
 	Limits  Limits

@@ -158,7 +158,9 @@ func TestTLS(t *testing.T) {
 		if i == 2 {
 			own = made["a"] // c shows the certificate of another
 		}
-		c.TLS = &tls.Config{Certificates: []tls.Certificate{own}, RootCAs: pool, ClientCAs: pool}
+		c.TLS = func() *tls.Config {
+			return &tls.Config{Certificates: []tls.Certificate{own}, RootCAs: pool, ClientCAs: pool}
+		}
 	})
 	connected(t, nodes[:2])
 	if _, err := nodes[0].Call(t.Context(), "b", methodEcho, make([]byte, 1<<20)); err != nil {

@@ -324,7 +324,7 @@ func (p *Port) greet(ctx context.Context, nc net.Conn, node, address string, kin
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if p.config.TLS != nil {
-		config := p.config.TLS.Clone()
+		config := p.config.TLS().Clone()
 		config.ServerName = node
 		secured := tls.Client(nc, config)
 		if err := secured.HandshakeContext(ctx); err != nil {

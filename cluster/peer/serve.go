@@ -94,7 +94,7 @@ func (p *Port) checkGreeting(nc net.Conn, full bool) (net.Conn, greeting, error)
 	}
 	var secured *tls.Conn
 	if p.config.TLS != nil {
-		config := p.config.TLS.Clone()
+		config := p.config.TLS().Clone()
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 		secured = tls.Server(nc, config)
 		if err := secured.HandshakeContext(p.ctx); err != nil {
