@@ -108,6 +108,9 @@ const (
 	decisionVersion  = 2
 	claimingVersion  = 3
 	sectionedVersion = 4
+
+	// SectionedVersion is the version of a decision with sections.
+	SectionedVersion = sectionedVersion
 )
 
 // MaxKeepContactsMS bounds how long contacts are remembered.

@@ -9,6 +9,12 @@ import (
 // SectionTag numbers a section of a decision. The numbers are stored: append only.
 type SectionTag uint32
 
+// The tags. Those from 10 to 19 are of contacts, from 20 of rollouts, from 30 of plugins.
+const (
+	// SectionReplay is what the decision read: docs/format/replay.md.
+	SectionReplay SectionTag = 1
+)
+
 // MaxSections bounds the bytes of all sections of one kind of a decision together.
 const MaxSections = 64 << 10
 

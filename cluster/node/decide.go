@@ -19,6 +19,7 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/engine"
 	"github.com/arbiterhq/arbiter/runtime/nba"
+	"github.com/arbiterhq/arbiter/runtime/replay"
 )
 
 // decideScratch is what one decision needs besides its answer. It is pooled.
@@ -26,6 +27,11 @@ type decideScratch struct {
 	record command.Decision
 	claim  contact.Claim
 	tokens tokenWriter
+	// What the decision reads, as bytes, and with the other sections that are kept.
+	reads  engine.Reads
+	texts  *replay.Texts
+	replay []byte
+	kept   command.Sections
 }
 
 func newScratchPool() *sync.Pool { return &sync.Pool{New: func() any { return new(decideScratch) }} }
@@ -94,6 +100,7 @@ func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nb
 		in := engine.Input{
 			Dictionary: v.state.Dictionary, Catalog: policies, CatalogVersion: version, Scorer: v.models, Request: req,
 		}
+		scratch.noteReads(n, v, &in)
 		err := n.decideOnce(ctx, in, key, scratch, out)
 		// Another decision made a contact that this one had room for. What it left is known now.
 		if nba.CodeOf(err) == nba.CodeContactLimit && attempt < maxDecideAttempts {
@@ -114,11 +121,11 @@ const maxDecideAttempts = 16
 func (n *Node) decideOnce(ctx context.Context, in engine.Input, key *nba.Idempotency, scratch *decideScratch, out *nba.Decision) (err error) {
 	req := in.Request
 	in.Now = n.clock.Now().UTC().Truncate(time.Millisecond)
-	in.Seed = rand.Uint64()
-	in.DecisionID = decisionID(req.Subject, in.Now, in.Seed, rand.Uint64())
+	in.DecisionID = decisionID(req.Subject, in.Now, rand.Uint64(), rand.Uint64())
+	in.Seed = replay.Seed(in.DecisionID)
 	scratch.claim.Reset()
 	in.Claim = &scratch.claim
-	if err := n.decideOn(ctx, in, out); err != nil {
+	if err := n.decideOn(ctx, in, scratch, out); err != nil {
 		return err
 	}
 	addTokens(&scratch.tokens, out)
@@ -127,6 +134,7 @@ func (n *Node) decideOnce(ctx context.Context, in engine.Input, key *nba.Idempot
 		return nil
 	}
 	scratch.fill(req, out)
+	scratch.record.Kept = scratch.kept
 	scratch.record.Claim, scratch.record.KeepContactsMS = &scratch.claim, in.Catalog.Contacts.Keep.Milliseconds()
 	if key != nil && out.Explanation != nil {
 		if scratch.record.Explanation, err = json.Marshal(out.Explanation); err != nil {
@@ -142,7 +150,7 @@ func (n *Node) decideOnce(ctx context.Context, in engine.Input, key *nba.Idempot
 
 // decideOn runs the engine on the subject's record and gives the record back before anything waits
 // for the log.
-func (n *Node) decideOn(ctx context.Context, in engine.Input, out *nba.Decision) error {
+func (n *Node) decideOn(ctx context.Context, in engine.Input, scratch *decideScratch, out *nba.Decision) error {
 	reading, err := n.reading(ctx, in.Request)
 	if err != nil {
 		return err
@@ -154,7 +162,11 @@ func (n *Node) decideOn(ctx context.Context, in engine.Input, out *nba.Decision)
 			return err
 		}
 	}
-	return n.engine.Decide(ctx, in, out)
+	if err := n.engine.Decide(ctx, in, out); err != nil {
+		return err
+	}
+	scratch.keepReads(&in)
+	return nil
 }
 
 func (n *Node) reading(ctx context.Context, req *nba.DecisionRequest) (*router.Reading, error) {

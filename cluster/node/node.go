@@ -40,6 +40,7 @@ type Node struct {
 
 	catalogsMu sync.Mutex
 	catalogs   map[uint64]*catalog.Catalog // by document version; guarded by catalogsMu
+	texts      documentTexts
 
 	scratch *sync.Pool
 	moved   *sync.Pool // of *moved

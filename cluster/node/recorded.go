@@ -47,11 +47,7 @@ func (n *Node) Decision(ctx context.Context, id string, read *nba.Read) (rec nba
 func (n *Node) complete(v *view, channel string, d *nba.Decision) {
 	var tokens tokenWriter
 	addTokens(&tokens, d)
-	document := v.state.Catalog.Document(d.CatalogVersion)
-	if _, stored := v.state.Catalog.Version(d.CatalogVersion); document == 0 && stored {
-		document = d.CatalogVersion // the request named a document that was never active
-	}
-	catalog, err := n.compiled(v.state, document)
+	catalog, err := n.compiled(v.state, documentOf(v.state, d.CatalogVersion))
 	if err != nil {
 		n.logger.Warn("the catalog of a stored decision cannot be read", "catalogVersion", d.CatalogVersion, "error", err)
 		return

@@ -19,6 +19,7 @@ const (
 	methodPrepare
 	methodDecision
 	methodFeatures
+	methodReplay
 )
 
 // handlers answer the other nodes.
@@ -26,6 +27,7 @@ func (n *Node) handlers() map[router.Method]router.Handler {
 	return map[router.Method]router.Handler{
 		methodDecide: n.serveDecide, methodSubject: n.serveSubject, methodHistory: n.serveHistory, methodPrepare: n.servePrepare,
 		methodDecision: n.serveDecision, methodFeatures: n.serveFeatures,
+		methodReplay: n.serveReplay,
 	}
 }
 

@@ -23,40 +23,45 @@ func errUnknownDecision() error {
 // Decision is a stored decision, without what the catalog version it names tells. It reads the replica
 // here, as current as read asks for; see AcquireRead. The error has CodeDecisionUnknown.
 func (r *Router) Decision(ctx context.Context, id string, read nba.Read) (rec nba.DecisionRecord, age time.Duration, err error) {
+	rec, _, age, err = r.decision(ctx, id, read)
+	return rec, age, err
+}
+
+func (r *Router) decision(ctx context.Context, id string, read nba.Read) (rec nba.DecisionRecord, kept command.Sections, age time.Duration, err error) {
 	slot, ok := SlotOfDecision(id)
 	if !ok {
-		return rec, 0, errUnknownDecision()
+		return rec, nil, 0, errUnknownDecision()
 	}
 	d := r.bySlot(slot)
 	if age, err = d.current(ctx, read); err != nil {
-		return rec, 0, err
+		return rec, nil, 0, err
 	}
 	reader, err := d.machine.Store().Acquire()
 	if err != nil {
-		return rec, 0, storeError(err)
+		return rec, nil, 0, storeError(err)
 	}
 	defer reader.Release()
 	key := ulid.MustParseStrict(id)
 	stored := reader.Get(store.Decisions, key[:])
 	if stored == nil {
-		return rec, 0, errUnknownDecision()
+		return rec, nil, 0, errUnknownDecision()
 	}
 	stored = slices.Clone(stored) // what is read from it shares its memory
 	entry, err := fsm.OpenDecisionEntry(stored)
 	if err != nil {
-		return rec, 0, err
+		return rec, nil, 0, err
 	}
-	if rec, err = decisionRecord(key, &entry); err == nil {
+	if rec, kept, err = decisionRecord(key, &entry); err == nil {
 		rec.Responses, err = responsesTo(reader, key, &entry)
 	}
-	return rec, age, err
+	return rec, kept, age, err
 }
 
-// decisionRecord is what a stored decision says of itself.
-func decisionRecord(id ulid.ULID, entry *fsm.DecisionEntry) (rec nba.DecisionRecord, err error) {
+// decisionRecord is what a stored decision says of itself, and what is kept with it.
+func decisionRecord(id ulid.ULID, entry *fsm.DecisionEntry) (rec nba.DecisionRecord, kept command.Sections, err error) {
 	in, err := command.OpenDecision(entry.Record)
 	if err != nil {
-		return rec, err
+		return rec, nil, err
 	}
 	rec = nba.DecisionRecord{
 		Decision: nba.Decision{
@@ -83,15 +88,15 @@ func decisionRecord(id ulid.ULID, entry *fsm.DecisionEntry) (rec nba.DecisionRec
 		into.Items = append(into.Items, proposition(&p))
 	}
 	if err := in.Err(); err != nil {
-		return rec, err
+		return rec, nil, err
 	}
 	if explained := in.Explanation(); explained != nil {
 		rec.Explanation = new(nba.Explanation)
 		if err := json.Unmarshal(explained, rec.Explanation); err != nil {
-			return rec, fmt.Errorf("reading a stored explanation: %w", err)
+			return rec, nil, fmt.Errorf("reading a stored explanation: %w", err)
 		}
 	}
-	return rec, nil
+	return rec, in.Sections(), nil
 }
 
 func proposition(p *command.Proposition) nba.Proposition {

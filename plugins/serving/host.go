@@ -215,6 +215,29 @@ func (h *Host) Manifest(digest string) (*artifact.Manifest, bool) {
 func (h *Host) NewSet(active map[string]string, dictionary *nba.Dictionary) (*Set, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	s, err := h.newSet(active, dictionary)
+	if err != nil {
+		return nil, err
+	}
+	for name, digest := range active {
+		if before, ok := h.serving[name]; ok && before != digest {
+			h.metrics.swaps.Inc()
+		}
+		h.serving[name] = digest
+	}
+	return s, nil
+}
+
+// NewSetAside is NewSet for versions that do not become what the node serves: those of a decision that is
+// made again, or of a simulation.
+func (h *Host) NewSetAside(digests map[string]string, dictionary *nba.Dictionary) (*Set, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.newSet(digests, dictionary)
+}
+
+// newSet makes a Set with one reference. The caller holds mu.
+func (h *Host) newSet(active map[string]string, dictionary *nba.Dictionary) (*Set, error) {
 	if h.closed && len(active) > 0 {
 		return nil, errShutDown()
 	}

@@ -25,6 +25,11 @@ type Core interface {
 	// CodeDecisionUnknown.
 	Decision(ctx context.Context, id string, read *nba.Read) (nba.DecisionRecord, error)
 
+	// ReplayDecision makes a stored decision again: as it was made or, unless catalogVersion is 0, as that
+	// catalog would have made it. The errors have CodeDecisionUnknown, CodeSubjectErased,
+	// CodeReplayUnavailable and CodeCatalogUnknown.
+	ReplayDecision(ctx context.Context, id string, catalogVersion uint64) (nba.Replay, error)
+
 	// An nba.Idempotency in the ctx of Decide, Respond, PutSubject, PatchSubject and DeleteSubject makes the
 	// change once; again, it gives the answer it gave first and marks the key as replayed. Used for another
 	// request the key is refused with CodeKeyReused.

@@ -34,6 +34,7 @@ type reply struct {
 	location    string
 	retryAfter  string
 	age         string // of what a stale read gives
+	replay      string // of a decision that was made again: identical or differs
 	replayed    string // "true" for the answer of an earlier request with the same key
 	allow       string
 	fault       error // internal, to be logged; body tells the caller

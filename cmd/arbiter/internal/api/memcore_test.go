@@ -90,6 +90,21 @@ func (m *memCore) Decision(_ context.Context, id string, _ *nba.Read) (nba.Decis
 	return rec, nil
 }
 
+func (m *memCore) ReplayDecision(ctx context.Context, id string, catalogVersion uint64) (again nba.Replay, err error) {
+	rec, err := m.Decision(ctx, id, nil)
+	if err != nil {
+		return again, err
+	}
+	again = nba.Replay{Decision: rec.Decision, Identical: catalogVersion == 0, Differences: []nba.Difference{}}
+	if catalogVersion != 0 {
+		again.Decision.CatalogVersion = catalogVersion
+		again.Differences = append(again.Differences, nba.Difference{Placement: "hero", Rank: 1, Field: "lever", Was: 1.0, Now: 1.1},
+			nba.Difference{Field: "controlGroup", Was: "", Now: nil})
+		again.Assumed = []string{"contacts"}
+	}
+	return again, nil
+}
+
 func (m *memCore) Retention(context.Context) nba.Retention {
 	m.mu.Lock()
 	defer m.mu.Unlock()

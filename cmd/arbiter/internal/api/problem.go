@@ -37,6 +37,8 @@ var meanings = map[nba.Code]meaning{
 	nba.CodeAttributeUnknown:  {http.StatusUnprocessableEntity, "No such attribute in the dictionary"},
 	nba.CodeActionUnknown:     {http.StatusNotFound, "No such action"},
 	nba.CodeDecisionUnknown:   {http.StatusNotFound, "No such decision"},
+	nba.CodeSubjectErased:     {http.StatusGone, "The subject was erased"},
+	nba.CodeReplayUnavailable: {http.StatusConflict, "The decision cannot be made again"},
 	nba.CodePluginUnknown:     {http.StatusNotFound, "No such plugin version"},
 	nba.CodeCatalogUnknown:    {http.StatusNotFound, "No such catalog version"},
 	nba.CodeCatalogInvalid:    {http.StatusUnprocessableEntity, "The catalog has mistakes"},

@@ -81,6 +81,7 @@ func operations(options *Options) []operation {
 		{id: "decide", method: http.MethodPost, path: "/v1/decisions", consumes: jsonBody},
 		{id: "respond", method: http.MethodPost, path: "/v1/responses", consumes: jsonBody, handle: respond, idempotent: true},
 		{id: "getDecision", method: http.MethodGet, path: "/v1/decisions/{id}", query: readQuery(), handle: getDecision},
+		{id: "replayDecision", method: http.MethodPost, path: "/v1/decisions/{id}/replay", query: []string{"catalogVersion"}, handle: replayDecision},
 
 		{id: "importSubjects", method: http.MethodPost, path: "/v1/subjects/import", handle: importHandler(options.Limits.ImportResults),
 			consumes: []string{contentTypeNDJSON, contentTypeCSV, contentTypeMultipart},

@@ -299,7 +299,7 @@ func write(ctx *fasthttp.RequestCtx, r reply) {
 	ctx.Response.SetStatusCode(r.status)
 	for _, h := range [...]struct{ name, value string }{
 		{fiber.HeaderETag, r.etag}, {fiber.HeaderLocation, r.location}, {fiber.HeaderRetryAfter, r.retryAfter}, {fiber.HeaderAllow, r.allow}, {headerAge, r.age},
-		{headerReplayed, r.replayed},
+		{headerReplayed, r.replayed}, {headerReplay, r.replay},
 	} {
 		if h.value != "" {
 			header.Set(h.name, h.value)

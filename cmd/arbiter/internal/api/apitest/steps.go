@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -354,6 +355,14 @@ func (s *suite) recorded(t *testing.T) {
 	s.do(t, call{op: "getDecision", path: "/v1/decisions/" + decision.DecisionID + "?consistency=linearizable", want: 200})
 	s.do(t, call{op: "getDecision", path: "/v1/decisions/" + decision.DecisionID + "?consistency=stale&maxAge=10s", want: 200})
 	s.do(t, call{op: "getDecision", path: "/v1/decisions/" + decision.DecisionID + "?consistency=" + canary, want: 422, code: "INVALID"})
+	header, replayed := s.do(t, call{op: "replayDecision", path: "/v1/decisions/" + decision.DecisionID + "/replay", want: 200})
+	if !bytes.Equal(first, replayed) || header.Get("Arbiter-Replay") != "identical" {
+		t.Errorf("replayed as %s, it was answered as %s", replayed, first)
+	}
+	version := regexp.MustCompile(`"catalogVersion":([0-9]+)`).FindSubmatch(first)
+	s.do(t, call{op: "replayDecision", path: "/v1/decisions/" + decision.DecisionID + "/replay?catalogVersion=" + string(version[1]), want: 200})
+	s.do(t, call{op: "replayDecision", path: "/v1/decisions/" + decision.DecisionID + "/replay?catalogVersion=x", want: 422, code: "INVALID"})
+	s.do(t, call{op: "replayDecision", path: "/v1/decisions/01AN4Z07BY79KA1307SR9X4MV3/replay", want: 404, code: "DECISION_UNKNOWN"})
 	s.do(t, call{op: "getDecision", path: "/v1/decisions/01AN4Z07BY79KA1307SR9X4MV3", want: 404, code: "DECISION_UNKNOWN"})
 	s.do(t, call{op: "getDecision", path: "/v1/decisions/" + canary, want: 404, code: "DECISION_UNKNOWN"})
 
