@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+
+	"github.com/arbiterhq/arbiter/runtime/history"
 )
 
 // Feature is one input of a scorer.
@@ -94,7 +96,7 @@ type History struct {
 }
 
 // MaxTouches bounds how many entries of a history are read for one call.
-const MaxTouches = 512
+const MaxTouches = history.MaxTouches
 
 // MaxHistoryDays bounds History.Days.
 const MaxHistoryDays = 3650

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"time"
 
 	"github.com/arbiterhq/arbiter/plugins/artifact"
 	"github.com/arbiterhq/arbiter/runtime/consent"
 	"github.com/arbiterhq/arbiter/runtime/engine"
+	"github.com/arbiterhq/arbiter/runtime/history"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 	"github.com/arbiterhq/arbiter/runtime/wasm"
 )
@@ -55,49 +57,33 @@ func (r *ratioInput) put(area []byte, call *engine.ScoreCall, purpose nba.Purpos
 type historyInput struct {
 	place      int // within the features of the subject, or with sameAction of the candidate
 	missing    float64
-	daysSince  bool
-	outcome    nba.Outcome // "" for propositions
-	days       int64       // 0: all
-	channel    string      // "": any
-	action     string      // "": any
+	query      history.Query
 	sameAction bool
 }
 
 func newHistoryInput(h *artifact.History, place int, missing float64) historyInput {
-	in := historyInput{place: place, missing: missing, daysSince: h.Aggregate == artifact.AggregateDaysSince,
-		outcome: nba.Outcome(h.Outcome), days: int64(h.Days), channel: h.Channel, action: h.Action, sameAction: h.SameAction}
+	in := historyInput{place: place, missing: missing, sameAction: h.SameAction, query: history.Query{
+		Outcome: nba.Outcome(h.Outcome), Within: time.Duration(h.Days) * 24 * time.Hour, Channel: h.Channel, Action: h.Action,
+		DaysSince: h.Aggregate == artifact.AggregateDaysSince}}
 	if h.Aggregate == artifact.AggregateAccepts {
-		in.outcome = nba.Accepted
+		in.query.Outcome = nba.Accepted
 	}
 	return in
 }
 
-const dayMS = 24 * 60 * 60 * 1000
-
-// value aggregates the touches of an action, "" for any.
+// value aggregates the touches, those of an action with sameAction.
 func (h *historyInput) value(t *touches, action string) float64 {
 	if t == nil || !t.visible {
 		return h.missing
 	}
-	count := 0
-	for i := range t.list {
-		e := &t.list[i]
-		age := t.now - e.TimeMS
-		if h.days > 0 && age > h.days*dayMS {
-			break // the others are older
-		}
-		if e.Outcome != h.outcome || h.channel != "" && e.Channel != h.channel || action != "" && e.Action != action {
-			continue
-		}
-		if h.daysSince {
-			return float64(age) / dayMS
-		}
-		count++
+	q := h.query
+	if h.sameAction {
+		q.Action = action
 	}
-	if h.daysSince {
-		return h.missing
+	if value, ok := q.Of(t.list, t.now, nil); ok {
+		return value
 	}
-	return float64(count)
+	return h.missing
 }
 
 // touches are the newest entries of a subject's history, for one call.
@@ -105,6 +91,7 @@ type touches struct {
 	now     int64 // milliseconds
 	visible bool  // false: the subject did not consent
 	list    []nba.Touch
+	own     history.Reader // for calls that share none
 }
 
 // touchPool lends memory for touches.
@@ -124,18 +111,13 @@ func (p *touchPool) read(in *inputs, call *engine.ScoreCall) (*touches, error) {
 	if !t.visible {
 		return t, nil
 	}
-	who, ok := call.Subject.(nba.Historian)
-	if !ok {
-		p.put(t)
-		return nil, fmt.Errorf("the history of the subject cannot be read here")
+	reader := call.History
+	if reader == nil {
+		reader = &t.own
+		reader.Reset(call.Subject, call.Now)
 	}
-	err := who.Touches(func(touch *nba.Touch) bool {
-		if touch.TimeMS <= t.now {
-			t.list = append(t.list, *touch)
-		}
-		return len(t.list) < artifact.MaxTouches
-	})
-	if err != nil {
+	var err error
+	if t.list, err = reader.Touches(); err != nil {
 		p.put(t)
 		return nil, fmt.Errorf("reading the history of the subject: %w", err)
 	}
@@ -147,8 +129,8 @@ func (p *touchPool) put(t *touches) {
 	if t == nil {
 		return
 	}
-	clear(t.list) // the strings are the store's
-	t.list = t.list[:0]
+	t.list = nil
+	t.own.Reset(nil, time.Time{})
 	p.pool.Put(t)
 }
 

@@ -82,7 +82,7 @@ func (in *inputs) putSubject(area []byte, call *engine.ScoreCall, touches *touch
 	}
 	for i := range in.histories {
 		if h := &in.histories[i]; !h.sameAction {
-			wasm.PutFloat(area, h.place, call.Reads.Aggregate(h.value(touches, h.action)))
+			wasm.PutFloat(area, h.place, call.Reads.Aggregate(h.value(touches, "")))
 		}
 	}
 	for i := range in.contexts {

@@ -67,6 +67,8 @@ type Catalog struct {
 	Gates []Gate
 	// Predicates is the number of distinct conditions; Predicate.ID counts up to it.
 	Predicates int
+	// Histories is the number of different aggregates of the history that expressions ask for.
+	Histories int
 
 	actions  map[string]*Action
 	channels map[string]*Channel

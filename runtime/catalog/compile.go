@@ -9,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/arbiterhq/arbiter/runtime/expr"
+	"github.com/arbiterhq/arbiter/runtime/history"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -64,6 +65,7 @@ type compiler struct {
 	plugins    []string
 	placements int
 	seasonsBy  map[string]*Season
+	asked      map[history.Query][]*yaml.Node // where the history is asked for each
 }
 
 func (c *compiler) compile(root *yaml.Node) {
@@ -85,6 +87,7 @@ func (c *compiler) compile(root *yaml.Node) {
 	c.controlGroups()
 	c.catalog.Arbitration = c.doc.arbitration
 	c.fallback()
+	c.histories()
 	c.index()
 }
 

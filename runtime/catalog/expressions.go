@@ -47,6 +47,9 @@ func (c *compiler) program(source text, result expr.Result) *expr.Program {
 			c.failAt(line, column, p.Code, p.Detail)
 		}
 	}
+	if known.program != nil {
+		c.asks(source, known.program)
+	}
 	return known.program
 }
 

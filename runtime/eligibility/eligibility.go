@@ -80,6 +80,12 @@ func (e *Evaluator) Why(p *expr.Program, d *nba.Dictionary, purpose nba.Purpose)
 		return ""
 	}
 	gap := e.vars.Gap()
+	if gap.Known && gap.History {
+		if gap.Withheld {
+			return "the history may not be used for " + purpose.Name
+		}
+		return "the history does not tell"
+	}
 	attribute, known := d.AttributeByID(gap.Attribute)
 	switch {
 	case !gap.Known || !known:

@@ -96,7 +96,8 @@ func (d *decision) give(a *arrangement, strategy int) bool {
 func (d *decision) askStrategy(a *arrangement) (err error) {
 	c, in := &a.call, &d.in
 	c.Subject, c.Now, c.Seed, c.Mask = in.Subject, in.Now, in.Seed, d.mask
-	c.Channel, c.Direction, c.Contexts, c.Reads = in.Request.Channel, in.Request.Direction, in.Request.Contexts, in.Reads
+	c.Channel, c.Direction, c.Contexts = in.Request.Channel, in.Request.Direction, in.Request.Contexts
+	c.Reads, c.History = in.Reads, &d.history.reader
 	a.info, err = in.Reads.call(func() (*nba.ModelInfo, error) {
 		if in.Strategy == nil {
 			return nil, errNoStrategy

@@ -65,6 +65,7 @@ type decision struct {
 	control    *catalog.ControlGroup // of the subject; nil: none
 	// arrangements are those of the strategies, by position in Catalog.Strategies.
 	arrangements []arrangement
+	history      histories
 	local        time.Time // the time of the decision where the subject is; zero: not asked for yet
 
 	explanation *nba.Explanation // nil unless explaining
@@ -86,10 +87,15 @@ func (d *decision) begin(ctx context.Context, e *Engine, in Input, out *nba.Deci
 		out.InControlGroup, out.ControlGroup = true, d.control.Name
 	}
 	d.mask = consent.Mask(in.Dictionary, in.Subject.Granted())
-	d.evaluator.Reset(expr.Vars{
+	d.history.begin(d)
+	vars := expr.Vars{
 		Subject: in.Subject, Mask: d.mask, Contexts: in.Request.Contexts, Now: in.Now.UTC(),
 		Channel: in.Request.Channel, Direction: string(in.Request.Direction),
-	}, in.Catalog.Predicates)
+	}
+	if in.Catalog.Histories > 0 {
+		vars.History = &d.history
+	}
+	d.evaluator.Reset(vars, in.Catalog.Predicates)
 	if in.Request.Options.Explain == nba.ExplainNone || in.Request.Options.Explain == "" {
 		d.actions = append(d.actions, d.onChannel.Actions...)
 		return nil
@@ -132,6 +138,7 @@ func (e *Engine) release(d *decision) {
 	clear(d.actions[:cap(d.actions)]) // stages have shortened these two
 	clear(d.candidates[:cap(d.candidates)])
 	d.scoring.forget()
+	d.history.forget()
 	for i := range d.arrangements {
 		d.arrangements[i].forget()
 	}
@@ -142,7 +149,7 @@ func (e *Engine) release(d *decision) {
 		placements: d.placements[:0], excluded: d.excluded[:0], actions: d.actions[:0], candidates: d.candidates[:0],
 		positions: d.positions[:0], evaluator: d.evaluator, scoring: d.scoring, live: d.live,
 		placing:  d.placing,
-		contacts: d.contacts, arrangements: d.arrangements,
+		contacts: d.contacts, arrangements: d.arrangements, history: d.history,
 	}
 	e.pool.Put(d)
 }

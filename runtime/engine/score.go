@@ -90,7 +90,7 @@ func (d *decision) scoreWith(model int) {
 }
 
 func (d *decision) callScorer() (*nba.ModelInfo, error) {
-	d.scoring.call.Reads = d.in.Reads
+	d.scoring.call.Reads, d.scoring.call.History = d.in.Reads, &d.history.reader
 	return d.in.Reads.call(func() (*nba.ModelInfo, error) {
 		if d.in.Scorer == nil {
 			return nil, errNoScorer

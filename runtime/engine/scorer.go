@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/arbiterhq/arbiter/runtime/history"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -49,6 +50,9 @@ type ScoreCall struct {
 	Candidates []Candidate
 	// Out has the length of Candidates. Its content is undefined on entry and after an error.
 	Out []float64
+	// History reads the interaction history once for everything in a decision that asks for it; nil: the
+	// Scorer reads it itself, from Subject.
+	History *history.Reader
 	// Reads notes what is computed from the interaction history: whatever is, passes through
 	// Reads.Aggregate, which does nothing if Reads is nil. A call whose scores are not used has none.
 	Reads *Reads

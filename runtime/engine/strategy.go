@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/arbiterhq/arbiter/runtime/catalog"
+	"github.com/arbiterhq/arbiter/runtime/history"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -58,6 +59,8 @@ type StrategyCall struct {
 	Placements []StrategyPlacement
 	// Candidates are the survivors that could be proposed in one of the placements, best first.
 	Candidates []StrategyCandidate
+	// History reads the interaction history, as in ScoreCall. It is not nil.
+	History *history.Reader
 	// Reads notes what is computed from the interaction history, as in ScoreCall.
 	Reads *Reads
 

@@ -30,6 +30,16 @@ var update = flag.Bool("update", false, "rewrite the expected parts of testdata"
 type testSubject struct {
 	values  map[nba.AttributeID]nba.Value
 	granted nba.PurposeSet
+	touches []nba.Touch // newest first
+}
+
+func (s *testSubject) Touches(fn func(*nba.Touch) bool) error {
+	for i := range s.touches {
+		if !fn(&s.touches[i]) {
+			break
+		}
+	}
+	return nil
 }
 
 func (s *testSubject) Ref() nba.SubjectRef     { return nba.SubjectRef{ID: "S-1", Type: nba.Subscriber} }
@@ -80,6 +90,8 @@ type textCase struct {
 	Explain    nba.Explain       `yaml:"explain"`
 	Late       bool              `yaml:"late"`
 	Contacts   []contactText     `yaml:"contacts"`
+	// History is what was proposed and what came back, newest first.
+	History []contactText `yaml:"history"`
 	// Strategies are what strategies answer, by name; one that is missing fails.
 	Strategies map[string]strategyText `yaml:"strategies"`
 }
@@ -180,6 +192,13 @@ func parseDictionary(t testing.TB, source []byte) *nba.Dictionary {
 func (f *fixture) subject(t testing.TB, c *textCase) *testSubject {
 	t.Helper()
 	s := &testSubject{values: map[nba.AttributeID]nba.Value{}}
+	for _, h := range c.History {
+		ago, err := time.ParseDuration(h.Ago)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.touches = append(s.touches, nba.Touch{TimeMS: c.now().Add(-ago).UnixMilli(), Action: h.Action, Channel: h.Channel, Outcome: h.Outcome})
+	}
 	for name, written := range c.Attributes {
 		a, ok := f.dictionary.Attribute(name)
 		if !ok {
@@ -245,6 +264,13 @@ func (c *textCase) request() *nba.DecisionRequest {
 	return req
 }
 
+func (c *textCase) now() time.Time {
+	if c.Now.IsZero() {
+		return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	}
+	return c.Now
+}
+
 // decide runs a case with a catalog and a level of explanation.
 func (f *fixture) decide(t testing.TB, c *textCase, cat *catalog.Catalog, explain nba.Explain) (*nba.Decision, error) {
 	t.Helper()
@@ -258,10 +284,7 @@ func (f *fixture) decide(t testing.TB, c *textCase, cat *catalog.Catalog, explai
 	if c.Late {
 		cancel()
 	}
-	now := c.Now
-	if now.IsZero() {
-		now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	}
+	now := c.now()
 	out := &nba.Decision{}
 	ledger, claim := c.ledger(t, now), contact.Claim{}
 	err := New(Options{}).Decide(ctx, Input{

@@ -64,7 +64,7 @@ func (b *builder) build(e ast.Expr) (node, bool) {
 	case ast.SelectKind:
 		return b.selection(e.AsSelect())
 	case ast.CallKind:
-		return b.call(e.AsCall())
+		return b.call(e)
 	default:
 		return node{}, false
 	}
@@ -146,8 +146,12 @@ func attributeNode(a attribute) (node, bool) {
 	}
 }
 
-func (b *builder) call(c ast.CallExpr) (node, bool) {
+func (b *builder) call(e ast.Expr) (node, bool) {
+	c := e.AsCall()
 	args := c.Args()
+	if asksHistory(e) {
+		return historyNode(e)
+	}
 	if c.IsMemberFunction() {
 		return b.method(c)
 	}

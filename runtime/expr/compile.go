@@ -13,6 +13,7 @@ import (
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 
+	"github.com/arbiterhq/arbiter/runtime/history"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -66,6 +67,7 @@ func (e *Env) Compile(source string, want Result) (*Program, []Problem) {
 		p.reads = append(p.reads, id)
 	}
 	slices.Sort(p.reads)
+	p.asks = walk.queries
 	return e.finish(p, checked)
 }
 
@@ -154,6 +156,7 @@ type walker struct {
 	env      *Env
 	info     *ast.SourceInfo
 	reads    map[nba.AttributeID]bool
+	queries  []history.Query
 	problems []Problem
 }
 
@@ -170,10 +173,16 @@ func (w *walker) visit(e ast.Expr) {
 		switch name := e.AsIdent(); {
 		case name == varSubject:
 			w.report(e, nba.CodeInvalid, "subject stands alone: name one of its attributes, as in subject.tenure")
+		case name == varHistory:
+			w.report(e, nba.CodeInvalid, `history stands alone: ask for history.count() or history.daysSince(), as in history.outcome("Accepted").count()`)
 		case strings.HasPrefix(name, "."):
 			w.report(e, nba.CodeInvalid, "a name does not begin with a dot")
 		}
 	case ast.CallKind:
+		if asksHistory(e) {
+			w.history(e)
+			return
+		}
 		call := e.AsCall()
 		if call.IsMemberFunction() {
 			w.visit(call.Target())
@@ -298,7 +307,7 @@ func explainSyntax(message string) string {
 }
 
 func (e *Env) explainName(name string) string {
-	known := []string{varSubject, varContexts, varNow, varChannel, varDirection}
+	known := []string{varSubject, varContexts, varHistory, varNow, varChannel, varDirection}
 	detail := fmt.Sprintf("unknown name %s", quoteName(name))
 	if _, ok := e.dictionary.Attribute(name); ok {
 		return detail + fmt.Sprintf(": attributes are written subject.%s", name)

@@ -10,6 +10,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 
+	"github.com/arbiterhq/arbiter/runtime/history"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -72,7 +73,8 @@ func (g generator) comparison() string { return g.pick("==", "!=", "<", "<=", ">
 
 func (g generator) int(depth int) string {
 	if depth <= 0 {
-		return g.pick("0", "1", "-1", "18", "9223372036854775807", "-9223372036854775808", "3", "subject.tenure", "subject.usage")
+		return g.pick("0", "1", "-1", "18", "9223372036854775807", "-9223372036854775808", "3", "subject.tenure", "subject.usage",
+			`history.count()`, `history.outcome("Accepted").group("Plans").within(duration("24h")).count()`)
 	}
 	d := depth - 1
 	switch g.choose(8) {
@@ -94,7 +96,8 @@ func (g generator) int(depth int) string {
 
 func (g generator) float(depth int) string {
 	if depth <= 0 {
-		return g.pick("0.0", "-0.0", "1.5", "79.5", "1e308", "9223372036854775807.0", "-9223372036854775808.0", "subject.charges", "subject.income")
+		return g.pick("0.0", "-0.0", "1.5", "79.5", "1e308", "9223372036854775807.0", "-9223372036854775808.0", "subject.charges", "subject.income",
+			`history.outcome("Rejected").issue("Grow").action("x").daysSince()`, `history.channel("sms").daysSince()`)
 	}
 	d := depth - 1
 	switch g.choose(5) {
@@ -135,11 +138,24 @@ func (g generator) duration(depth int) string {
 	return g.pick(`duration("1h30m")`, `duration("0s")`, `duration("-2562047h")`, `duration("2562047h")`, `duration("1ns")`, `duration("720h")`)
 }
 
+// fixedHistory has an answer for each question, but for some.
+type fixedHistory struct{ silent bool }
+
+func (h fixedHistory) Aggregate(q history.Query) (float64, bool) {
+	if q.DaysSince {
+		return float64(len(q.Channel)) / 2, !h.silent
+	}
+	return float64(len(q.Group) + int(q.Within.Hours())), true
+}
+
 // randomVars has each attribute absent one time in four, and now and then an extreme one.
 func randomVars(d *nba.Dictionary, choose func(int) int) *Vars {
 	v := testVars(d)
 	subject := v.Subject.(*mapSubject)
 	subject.values = map[nba.AttributeID]nba.Value{}
+	if choose(4) > 0 {
+		v.History = fixedHistory{silent: choose(3) == 0}
+	}
 	floats := []float64{0, math.Copysign(0, -1), 1.5, 79.5, 1e300, math.NaN(), math.Inf(1), -9.3e18, math.MaxInt64}
 	ints := []int64{0, 1, -1, 18, math.MaxInt64, math.MinInt64, 1 << 53, 1<<53 + 1}
 	for _, a := range d.Attributes() {

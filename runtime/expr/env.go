@@ -47,7 +47,7 @@ func NewEnv(d *nba.Dictionary) (*Env, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the type registry: %w", err)
 	}
-	env, err := cel.NewEnv(
+	env, err := cel.NewEnv(append(historyOptions(),
 		cel.CustomTypeAdapter(registry),
 		cel.CustomTypeProvider(&subjectProvider{Registry: registry, dictionary: d}),
 		cel.CrossTypeNumericComparisons(true),
@@ -59,7 +59,7 @@ func NewEnv(d *nba.Dictionary) (*Env, error) {
 		cel.Variable(varContexts, cel.MapType(cel.StringType, cel.StringType)),
 		cel.Variable(varNow, cel.TimestampType),
 		cel.Variable(varChannel, cel.StringType),
-		cel.Variable(varDirection, cel.StringType),
+		cel.Variable(varDirection, cel.StringType))...,
 	)
 	if err != nil {
 		return nil, fmt.Errorf("making the CEL environment: %w", err)

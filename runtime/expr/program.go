@@ -7,6 +7,7 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 
+	"github.com/arbiterhq/arbiter/runtime/history"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -61,6 +62,7 @@ type Program struct {
 	result Result
 	kind   Kind
 	reads  []nba.AttributeID
+	asks   []history.Query
 
 	// Exactly one of these is set: bool, int, float and text are our own evaluator, fallback is cel-go.
 	bool     boolFunc
@@ -76,6 +78,9 @@ func (p *Program) Source() string { return p.source }
 // Reads are the attributes the program may read, in the order of their ids. The caller must not
 // change them.
 func (p *Program) Reads() []nba.AttributeID { return p.reads }
+
+// Asks are the aggregates of the history that the program may ask for. The caller must not change them.
+func (p *Program) Asks() []history.Query { return p.asks }
 
 // Native tells whether the program runs in our own evaluator, without allocation.
 func (p *Program) Native() bool { return p.fallback == nil }
@@ -212,6 +217,8 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return a.vars.Channel, true
 	case varDirection:
 		return a.vars.Direction, true
+	case varHistory:
+		return &historyValue{vars: a.vars}, true
 	default:
 		return nil, false
 	}

@@ -20,6 +20,8 @@ type Vars struct {
 	Now       time.Time
 	Channel   string
 	Direction string
+	// History answers questions to the interaction history; nil: it cannot be read.
+	History History
 
 	gap Gap
 }
@@ -29,6 +31,8 @@ type Gap struct {
 	// Attribute is the absent attribute; Known is false when nothing was absent.
 	Attribute nba.AttributeID
 	Known     bool
+	// History tells that it was the history, and no attribute.
+	History bool
 	// Withheld is true when consent, or the purposes of the attribute, keep it from being used.
 	Withheld bool
 }
