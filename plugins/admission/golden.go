@@ -35,7 +35,11 @@ func replay(ctx context.Context, pool *wasm.Pool, manifest *artifact.Manifest) e
 	if r.rowTime > 0 {
 		pool.LimitRows(int(targetCall / r.rowTime))
 	}
-	pool.Put(instance)
+	if r.spoiled {
+		pool.Discard(instance)
+	} else {
+		pool.Put(instance)
+	}
 	return nil
 }
 
@@ -46,6 +50,7 @@ type replayer struct {
 	subjectN int
 	row      []float64
 	rowTime  time.Duration // measured for batches; 0: not measured
+	spoiled  bool          // a made-up row failed: the instance may be called no more
 }
 
 func (r *replayer) run() error {
@@ -61,7 +66,11 @@ func (r *replayer) run() error {
 	for range r.manifest.Features {
 		r.row = append(r.row, math.NaN())
 	}
-	if _, err := r.score("missing", "a row of missing features"); err != nil {
+	missing, err := r.score("missing", "a row of missing features")
+	if err != nil {
+		return err
+	}
+	if err := r.probe(missing); err != nil || r.spoiled {
 		return err
 	}
 	for i := len(golden) - 1; i >= 0; i-- {
@@ -75,6 +84,35 @@ func (r *replayer) run() error {
 		}
 	}
 	return r.batch()
+}
+
+// probe scores made-up rows forwards and backwards: a module that remembers earlier rows gives itself away
+// without any golden row. missing is what the row of missing features gave. A row that fails proves nothing
+// and ends it.
+func (r *replayer) probe(missing float64) error {
+	values := [...]float64{math.NaN(), 0, 1, 1000}
+	first := [len(values)]float64{missing}
+	for n := range 2 * len(values) {
+		i := n
+		if n >= len(values) {
+			i = 2*len(values) - 1 - n
+		}
+		for k := range r.row {
+			r.row[k] = values[i]
+		}
+		r.fill(1)
+		if _, err := r.instance.Score(r.ctx, 1); err != nil {
+			r.spoiled = true
+			return nil
+		}
+		switch score := r.instance.ScoreAt(0); {
+		case n == i && n > 0:
+			first[i] = score
+		case !same(score, first[i]):
+			return refuse("pure", fmt.Sprintf("a row of %v in every feature", values[i]), "the module gave another score the second time; it must keep no state between calls")
+		}
+	}
+	return nil
 }
 
 // golden scores golden row i and compares.
