@@ -30,6 +30,11 @@ const (
 	PluginActivated    Kind = 68
 	NodeAnnounced      Kind = 69
 	RetentionSet       Kind = 70
+
+	RolloutStarted      Kind = 71
+	RolloutAcknowledged Kind = 72
+	RolloutChanged      Kind = 73
+	RolloutCounted      Kind = 74
 )
 
 // Limits of one entry. A decoder refuses more.

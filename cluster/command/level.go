@@ -44,6 +44,8 @@ func Needs(kind Kind, version uint8) (level Level, ok bool) {
 		return LevelFirst, true
 	case Keyed, Expired, StateMarked, RetentionSet:
 		return LevelRetention, true
+	case RolloutStarted, RolloutAcknowledged, RolloutChanged, RolloutCounted:
+		return LevelRollouts, true
 	}
 	return 0, false
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/store"
 	"github.com/arbiterhq/arbiter/plugins/registry"
+	"github.com/arbiterhq/arbiter/plugins/rollout"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -21,6 +22,7 @@ type ControlState struct {
 	Dictionary *nba.Dictionary
 	Catalog    CatalogState
 	Plugins    *registry.State
+	Rollouts   *rollout.State
 	Features   Features
 	Retention  nba.Retention
 }
@@ -81,7 +83,7 @@ func (c *CatalogState) Version(version uint64) (nba.CatalogVersion, bool) {
 
 // Control is the state machine of the control group.
 //
-//	control   "dictionary", "catalog", "plugins", "features", "retention" -> JSON
+//	control   "dictionary", "catalog", "plugins", "features", "retention", "rollouts" -> JSON
 //	catalogs  version, big endian                                         -> document
 //
 // ApplyBatch, Apply, Snapshot and Restore are for raft; the rest is safe for concurrent use.
@@ -102,10 +104,11 @@ const (
 	partPlugins
 	partFeatures
 	partRetention
+	partRollouts
 	partEnd
 )
 
-var partKeys = [...][]byte{[]byte("dictionary"), []byte("catalog"), []byte("plugins"), []byte("features"), []byte("retention")}
+var partKeys = [...][]byte{[]byte("dictionary"), []byte("catalog"), []byte("plugins"), []byte("features"), []byte("retention"), []byte("rollouts")}
 
 type storedDictionary struct {
 	Purposes   []nba.Purpose   `json:"purposes"`
@@ -153,7 +156,7 @@ func (c *Control) reloadState() error {
 		return err
 	}
 	defer r.Release()
-	state := &ControlState{Index: c.Position().Index, Dictionary: nba.NewDictionary(), Plugins: &registry.State{},
+	state := &ControlState{Index: c.Position().Index, Dictionary: nba.NewDictionary(), Plugins: &registry.State{}, Rollouts: &rollout.State{},
 		Features: Features{Level: command.LevelFirst}, Retention: nba.DefaultRetention()}
 	if raw := r.Get(store.Control, partKeys[partDictionary]); raw != nil {
 		var d storedDictionary
@@ -173,6 +176,11 @@ func (c *Control) reloadState() error {
 	}
 	if raw := r.Get(store.Control, partKeys[partPlugins]); raw != nil {
 		if state.Plugins, err = registry.Parse(raw); err != nil {
+			return err
+		}
+	}
+	if raw := r.Get(store.Control, partKeys[partRollouts]); raw != nil {
+		if state.Rollouts, err = rollout.Parse(raw); err != nil {
 			return err
 		}
 	}
@@ -201,6 +209,7 @@ func (c *Control) finishBatch(u *update) error {
 		c.next.Plugins,
 		c.next.Features,
 		c.next.Retention,
+		c.next.Rollouts,
 	}
 	for i, part := range parts {
 		if !c.dirty[i] {
@@ -249,6 +258,14 @@ func (c *Control) applyOp(u *update, at At, op command.Op) (Result, error) {
 		return c.announce(op.Body)
 	case command.RetentionSet:
 		return c.setRetention(op.Body)
+	case command.RolloutStarted:
+		return c.startRollout(at, op.Body)
+	case command.RolloutAcknowledged:
+		return c.acknowledgeRollout(at, op.Body)
+	case command.RolloutChanged:
+		return c.changeRollout(at, op.Body)
+	case command.RolloutCounted:
+		return c.countRollout(at, op.Body)
 	default:
 		return Result{}, unknownKind(op)
 	}

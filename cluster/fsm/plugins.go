@@ -33,6 +33,7 @@ func (c *Control) activatePlugin(at At, body []byte) (Result, error) {
 	}
 	if changed {
 		c.next.Plugins, c.dirty[partPlugins] = next, true
+		c.setRollouts(c.next.Rollouts.Activated(record.Name, record.Digest, atTime(at)))
 	}
 	return Result{Value: record, Created: changed, Duplicate: !changed}, nil
 }
