@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -32,6 +33,8 @@ type Cluster struct {
 	// Replicas is how many nodes keep each data group of a new cluster; 0 means 3. All nodes keep the
 	// control group.
 	Replicas int
+	// TLS secures the connections between nodes; see peer.Config. nil: plaintext.
+	TLS func() *tls.Config
 	// Listener takes the connections of the other nodes. Open makes it the router's, which closes it.
 	Listener net.Listener
 	// Metrics counts the messages; nil counts nothing.
@@ -144,7 +147,7 @@ func (r *Router) join() error {
 		return err
 	}
 	port, err := peer.Open(peer.Config{
-		NodeID: c.NodeID, ClusterID: node.ClusterID + " of " + hashOf([]string{layout(node)}), Listener: c.Listener, Nodes: c.Nodes,
+		NodeID: c.NodeID, ClusterID: node.ClusterID + " of " + hashOf([]string{layout(node)}), Listener: c.Listener, Nodes: c.Nodes, TLS: c.TLS,
 		Logger: r.options.Logger, Metrics: c.Metrics,
 	})
 	if err != nil {

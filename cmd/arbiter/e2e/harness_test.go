@@ -49,6 +49,8 @@ type server struct {
 	url, admin   string
 	exited       chan struct{}
 	stopDeadline time.Duration
+	http    *http.Client // nil: the default
+	cliArgs []string     // of every command line
 }
 
 type lockedBuffer struct {
@@ -105,6 +107,13 @@ func (s *server) spawn() {
 	}()
 }
 
+func (s *server) client() *http.Client {
+	if s.http != nil {
+		return s.http
+	}
+	return http.DefaultClient
+}
+
 func (s *server) awaitReady() {
 	s.t.Helper()
 	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
@@ -113,7 +122,7 @@ func (s *server) awaitReady() {
 			s.t.Fatalf("the server ended before it was ready:\n%s", s.output)
 		default:
 		}
-		resp, err := http.Get(s.url + "/readyz")
+		resp, err := s.client().Get(s.url + "/readyz")
 		if err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
@@ -158,7 +167,7 @@ func (s *server) stop() {
 // cli runs the command line against s and returns its output and exit code.
 func (s *server) cli(args ...string) (stdout, stderr string, code int) {
 	s.t.Helper()
-	return runCLI(s.t, append(args, "--addr", s.url)...)
+	return runCLI(s.t, append(append(args, s.cliArgs...), "--addr", s.url)...)
 }
 
 func runCLI(t *testing.T, args ...string) (stdout, stderr string, code int) {
@@ -250,7 +259,7 @@ func (s *server) tryCall(method, path string, body any, headers ...string) (repl
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := s.client().Do(req)
 	if err != nil {
 		return reply{}, err
 	}

@@ -31,6 +31,7 @@ type app struct {
 	outTTY, errTTY bool
 
 	addr   string
+	caCert string
 	format format
 }
 
@@ -80,11 +81,12 @@ func (a *app) root() *cobra.Command {
 	root.SetUsageTemplate(usageTemplate)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.addr, "addr", "", "API address of the node (default http://"+defaultAddr+"; env ARBITER_ADDR)")
+	flags.StringVar(&a.caCert, "ca-cert", "", "authorities to trust besides those of the system, a PEM `FILE` (env ARBITER_CA_CERT)")
 	flags.VarP(&a.format, "output", "o", "how to print: table, json or yaml")
 	root.AddCommand(
 		a.devCommand(), a.serverCommand(),
 		a.decideCommand(), a.respondCommand(), a.decisionCommand(), a.replayCommand(), a.subjectCommand(), a.catalogCommand(), a.retentionCommand(),
-		a.modelCommand(), a.pluginCommand(), a.clusterCommand(), a.benchCommand(), a.versionCommand(), a.compileChildCommand(),
+		a.modelCommand(), a.pluginCommand(), a.clusterCommand(), a.tlsCommand(), a.benchCommand(), a.versionCommand(), a.compileChildCommand(),
 	)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formatNames(), cobra.ShellCompDirectiveNoFileComp))
 	return root
@@ -121,6 +123,13 @@ func (a *app) client(cmd *cobra.Command) (*client.Client, error) {
 	c, err := client.New(a.addrOrDefault(), "arbiter/"+telemetry.Build().Version)
 	if err != nil {
 		return nil, usage(cmd, "--addr: %s", err)
+	}
+	ca := a.caCert
+	if ca == "" {
+		ca = a.getenv("ARBITER_CA_CERT")
+	}
+	if err := c.With(client.Secrets{CAFile: ca, Token: strings.TrimSpace(a.getenv("ARBITER_TOKEN"))}); err != nil {
+		return nil, withHint(err, "the API key is read from ARBITER_TOKEN, trusted authorities from --ca-cert or ARBITER_CA_CERT")
 	}
 	return c, nil
 }

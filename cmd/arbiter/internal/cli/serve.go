@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,8 +15,10 @@ import (
 
 	"github.com/arbiterhq/arbiter/cluster/node"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/api"
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/pki"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 	"github.com/arbiterhq/arbiter/runtime/telemetry"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // serveOptions say how to run a node.
@@ -24,6 +27,8 @@ type serveOptions struct {
 	node               node.Config
 	api                api.Options
 	log                *slog.Logger
+	// tls secures all listeners; nil: none.
+	tls *pki.Files
 	// clusterAddr is where the node listens for the others of node.Cluster; empty alone.
 	clusterAddr string
 	// drain is how long /readyz says no before connections are refused, so that a load balancer can
@@ -31,6 +36,14 @@ type serveOptions struct {
 	drain time.Duration
 	// shutdown bounds how long requests under way may take after that.
 	shutdown time.Duration
+}
+
+// scheme is how the addresses of the node's listeners begin.
+func (o *serveOptions) scheme() string {
+	if o.tls != nil {
+		return "https://"
+	}
+	return "http://"
 }
 
 // drainable is a node that can say that it is not prepared yet, or about to leave. It answers all
@@ -70,7 +83,11 @@ func (a *app) serve(ctx context.Context, opts serveOptions, prepare func(ctx con
 		return err
 	}
 	if opts.clusterAddr != "" {
-		if opts.node.Cluster.Listener, err = listenLoopback(opts.clusterAddr, "--cluster-addr"); err != nil {
+		reach := listenLoopback
+		if opts.tls != nil { // the nodes prove to each other who they are
+			reach = listenOn
+		}
+		if opts.node.Cluster.Listener, err = reach(opts.clusterAddr, "--cluster-addr"); err != nil {
 			return errors.Join(err, apiLn.Close(), adminLn.Close())
 		}
 	}
@@ -84,6 +101,11 @@ func (a *app) serve(ctx context.Context, opts serveOptions, prepare func(ctx con
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 
+	at := endpoints{api: apiLn.Addr().String(), admin: adminLn.Addr().String()}
+	if opts.tls != nil {
+		secureUntil(registry, opts.tls)
+		apiLn, adminLn = tls.NewListener(apiLn, opts.tls.Server()), tls.NewListener(adminLn, opts.tls.Server())
+	}
 	core := &drainable{Core: n}
 	public, admin := api.New(core, opts.api), api.NewAdmin(core, registry, opts.api)
 	work, stopWork := context.WithCancel(ctx)
@@ -93,8 +115,7 @@ func (a *app) serve(ctx context.Context, opts serveOptions, prepare func(ctx con
 	go func() { ended <- admin.Serve(adminLn) }()
 	prepared := make(chan error, 1)
 	go func() {
-		prepared <- prepare(work, endpoints{api: apiLn.Addr().String(), admin: adminLn.Addr().String()},
-			func() { core.prepared.Store(true) })
+		prepared <- prepare(work, at, func() { core.prepared.Store(true) })
 	}()
 
 	running := 2
@@ -158,6 +179,17 @@ func listenLoopback(addr, flag string) (net.Listener, error) {
 		return nil, withHint(&usageError{message: fmt.Sprintf("%s: a node without TLS and authentication listens on loopback only, not on %s", flag, addr)},
 			"use 127.0.0.1 or ::1, and a proxy that terminates TLS and authenticates in front of it")
 	}
+	return listenOn(addr, flag)
+}
+
+// secureUntil publishes when the certificate in use ends.
+func secureUntil(registry *prometheus.Registry, files *pki.Files) {
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "arbiter_certificate_expiry_timestamp_seconds", Help: "When the certificate in use ends, in seconds since 1970.",
+	}, func() float64 { return float64(files.NotAfter().Unix()) }))
+}
+
+func listenOn(addr, flag string) (net.Listener, error) {
 	ln, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, withHint(fmt.Errorf("another program listens on %s already", addr),

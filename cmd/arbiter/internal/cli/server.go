@@ -10,6 +10,7 @@ import (
 	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/api"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/config"
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/pki"
 	"github.com/arbiterhq/arbiter/runtime/telemetry"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -86,7 +87,7 @@ func (a *app) settings(cmd *cobra.Command, file string) (config.Config, []string
 		overrides["api.addr"] = strings.TrimPrefix(addr, "http://")
 	}
 	c, warnings, err := config.Load(config.Sources{File: file, Environ: os.Environ(),
-		OtherEnv: []string{"ARBITER_ADDR", "ARBITER_DATA"}, Overrides: overrides})
+		OtherEnv: []string{"ARBITER_ADDR", "ARBITER_DATA", "ARBITER_CA_CERT", "ARBITER_TOKEN"}, Overrides: overrides})
 	return c, warnings, err
 }
 
@@ -104,6 +105,11 @@ func (a *app) server(cmd *cobra.Command, f *serverFlags) error {
 	}
 	opts := serveOptions{apiAddr: c.API.Addr, adminAddr: c.Admin.Addr, node: node.DefaultConfig(), api: api.OptionsFrom(c),
 		log: log, drain: f.drain, shutdown: c.Timeouts.Shutdown}
+	if c.TLS.On() {
+		if opts.tls, err = pki.Open(c.TLS.Cert, c.TLS.Key, c.TLS.CA, log); err != nil {
+			return withHint(err, "see %s --help and arbiter tls --help", cmd.CommandPath())
+		}
+	}
 	opts.node.DataDir, opts.node.DataGroups, opts.node.MaxModuleBytes = c.Data.Dir, c.DataGroups(), c.Limits.PluginBytes
 	if c.Cluster.NodeID != "" {
 		members, err := c.Cluster.Members()
@@ -112,10 +118,13 @@ func (a *app) server(cmd *cobra.Command, f *serverFlags) error {
 		}
 		opts.node.Cluster = &router.Cluster{NodeID: c.Cluster.NodeID, Nodes: members, ID: c.Cluster.ID, Replicas: c.Cluster.Replicas}
 		opts.clusterAddr = c.Cluster.Listen()
+		if opts.tls != nil {
+			opts.node.Cluster.TLS = opts.tls.Mutual
+		}
 	}
 	return a.serve(cmd.Context(), opts, func(_ context.Context, at endpoints, ready func()) error {
 		ready()
-		log.Info("serving", "api", "http://"+at.api, "admin", "http://"+at.admin, "data", c.Data.Dir)
+		log.Info("serving", "api", opts.scheme()+at.api, "admin", opts.scheme()+at.admin, "data", c.Data.Dir)
 		return nil
 	})
 }

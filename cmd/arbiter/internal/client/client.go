@@ -9,13 +9,17 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -37,6 +41,43 @@ type Client struct {
 	http      *http.Client
 	transport *http.Transport
 	agent     string
+	token     string
+}
+
+// Secrets are what a client needs where the API is guarded.
+type Secrets struct {
+	// CAFile holds the authorities whose certificates are trusted besides those of the system, PEM.
+	CAFile string
+	// Token is an API key or an OIDC token. It is sent over https, or to this machine.
+	Token string
+}
+
+// With adds secrets to a client that was not used yet.
+func (c *Client) With(s Secrets) error {
+	if s.CAFile != "" {
+		raw, err := os.ReadFile(s.CAFile)
+		if err != nil {
+			return fmt.Errorf("reading the trusted authorities: %w", err)
+		}
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		if !pool.AppendCertsFromPEM(raw) {
+			return fmt.Errorf("%s holds no certificate in PEM form", s.CAFile)
+		}
+		c.transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+	}
+	if s.Token != "" && c.base.Scheme != "https" && !loopback(c.base.Hostname()) {
+		return errors.New("a token is sent over https only: write the address with https://")
+	}
+	c.token = s.Token
+	return nil
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // New makes a client of the API at addr, such as "http://127.0.0.1:8080"; a bare "host:port" means
@@ -119,6 +160,9 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 		return nil, fmt.Errorf("building the request: %w", err)
 	}
 	req.Header.Set("User-Agent", c.agent)
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	if r.contentType != "" {
 		req.Header.Set("Content-Type", r.contentType)
 	}

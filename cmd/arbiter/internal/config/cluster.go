@@ -63,7 +63,8 @@ func (c *Cluster) Listen() string {
 	return members[c.NodeID]
 }
 
-func (c *Cluster) validate(p *problems) {
+// validate checks the settings; secured nodes may listen beyond loopback for each other.
+func (c *Cluster) validate(p *problems, secured bool) {
 	p.between("cluster.replicas", c.Replicas, 1, 7)
 	if c.NodeID == "" && c.Nodes == "" && c.Addr == "" {
 		return
@@ -90,11 +91,11 @@ func (c *Cluster) validate(p *problems) {
 			return
 		}
 		before := len(p.details)
-		if p.listener("cluster.nodes", addr); len(p.details) > before {
+		if p.address("cluster.nodes", addr, secured); len(p.details) > before {
 			return
 		}
 	}
 	if c.Addr != "" {
-		p.listener("cluster.addr", c.Addr)
+		p.address("cluster.addr", c.Addr, secured)
 	}
 }

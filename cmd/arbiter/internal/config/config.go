@@ -22,6 +22,7 @@ type Config struct {
 	API      Listener
 	Admin    Listener
 	Cluster  Cluster
+	TLS      TLS
 	Limits   Limits
 	Timeouts Timeouts
 	Log      Log
@@ -50,6 +51,29 @@ func (c *Config) DataGroups() int {
 // Listener is one TCP listener.
 type Listener struct {
 	Addr string // host:port
+}
+
+// TLS names the files that secure the node's listeners. They may be exchanged while it runs.
+type TLS struct {
+	Cert string // the node's certificate, PEM; empty: plain HTTP
+	Key  string // its key
+	CA   string // the authorities whose certificates the nodes of the cluster show each other
+}
+
+// On tells whether the listeners are secured.
+func (t *TLS) On() bool { return t.Cert != "" }
+
+func (t *TLS) validate(p *problems, cluster *Cluster) {
+	switch {
+	case t.Cert != "" && t.Key == "":
+		p.key("tls.key", "is missing: name the key of the certificate in tls.cert")
+	case t.Cert == "" && t.Key != "":
+		p.key("tls.cert", "is missing: name the certificate of the key in tls.key")
+	case t.Cert == "" && t.CA != "":
+		p.key("tls.cert", "is missing: with tls.ca the node shows a certificate too")
+	case t.Cert != "" && t.CA == "" && cluster.NodeID != "":
+		p.key("tls.ca", "is missing: the nodes of a cluster check each other's certificates")
+	}
 }
 
 // Limits bound what one request may hold.
@@ -125,7 +149,8 @@ func (c *Config) validate(p *problems) {
 	if _, port, err := net.SplitHostPort(c.API.Addr); err == nil && port != "0" && c.API.Addr == c.Admin.Addr {
 		p.key("admin.addr", "is the same as api.addr: choose another port")
 	}
-	c.Cluster.validate(p)
+	c.Cluster.validate(p, c.TLS.On() && c.TLS.CA != "")
+	c.TLS.validate(p, &c.Cluster)
 	c.Limits.validate(p)
 	c.Timeouts.validate(p)
 	if _, err := telemetry.ParseLevel(c.Log.Level); err != nil {
@@ -169,7 +194,10 @@ func (t *Timeouts) validate(p *problems) {
 
 // listener refuses what is not loopback: without TLS and authentication, whoever reaches the port reads
 // and changes customer data.
-func (p *problems) listener(key, addr string) {
+func (p *problems) listener(key, addr string) { p.address(key, addr, false) }
+
+// address checks where a listener is; a guarded one may be anywhere.
+func (p *problems) address(key, addr string, guarded bool) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		p.key(key, "must be host:port, such as 127.0.0.1:8080")
@@ -179,7 +207,7 @@ func (p *problems) listener(key, addr string) {
 		p.key(key, "must end in a port number from 0 to 65535; 0 takes a free one")
 		return
 	}
-	if host == "localhost" {
+	if host == "localhost" || guarded {
 		return
 	}
 	if ip, err := netip.ParseAddr(host); err != nil || !ip.Unmap().IsLoopback() {

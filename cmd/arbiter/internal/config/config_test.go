@@ -29,6 +29,7 @@ func TestGoodFiles(t *testing.T) {
 	want = Config{
 		Data: Data{Dir: "/var/lib/arbiter", Groups: 4}, API: Listener{"[::1]:9080"}, Admin: Listener{"localhost:9081"},
 		Cluster: Cluster{NodeID: "n2", Addr: "127.0.0.1:7102", Nodes: "n1=127.0.0.1:7101, n2=127.0.0.1:7102", ID: "north", Replicas: 2},
+		TLS: TLS{Cert: "/etc/arbiter/n1.pem", Key: "/etc/arbiter/n1.key", CA: "/etc/arbiter/ca.pem"},
 		Limits: Limits{HeaderBytes: 32 << 10, BodyBytes: 2 << 20, CatalogBytes: 8 << 20, PluginBytes: 16 << 20, ImportBytes: 64 << 20,
 			Connections: 1000, Uploads: 4, ImportResults: 100000},
 		Timeouts: Timeouts{Read: 5 * time.Second, UploadRead: 2 * time.Minute, Write: 10 * time.Second, Idle: 90 * time.Second,
@@ -247,4 +248,29 @@ func FuzzLoadFile(f *testing.F) {
 			t.Fatalf("%q was loaded and is not valid", text)
 		}
 	})
+}
+
+func TestTLSSettings(t *testing.T) {
+	cluster := Cluster{NodeID: "n1", Nodes: "n1=10.0.0.1:7001,n2=10.0.0.2:7001", Replicas: 3}
+	for _, test := range []struct {
+		name    string
+		tls     TLS
+		cluster Cluster
+		want    string // part of the message; empty: good
+	}{
+		{"none", TLS{}, Cluster{Replicas: 3}, ""},
+		{"alone", TLS{Cert: "c", Key: "k"}, Cluster{Replicas: 3}, ""},
+		{"a cluster beyond loopback", TLS{Cert: "c", Key: "k", CA: "a"}, cluster, ""},
+		{"a cluster without", TLS{}, cluster, "beyond loopback"},
+		{"no key", TLS{Cert: "c"}, Cluster{Replicas: 3}, "tls.key is missing"},
+		{"no certificate", TLS{Key: "k"}, Cluster{Replicas: 3}, "tls.cert is missing"},
+		{"authorities alone", TLS{CA: "a"}, Cluster{Replicas: 3}, "tls.cert is missing"},
+		{"no authorities", TLS{Cert: "c", Key: "k"}, Cluster{NodeID: "n1", Nodes: "n1=127.0.0.1:7001", Replicas: 1}, "tls.ca is missing"},
+	} {
+		c := Default()
+		c.Data.Dir, c.Cluster, c.TLS = "/d", test.cluster, test.tls
+		if err := c.Validate(); (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", test.name, err, test.want)
+		}
+	}
 }

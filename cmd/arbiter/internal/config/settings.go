@@ -54,6 +54,10 @@ func (c *Config) settings() []setting {
 		{"cluster.id", "name of the cluster, so that nodes of another are refused; made from the nodes if empty", (*textValue)(&c.Cluster.ID)},
 		{"cluster.replicas", "nodes that keep each data group, at most all of them", (*intValue)(&c.Cluster.Replicas)},
 
+		{"tls.cert", "certificate of this node, a PEM file (arbiter tls cert); empty for plain HTTP on loopback", (*textValue)(&c.TLS.Cert)},
+		{"tls.key", "key of the certificate, a PEM file", (*textValue)(&c.TLS.Key)},
+		{"tls.ca", "authorities that sign the certificates of all nodes, a PEM file", (*textValue)(&c.TLS.CA)},
+
 		{"limits.headerBytes", "longest request line with headers", (*bytesValue)(&c.Limits.HeaderBytes)},
 		{"limits.bodyBytes", "largest request body of any other kind", (*bytesValue)(&c.Limits.BodyBytes)},
 		{"limits.catalogBytes", "largest catalog document", (*bytesValue)(&c.Limits.CatalogBytes)},
