@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/arbiterhq/arbiter/plugins/adapter"
@@ -21,7 +22,6 @@ import (
 	"github.com/arbiterhq/arbiter/plugins/wasmbin"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 	"github.com/arbiterhq/arbiter/runtime/wasm"
-	"github.com/arbiterhq/arbiter/sdk/abi"
 )
 
 // Policy is what the host allows. The zero value of every field means its default.
@@ -33,9 +33,11 @@ type Policy struct {
 	// MaxCodeBytes bounds the code section, and so, with Structure, what compiling costs: an engine may
 	// need seconds for one function body of 64 KiB. Default 512 KiB.
 	MaxCodeBytes int
-	// MaxCallFuel bounds the fuel of a call of one row; default 2,000,000. It must not exceed that of
-	// the sandbox.
+	// MaxCallFuel bounds the fuel of a call of one row, or of a decision of a strategy; default 2,000,000.
+	// It must not exceed that of the sandbox.
 	MaxCallFuel int64
+	// Capabilities are those that the operator grants; nil means all that there are.
+	Capabilities []string
 	// Structure bounds the module; zero fields mean wasmbin's defaults.
 	Structure wasmbin.Limits
 }
@@ -108,12 +110,16 @@ func Admit(ctx context.Context, compiler Compiler, module []byte, policy Policy)
 	pool, err := compiler.Load(ctx, metered, wasm.Spec{Digest: digest,
 		MemoryPages: uint32(manifest.Limits.MemoryPages),
 		FuelBase:    uint64(manifest.Limits.FuelBase), FuelPerRow: uint64(manifest.Limits.FuelPerRow),
-		MaxRows:         manifest.Limits.MaxRows,
+		MaxRows: manifest.Limits.MaxRows, Strategy: manifest.Kind == artifact.KindStrategy, Capabilities: manifest.Capabilities,
 		SubjectFeatures: manifest.SubjectFeatures(), CandidateFeatures: manifest.CandidateFeatures(), Protocol: protocol})
 	if err != nil {
 		return nil, loadError(ctx, err)
 	}
-	if err := replay(ctx, pool, manifest); err != nil {
+	prove := replay
+	if manifest.Kind == artifact.KindStrategy {
+		prove = replayDecisions
+	}
+	if err := prove(ctx, pool, manifest); err != nil {
 		pool.Release()
 		return nil, err
 	}
@@ -149,10 +155,10 @@ func inspect(module []byte, policy Policy) (*artifact.Manifest, error) {
 	if manifest.Adapter != nil {
 		return manifest, adapter.Check(manifest.Adapter, m)
 	}
-	if err := checkImports(m); err != nil {
+	if err := checkImports(m, manifest); err != nil {
 		return nil, err
 	}
-	if err := checkExports(m); err != nil {
+	if err := checkExports(m, manifest); err != nil {
 		return nil, err
 	}
 	return manifest, nil
@@ -169,96 +175,20 @@ func checkCode(m *wasmbin.Module, policy Policy) error {
 }
 
 func checkPolicy(m *artifact.Manifest, policy Policy) error {
+	for i, name := range m.Capabilities {
+		if policy.Capabilities != nil && !slices.Contains(policy.Capabilities, name) {
+			return refuse("capabilities", fmt.Sprintf("manifest /capabilities/%d", i), "this host does not grant %s; remove it and its import, or have the operator grant it (plugins.capabilities)", name)
+		}
+	}
 	switch {
-	case m.Kind != artifact.KindScorer:
-		return refuse("kind", "manifest /kind", "this host runs plugins of kind %s only; push a scorer", artifact.KindScorer)
-	case len(m.Capabilities) > 0:
-		return refuse("capabilities", "manifest /capabilities", "this host grants no capabilities to scorers; remove them and the imports they are for")
 	case m.Limits.MemoryPages > policy.MaxMemoryPages:
 		return refuse("memory", "manifest /limits/memoryPages", "%d pages are more than the %d allowed; shrink the model or lower the limit", m.Limits.MemoryPages, policy.MaxMemoryPages)
+	case m.Kind == artifact.KindStrategy && m.Fuel(m.Limits.MaxRows) > policy.MaxCallFuel:
+		return refuse("fuel", "manifest /limits/fuelPerRow", "a decision of %d candidates asks for %d fuel and %d is allowed, so that no call takes longer than a millisecond; lower limits.maxRows or do less for each candidate", m.Limits.MaxRows, m.Fuel(m.Limits.MaxRows), policy.MaxCallFuel)
 	case m.Fuel(1) > policy.MaxCallFuel:
 		return refuse("fuel", "manifest /limits/fuelPerRow", "a call of one row asks for %d fuel and %d is allowed, so that no call takes longer than a millisecond; make the model smaller", m.Fuel(1), policy.MaxCallFuel)
 	}
 	return nil
-}
-
-func checkImports(m *wasmbin.Module) error {
-	const shown = 4
-	var names []string
-	others := 0
-	for _, imp := range m.Imports {
-		switch {
-		case imp.Kind == wasmbin.KindFunction && wasm.IsSystemImport(imp.Module, imp.Name):
-		case len(names) < shown:
-			names = append(names, fmt.Sprintf("%q.%q", clip(imp.Module), clip(imp.Name)))
-		default:
-			others++
-		}
-	}
-	if others > 0 {
-		names = append(names, fmt.Sprintf("and %d more", others))
-	}
-	if len(names) == 0 {
-		return nil
-	}
-	return refuse("imports", "section 2 (import)", "the module imports %s, and scorers may import nothing but the WASI functions that Go needs to start; build it without a standard library that needs the system (for C: -nostdlib)", strings.Join(names, ", "))
-}
-
-// signature is a required or optional export of the contract.
-type signature struct {
-	name     string
-	params   int // all i32
-	result   byte
-	text     string
-	optional bool
-}
-
-var contract = [...]signature{
-	{name: abi.ExportReserve, params: 3, result: wasmbin.I64, text: "(subject_n, rows, candidate_n i32) -> i64"},
-	{name: abi.ExportScore, params: 6, result: wasmbin.I32, text: "(subject_ptr, subject_n, candidate_ptr, rows, candidate_n, out_ptr i32) -> i32"},
-	{name: abi.ExportScoreRaw, params: 6, result: wasmbin.I32, text: "(subject_ptr, subject_n, candidate_ptr, rows, candidate_n, out_ptr i32) -> i32", optional: true},
-}
-
-func checkExports(m *wasmbin.Module) error {
-	if _, ok := m.Export(abi.ExportMemory, wasmbin.KindMemory); !ok {
-		return refuse("exports", "section 7 (export)", "there is no exported memory named %q; export it", abi.ExportMemory)
-	}
-	if err := checkMarker(m); err != nil {
-		return err
-	}
-	for _, want := range contract {
-		export, ok := m.Export(want.name, wasmbin.KindFunction)
-		if !ok {
-			if want.optional {
-				continue
-			}
-			return refuse("exports", "section 7 (export)", "there is no exported function %s%s; export it", want.name, want.text)
-		}
-		expected := wasmbin.FuncType{Results: []byte{want.result}}
-		for range want.params {
-			expected.Params = append(expected.Params, wasmbin.I32)
-		}
-		if got, ok := m.FunctionType(export.Index); !ok || !got.Equal(expected) {
-			return refuse("signature", fmt.Sprintf("function %d (%s)", export.Index, want.name), "its signature is not %s; rebuild it with a guest SDK of contract version %d", want.text, artifact.ABIVersion)
-		}
-	}
-	return nil
-}
-
-// checkMarker looks for the function whose name states the version of the contract.
-func checkMarker(m *wasmbin.Module) error {
-	const prefix = "arbiter_abi_v"
-	other := false
-	for _, export := range m.Exports {
-		if export.Name == abi.ExportMarker && export.Kind == wasmbin.KindFunction {
-			return nil
-		}
-		other = other || export.Name != abi.ExportMarker && strings.HasPrefix(export.Name, prefix)
-	}
-	if other {
-		return refuse("abi", "section 7 (export)", "the module speaks another version of the contract than this host, which speaks %s; rebuild it with a guest SDK of that version", abi.ExportMarker)
-	}
-	return refuse("abi", "section 7 (export)", "the marker %s is missing, so this is not a plugin of this contract; export a function of this name", abi.ExportMarker)
 }
 
 // loadError explains why a validated module could not be compiled or started.

@@ -154,12 +154,17 @@ func TestRefusals(t *testing.T) {
 		{name: "other contract", guest: func(g *wasmtest.Guest) { g.Without = "arbiter_abi_v1"; g.ExtraExport = "arbiter_abi_v2" },
 			want: []string{"rule abi", "another version"}},
 		{name: "signature", guest: func(g *wasmtest.Guest) { g.BadSignature = true }, want: []string{"rule signature", "function 2 (arbiter_score)"}},
-		{name: "import", guest: func(g *wasmtest.Guest) { g.Import = "log" }, want: []string{"rule imports", `"arbiter_v1"."log"`, "section 2 (import)"}},
+		{name: "import", guest: func(g *wasmtest.Guest) { g.Import = "log" }, want: []string{"rule imports", "arbiter_v1.log", "section 2 (import)", "plugin.yaml"}},
+		{name: "unknown import", guest: func(g *wasmtest.Guest) { g.Import = "open" }, want: []string{"rule imports", `"arbiter_v1"."open"`, "section 2 (import)"}},
+		{name: "import of another type", guest: func(g *wasmtest.Guest) { g.Import = "log" }, manifest: func(m *artifact.Manifest) { m.Capabilities = []string{"log"} },
+			want: []string{"rule signature", "arbiter_v1.log"}},
 		{name: "names the fuel global", guest: func(g *wasmtest.Guest) { g.ExtraExport = "arbiter_fuel" }, want: []string{"arbiter_fuel"}},
 		{name: "too much memory", guest: func(g *wasmtest.Guest) { g.Pages = 5 }, want: []string{"rule validation", "4 pages"}},
 		{name: "memory beyond the policy", manifest: func(m *artifact.Manifest) { m.Limits.MemoryPages = 257 }, want: []string{"rule memory", "257", "256"}},
 		{name: "fuel beyond the policy", manifest: func(m *artifact.Manifest) { m.Limits.FuelPerRow = 2_000_001 }, want: []string{"rule fuel"}},
-		{name: "capabilities", manifest: func(m *artifact.Manifest) { m.Capabilities = []string{"log"} }, want: []string{"rule capabilities"}},
+		{name: "a scorer for a strategy", manifest: func(m *artifact.Manifest) {
+			*m = artifact.Manifest{Name: m.Name, Version: m.Version, Kind: artifact.KindStrategy, ABI: 1, Limits: m.Limits}
+		}, want: []string{"rule exports", "arbiter_buffers"}},
 		{name: "layout", guest: func(g *wasmtest.Guest) { g.BadLayout = true }, want: []string{"rule layout", "arbiter_reserve"}},
 		{name: "golden score", manifest: func(m *artifact.Manifest) { m.Golden[1].Score = 0.26 }, want: []string{"rule golden", "/golden/1/score", "different models", "rebuild the module"}},
 		{name: "golden value that was changed", manifest: func(m *artifact.Manifest) { m.Golden[0].Features[0] = number(0) },
@@ -186,6 +191,15 @@ func TestRefusals(t *testing.T) {
 			}
 			refused(t, newSandbox(t), embed(t, g.Module(), m), tt.want...)
 		})
+	}
+}
+
+func TestCapabilitiesThatAreNotGranted(t *testing.T) {
+	m := manifest()
+	m.Capabilities = []string{"param_get", "log"}
+	_, err := admission.Inspect(embed(t, guest().Module(), m), admission.Policy{Capabilities: []string{"param_get"}})
+	if nba.CodeOf(err) != nba.CodePluginRefused || !strings.Contains(err.Error(), "rule capabilities: manifest /capabilities/1: this host does not grant log") {
+		t.Errorf("error %v, want a refusal by rule capabilities", err)
 	}
 }
 

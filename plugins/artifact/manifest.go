@@ -70,7 +70,7 @@ const (
 	// MaxCandidates bounds limits.maxRows of a strategy, the candidates that it is given, and
 	// DefaultCandidates stands for it where it is left out.
 	MaxCandidates     = 256
-	DefaultCandidates = 64
+	DefaultCandidates = 32
 	// MaxAttributes bounds the attributes of a strategy, MaxParameters and MaxParameterBytes the
 	// parameters of a plugin, MaxGoldenDecisions and MaxGoldenBytes its golden decisions and each of them.
 	MaxAttributes      = 256
@@ -244,12 +244,7 @@ func (m *Manifest) normalize() {
 // Embed returns module with m as its manifest, in place of any manifest it had. It fills in what is
 // omitted in m, the feature hash too, and checks the result; m itself is not changed.
 func Embed(module []byte, m *Manifest) ([]byte, error) {
-	full := *m
-	full.Features = append([]Feature(nil), m.Features...)
-	full.normalize()
-	if len(full.Features) > 0 {
-		full.FeatureHash = FeatureHash(full.Features)
-	}
+	full := m.complete()
 	if err := full.Validate(); err != nil {
 		return nil, err
 	}
@@ -265,6 +260,23 @@ func Embed(module []byte, m *Manifest) ([]byte, error) {
 		return nil, err
 	}
 	return wasmbin.AppendCustomSection(bare, SectionName, content), nil
+}
+
+// complete is m with what is omitted filled in.
+func (m *Manifest) complete() Manifest {
+	full := *m
+	full.Features = append([]Feature(nil), m.Features...)
+	full.normalize()
+	if len(full.Features) > 0 {
+		full.FeatureHash = FeatureHash(full.Features)
+	}
+	return full
+}
+
+// Check is Validate of what Embed would embed.
+func (m *Manifest) Check() error {
+	full := m.complete()
+	return full.Validate()
 }
 
 // Digest names an artifact by content: "sha256:" and 64 hex digits.

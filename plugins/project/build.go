@@ -78,11 +78,15 @@ func toolchain(s *Spec, out string) []step {
 			env:     []string{"RUSTFLAGS=-C link-arg=-zstack-size=16384"},
 			install: "install Rust and its target: rustup target add wasm32-unknown-unknown (https://rustup.rs)"}}
 	case AssemblyScript:
+		entry, runtime := "arbiter/scorer.ts", "stub"
+		if s.Manifest.Kind == artifact.KindStrategy {
+			entry, runtime = "arbiter/strategy.ts", "minimal" // which frees what a call allocated
+		}
 		return []step{
 			{programs: []string{"npm"}, args: []string{"install", "--no-audit", "--no-fund", "--loglevel=error"},
 				skip: "node_modules/.bin/asc", install: "install Node.js 20 or newer with npm (https://nodejs.org)"},
-			{programs: []string{"node"}, args: []string{"node_modules/assemblyscript/bin/asc.js", "arbiter/scorer.ts", "-O3", "--converge", "--noAssert",
-				"--runtime", "stub", "--use", "abort=", "-o", out},
+			{programs: []string{"node"}, args: []string{"node_modules/assemblyscript/bin/asc.js", entry, "-O3", "--converge", "--noAssert",
+				"--runtime", runtime, "--use", "abort=", "-o", out},
 				install: "install Node.js 20 or newer with npm (https://nodejs.org)"}}
 	default:
 		return []step{{programs: []string{"go"},

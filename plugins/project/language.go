@@ -2,8 +2,10 @@ package project
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
+	"github.com/arbiterhq/arbiter/plugins/artifact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -35,9 +37,12 @@ func clip(s string) string { return s[:min(len(s), 32)] }
 
 // layout tells where the parts of a project lie.
 type layout struct {
-	// sdk maps files of the guest SDK to their place in the project.
+	// sdk maps files of the guest SDK to their place in the project, for every kind of plugin.
 	sdk map[string]string
-	// features is the generated file with the names of the features.
+	// scorer and strategy are the further files of plugins of one kind.
+	scorer, strategy map[string]string
+	// features is the generated file with the names of the features; strategy projects of some languages
+	// need none.
 	features string
 	// generate makes its text.
 	generate func(s *Spec) string
@@ -45,21 +50,44 @@ type layout struct {
 
 var layouts = map[Language]layout{
 	C: {
-		sdk:      map[string]string{"c/arbiter.h": "arbiter/arbiter.h"},
+		scorer:   map[string]string{"c/arbiter.h": "arbiter/arbiter.h"},
+		strategy: map[string]string{"c/arbiter_strategy.h": "arbiter/arbiter.h", "c/arbiter_json.h": "arbiter/arbiter_json.h"},
 		features: "arbiter_features.h", generate: featuresC,
 	},
 	Rust: {
-		sdk:      map[string]string{"rust/Cargo.toml": "arbiter/Cargo.toml", "rust/src/lib.rs": "arbiter/src/lib.rs"},
+		sdk:      map[string]string{"rust/src/lib.rs": "arbiter/src/lib.rs", "rust/src/host.rs": "arbiter/src/host.rs"},
+		scorer:   map[string]string{"rust/Cargo.toml": "arbiter/Cargo.toml"},
+		strategy: map[string]string{"rust/Cargo-strategy.toml": "arbiter/Cargo.toml", "rust/src/strategy.rs": "arbiter/src/strategy.rs"},
 		features: "src/features.rs", generate: featuresRust,
 	},
 	AssemblyScript: {
-		sdk:      map[string]string{"assemblyscript/scorer.ts": "arbiter/scorer.ts", "assemblyscript/features.ts": "arbiter/features.ts"},
+		sdk:    map[string]string{"assemblyscript/host.ts": "arbiter/host.ts"},
+		scorer: map[string]string{"assemblyscript/scorer.ts": "arbiter/scorer.ts", "assemblyscript/features.ts": "arbiter/features.ts"},
+		strategy: map[string]string{"assemblyscript/strategy.ts": "arbiter/strategy.ts", "assemblyscript/types.ts": "arbiter/types.ts",
+			"assemblyscript/json.ts": "arbiter/json.ts"},
 		features: "features.ts", generate: featuresAssemblyScript,
 	},
 	Go: {
-		sdk:      map[string]string{"go/doc.go": "arbiter/doc.go", "go/scorer_wasip1.go": "arbiter/scorer_wasip1.go"},
+		sdk:    map[string]string{"go/doc.go": "arbiter/doc.go", "go/marker_wasip1.go": "arbiter/marker_wasip1.go", "go/host_wasip1.go": "arbiter/host_wasip1.go"},
+		scorer: map[string]string{"go/scorer_wasip1.go": "arbiter/scorer_wasip1.go"},
+		strategy: map[string]string{"go/strategy.go": "arbiter/strategy.go", "go/strategy_wasip1.go": "arbiter/strategy_wasip1.go",
+			"go/json.go": "arbiter/json.go"},
 		features: "features.go", generate: featuresGo,
 	},
+}
+
+// files are those of the SDK that a project of a kind holds: from their place in the SDK to that in the
+// project.
+func (l *layout) files(kind string) map[string]string {
+	files := maps.Clone(l.scorer)
+	if kind == artifact.KindStrategy {
+		files = maps.Clone(l.strategy)
+	}
+	if files == nil {
+		files = map[string]string{}
+	}
+	maps.Copy(files, l.sdk)
+	return files
 }
 
 const generated = "Generated from plugin.yaml by arbiter plugin build. DO NOT EDIT."

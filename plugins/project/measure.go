@@ -14,7 +14,8 @@ import (
 const (
 	// fuelMargin is how much more fuel a call is granted than the dearest one that was measured: other
 	// rows may take other ways through the code.
-	fuelMargin = 4
+	fuelMargin     = 4
+	strategyMargin = 2
 	// growPages are granted beyond the memory that the module begins with; Go's heap begins there.
 	growPages   = 2
 	growPagesGo = 64
@@ -42,7 +43,7 @@ func (s *Spec) measure(ctx context.Context, module []byte) (artifact.Limits, err
 	generous := s.Manifest
 	generous.Limits = limits
 	generous.Limits.FuelBase, generous.Limits.FuelPerRow = probeFuel, 1
-	generous.Golden = nil // the cases are for Test, which tells more about a wrong one
+	generous.Golden, generous.Decisions = nil, nil // the cases are for Test, which tells more about a wrong one
 	probe, err := artifact.Embed(module, &generous)
 	if err != nil {
 		return limits, err
@@ -50,6 +51,10 @@ func (s *Spec) measure(ctx context.Context, module []byte) (artifact.Limits, err
 	bench, err := openBench(ctx, probe)
 	if err != nil {
 		return limits, err
+	}
+	if s.Manifest.Kind == artifact.KindStrategy {
+		err := bench.measureStrategy(ctx, s, &limits)
+		return limits, errors.Join(err, bench.close(ctx))
 	}
 	one, err := bench.dearest(ctx, s, 1)
 	if err == nil && bench.maxRows() > 1 {

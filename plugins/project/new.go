@@ -10,25 +10,35 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/arbiterhq/arbiter/plugins/artifact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 	"github.com/arbiterhq/arbiter/sdk"
 )
 
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 
-// New makes a project in dir, which must not exist or be empty, from the template of language. On an
-// error nothing of it is left.
-func New(dir, name string, language Language) error {
-	return create(dir, name, language, "template", "template/plugin.yaml")
+// New makes a project of a kind in dir, which must not exist or be empty, from the template of language.
+// On an error nothing of it is left.
+func New(dir, name string, language Language, kind string) error {
+	switch kind {
+	case artifact.KindScorer:
+		return create(dir, name, language, kind, "template", "template/plugin.yaml")
+	case artifact.KindStrategy:
+		return create(dir, name, language, kind, "template-strategy", "template/strategy.yaml")
+	}
+	return nba.Errorf(nba.CodeInvalid, "a plugin is a %s or a %s", artifact.KindScorer, artifact.KindStrategy)
 }
 
-// NewConformance makes the project of the conformance plugin, which the vectors of the contract are
-// for, in the same way.
-func NewConformance(dir string, language Language) error {
-	return create(dir, "conformance", language, "conformance", "abi/vectors/plugin.yaml")
+// NewConformance makes the project of the conformance plugin of a kind, which the vectors of the contract
+// are for, in the same way.
+func NewConformance(dir string, language Language, kind string) error {
+	if kind == artifact.KindStrategy {
+		return create(dir, "conformance", language, kind, "conformance-strategy", "abi/vectors/strategy.yaml")
+	}
+	return create(dir, "conformance", language, kind, "conformance", "abi/vectors/plugin.yaml")
 }
 
-func create(dir, name string, language Language, source, spec string) (err error) {
+func create(dir, name string, language Language, kind, source, spec string) (err error) {
 	if !nameForm.MatchString(name) {
 		return nba.Errorf(nba.CodeInvalid, "a plugin's name is a lower-case letter, then up to 62 letters, digits and hyphens")
 	}
@@ -36,7 +46,7 @@ func create(dir, name string, language Language, source, spec string) (err error
 	if !ok {
 		return nba.Errorf(nba.CodeInvalid, "no guest SDK for language %q", clip(string(language)))
 	}
-	files, err := projectFiles(language, source, spec, parts)
+	files, err := projectFiles(language, kind, source, spec, parts)
 	if err != nil {
 		return err
 	}
@@ -66,11 +76,15 @@ func create(dir, name string, language Language, source, spec string) (err error
 	return s.writeFeatures(dir)
 }
 
-// projectFiles maps the files of a project to those of the SDK. What the source has not, the template
-// gives.
-func projectFiles(language Language, source, spec string, parts layout) (map[string]string, error) {
+// projectFiles maps the files of a project to those of the SDK. What the source has not, the template of
+// its kind gives.
+func projectFiles(language Language, kind, source, spec string, parts layout) (map[string]string, error) {
 	files := map[string]string{}
-	for _, folder := range []string{"template", source} {
+	template := "template"
+	if kind == artifact.KindStrategy {
+		template = "template-strategy"
+	}
+	for _, folder := range []string{template, source} {
 		root := path.Join(string(language), folder)
 		err := fs.WalkDir(sdk.Guests, root, func(p string, d fs.DirEntry, err error) error {
 			if err == nil && !d.IsDir() {
@@ -82,7 +96,7 @@ func projectFiles(language Language, source, spec string, parts layout) (map[str
 			return nil, fmt.Errorf("reading the template of %s: %w", language, err)
 		}
 	}
-	for from, to := range parts.sdk {
+	for from, to := range parts.files(kind) {
 		files[to] = from
 	}
 	files[SpecFile] = spec
@@ -129,6 +143,9 @@ func write(name, text string) error {
 // toolchains need not build anew.
 func (s *Spec) writeFeatures(dir string) error {
 	parts := layouts[s.Language]
+	if s.Manifest.Kind == artifact.KindStrategy && s.Language != C {
+		return nil // what a strategy is told has names
+	}
 	name, text := filepath.Join(dir, filepath.FromSlash(parts.features)), parts.generate(s)
 	if old, err := os.ReadFile(name); err == nil && string(old) == text {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arbiterhq/arbiter/plugins/artifact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -51,54 +52,60 @@ func testContext(t *testing.T) context.Context {
 
 // TestGuestSDKs builds the conformance plugin with every guest SDK and holds it against the vectors.
 func TestGuestSDKs(t *testing.T) {
-	for _, l := range Languages() {
-		t.Run(string(l), func(t *testing.T) {
-			installed(t, l)
-			t.Parallel()
-			dir := filepath.Join(t.TempDir(), "conformance")
-			if err := NewConformance(dir, l); err != nil {
-				t.Fatal(err)
-			}
-			module, spec, err := Build(testContext(t), dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("%s: %d bytes, limits %+v", l, len(module), spec.Manifest.Limits)
-			if err := Conformance(testContext(t), module); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	eachKind(t, func(t *testing.T, l Language, kind string) {
+		dir := filepath.Join(t.TempDir(), "conformance")
+		if err := NewConformance(dir, l, kind); err != nil {
+			t.Fatal(err)
+		}
+		module, spec, err := Build(testContext(t), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d bytes, limits %+v", l, len(module), spec.Manifest.Limits)
+		if err := Conformance(testContext(t), module); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestNewProject makes, builds and tests the project that a newcomer gets.
 func TestNewProject(t *testing.T) {
-	for _, l := range Languages() {
-		t.Run(string(l), func(t *testing.T) {
-			installed(t, l)
-			t.Parallel()
-			dir := filepath.Join(t.TempDir(), "upgrade-score")
-			if err := New(dir, "upgrade-score", l); err != nil {
-				t.Fatal(err)
+	eachKind(t, func(t *testing.T, l Language, kind string) {
+		dir := filepath.Join(t.TempDir(), "upgrade-"+kind)
+		if err := New(dir, "upgrade-"+kind, l, kind); err != nil {
+			t.Fatal(err)
+		}
+		ctx := testContext(t)
+		module, spec, err := Build(ctx, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := Test(ctx, module, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range report.Checks {
+			if c.Err != nil {
+				t.Errorf("%s: %v", c.Name, c.Err)
 			}
-			ctx := testContext(t)
-			module, spec, err := Build(ctx, dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			report, err := Test(ctx, module, spec)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, c := range report.Checks {
-				if c.Err != nil {
-					t.Errorf("%s: %v", c.Name, c.Err)
-				}
-			}
-			if len(report.Checks) < 8 || report.MaxFuel == 0 || report.MemoryBytes == 0 {
-				t.Errorf("the report is not complete: %+v", report)
-			}
-		})
+		}
+		if len(report.Checks) < 6 || report.MaxFuel == 0 || report.MemoryBytes == 0 {
+			t.Errorf("the report is not complete: %+v", report)
+		}
+		t.Logf("%s %s: %d bytes, limits %+v, most fuel %d, memory %d", l, kind, len(module), spec.Manifest.Limits, report.MaxFuel, report.MemoryBytes)
+	})
+}
+
+// eachKind runs a test for both kinds in every language.
+func eachKind(t *testing.T, test func(t *testing.T, l Language, kind string)) {
+	for _, kind := range []string{artifact.KindScorer, artifact.KindStrategy} {
+		for _, l := range Languages() {
+			t.Run(kind+"/"+string(l), func(t *testing.T) {
+				installed(t, l)
+				t.Parallel()
+				test(t, l, kind)
+			})
+		}
 	}
 }
 
@@ -107,10 +114,10 @@ func TestNewRefuses(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "mine"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := New(dir, "x", C); nba.CodeOf(err) != nba.CodeConflict {
+	if err := New(dir, "x", C, artifact.KindScorer); nba.CodeOf(err) != nba.CodeConflict {
 		t.Errorf("a folder that is not empty: %v", err)
 	}
-	if err := New(filepath.Join(dir, "sub"), "No Good", C); nba.CodeOf(err) != nba.CodeInvalid {
+	if err := New(filepath.Join(dir, "sub"), "No Good", C, artifact.KindScorer); nba.CodeOf(err) != nba.CodeInvalid {
 		t.Errorf("a bad name: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "sub")); err == nil {
@@ -127,7 +134,7 @@ func BenchmarkGuestSDKs(b *testing.B) {
 	for _, l := range Languages() {
 		b.Run(string(l), func(b *testing.B) {
 			dir := filepath.Join(b.TempDir(), "upgrade-score")
-			if err := New(dir, "upgrade-score", l); err != nil {
+			if err := New(dir, "upgrade-score", l, artifact.KindScorer); err != nil {
 				b.Fatal(err)
 			}
 			ctx := context.Background()

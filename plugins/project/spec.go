@@ -57,6 +57,9 @@ type document struct {
 	Capabilities []string         `yaml:"capabilities"`
 	Features     []map[string]any `yaml:"features"`
 	Cases        []testCase       `yaml:"cases"`
+
+	Attributes []string          `yaml:"attributes"`
+	Parameters map[string]string `yaml:"parameters"`
 }
 
 type limits struct {
@@ -69,6 +72,12 @@ type testCase struct {
 	Name     string              `yaml:"name"`
 	Features map[string]*float64 `yaml:"features"`
 	Score    *float64            `yaml:"score"`
+
+	// Of a strategy.
+	Seed       uint64            `yaml:"seed"`
+	Parameters map[string]string `yaml:"parameters"`
+	Input      map[string]any    `yaml:"input"`
+	Output     map[string]any    `yaml:"output"`
 }
 
 // LoadSpec reads the plugin.yaml of a folder. Mistakes are an *nba.Error with CodePluginRefused.
@@ -107,8 +116,8 @@ func ParseSpec(content []byte) (*Spec, error) {
 	if doc.Kind == "" {
 		doc.Kind = artifact.KindScorer
 	}
-	if doc.Kind != artifact.KindScorer {
-		return nil, nba.Errorf(nba.CodePluginRefused, "%s: kind %s cannot be built from a project; write kind: %s", SpecFile, doc.Kind, artifact.KindScorer)
+	if doc.Kind != artifact.KindScorer && doc.Kind != artifact.KindStrategy {
+		return nil, nba.Errorf(nba.CodePluginRefused, "%s: a plugin has kind: %s or kind: %s", SpecFile, artifact.KindScorer, artifact.KindStrategy)
 	}
 	s := &Spec{Language: language}
 	if err := s.fill(&doc); err != nil {
@@ -126,12 +135,18 @@ func (s *Spec) fill(doc *document) error {
 	m := &s.Manifest
 	*m = artifact.Manifest{Name: doc.Name, Version: doc.Version, Kind: doc.Kind, ABI: artifact.ABIVersion,
 		Purpose: doc.Purpose, Output: doc.Output, Features: features, Capabilities: doc.Capabilities,
-		Limits: artifact.Limits{MaxRows: doc.MaxRows}}
+		Attributes: doc.Attributes, Parameters: doc.Parameters, Limits: artifact.Limits{MaxRows: doc.MaxRows}}
 	if doc.Limits != nil {
 		m.Limits.MemoryPages, m.Limits.FuelBase, m.Limits.FuelPerRow = doc.Limits.MemoryPages, doc.Limits.FuelBase, doc.Limits.FuelPerRow
 	}
 	if len(doc.Cases) > maxCases {
 		return nba.Errorf(nba.CodePluginRefused, "%s: %d cases; at most %d become golden rows", SpecFile, len(doc.Cases), maxCases)
+	}
+	if doc.Kind == artifact.KindStrategy {
+		if m.Decisions, err = doc.decisions(); err != nil {
+			return err
+		}
+		doc.Cases = nil
 	}
 	for i := range doc.Cases {
 		row, err := doc.Cases[i].row(features)
@@ -154,7 +169,7 @@ func (doc *document) fillIn() {
 	if doc.Purpose == "" {
 		doc.Purpose = artifact.DefaultPurpose
 	}
-	if doc.Output == "" {
+	if doc.Output == "" && doc.Kind == artifact.KindScorer {
 		doc.Output = artifact.OutputProbability
 	}
 }
@@ -168,8 +183,7 @@ func (s *Spec) check() error {
 	if m.Limits.FuelBase == 0 && m.Limits.FuelPerRow == 0 {
 		m.Limits.FuelBase = 1
 	}
-	m.FeatureHash = artifact.FeatureHash(m.Features)
-	return m.Validate()
+	return m.Check()
 }
 
 // features reads the features as the manifest has them: name, scope, and the rest is the recipe. The

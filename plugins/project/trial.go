@@ -45,7 +45,7 @@ func (r *Report) Failed() (n int) {
 // project. The error tells that the artifact could not run at all; what it does wrong is in the report.
 func Test(ctx context.Context, module []byte, s *Spec) (_ *Report, err error) {
 	bare := s.Manifest
-	bare.Golden = nil // the cases below tell more than a refused golden row
+	bare.Golden, bare.Decisions = nil, nil // the cases below tell more than a refused golden row
 	trial, err := artifact.Embed(module, &bare)
 	if err != nil {
 		return nil, err
@@ -58,13 +58,19 @@ func Test(ctx context.Context, module []byte, s *Spec) (_ *Report, err error) {
 	r := &Report{Limits: s.Manifest.Limits}
 	t := &trialRun{ctx: ctx, bench: b, spec: s, report: r}
 	t.add("admission", nil, 0)
-	t.geometry()
-	t.pure()
-	t.batches()
-	for _, c := range s.Cases {
-		t.testCase(c)
+	if s.Manifest.Kind == artifact.KindStrategy {
+		t.decisions()
+	} else {
+		t.geometry()
+		t.pure()
+		t.batches()
+		for _, c := range s.Cases {
+			t.testCase(c)
+		}
 	}
-	r.MemoryBytes = b.instance.MemoryBytes()
+	if b.instance != nil {
+		r.MemoryBytes = b.instance.MemoryBytes()
+	}
 	return r, nil
 }
 
@@ -184,15 +190,18 @@ func same(a, b float64) bool {
 // Conformance runs the vectors of the contract against a build of the conformance plugin, on one
 // instance and in order. The error names the first vector that failed.
 func Conformance(ctx context.Context, module []byte) (err error) {
-	vectors, _, err := abi.Load("scorer.json")
-	if err != nil {
-		return err
-	}
 	b, err := openBench(ctx, module)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close(ctx)) }()
+	if b.admitted.Manifest.Kind == artifact.KindStrategy {
+		return conformStrategy(ctx, b)
+	}
+	vectors, _, err := abi.Load("scorer.json")
+	if err != nil {
+		return err
+	}
 	t := &trialRun{ctx: ctx, bench: b, report: &Report{}}
 	spec := b.admitted.Pool.Spec()
 	for _, call := range vectors.Calls {

@@ -216,7 +216,7 @@ func TestDecodeOutline(t *testing.T) {
 	if len(m.Memories) != 1 || m.Memories[0] != (wasmbin.Limit{Min: 2, Max: 3}) || m.Globals != 1 || m.Start != 0 || m.DataBytes != 3 || m.DataSegments != 1 {
 		t.Errorf("outline: %+v", m)
 	}
-	if len(m.Imports) != 1 || m.Imports[0] != (wasmbin.Import{Module: "e", Name: "f", Kind: wasmbin.KindFunction}) {
+	if len(m.Imports) != 1 || m.Imports[0] != (wasmbin.Import{Module: "e", Name: "f", Kind: wasmbin.KindFunction, Type: 1}) {
 		t.Errorf("imports: %+v", m.Imports)
 	}
 }

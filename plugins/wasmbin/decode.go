@@ -52,6 +52,8 @@ func (t FuncType) Equal(o FuncType) bool {
 type Import struct {
 	Module, Name string
 	Kind         byte
+	// Type is the index of a function's type in Module.Types, which may be out of range.
+	Type uint32
 }
 
 // Export is one exported item; Index counts within the index space of its kind.
@@ -213,7 +215,7 @@ func (d *decoder) imports(r *reader) error {
 		var err error
 		switch imp.Kind {
 		case KindFunction:
-			r.u32()
+			imp.Type = r.u32()
 			d.m.importedFuncs++
 		case KindTable:
 			err = d.table(r)

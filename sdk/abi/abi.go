@@ -36,7 +36,7 @@ const (
 // Sizes of the buffers of a strategy. The host asks for StartBytes each at first, and for more, up to
 // MaxBytes each, when an input or an answer is larger.
 const (
-	StartBytes = 16 << 10
+	StartBytes = 8 << 10
 	MaxBytes   = 256 << 10
 )
 
@@ -82,17 +82,70 @@ type Call struct {
 
 // Load reads a file of vectors, such as "scorer.json", and its module.
 func Load(name string) (*Vectors, []byte, error) {
+	v := &Vectors{}
+	if err := load(name, v); err != nil {
+		return nil, nil, err
+	}
+	module, err := loadModule(v.Module)
+	return v, module, err
+}
+
+// StrategyVectors is a file of test vectors of strategies: calls of one conformance module, in order, on
+// one instance; after a call that failed on a new one.
+type StrategyVectors struct {
+	Description string `json:"description"`
+	// Module is the file of the conformance module in the same folder.
+	Module string         `json:"module"`
+	Calls  []StrategyCall `json:"calls"`
+}
+
+// StrategyCall is one call of arbiter_decide with all that host functions give and take during it.
+type StrategyCall struct {
+	Name string `json:"name"`
+	// Seed is that of rand_u64, and Parameters what param_get answers; now_ms gives the nowMs of Input.
+	Seed       uint64            `json:"seed,omitempty"`
+	Parameters map[string]string `json:"parameters,omitempty"`
+	Input      json.RawMessage   `json:"input"`
+	// Failed tells that the guest must refuse the call. Answer is compared as JSON otherwise: numbers as
+	// 64-bit floats, members in any order.
+	Failed bool            `json:"failed,omitempty"`
+	Answer json.RawMessage `json:"answer,omitempty"`
+	// Logs and Metrics are what the guest must have written and added.
+	Logs    []LogLine          `json:"logs,omitempty"`
+	Metrics map[string]float64 `json:"metrics,omitempty"`
+}
+
+// LogLine is a line of a guest's log.
+type LogLine struct {
+	Level string `json:"level"`
+	Text  string `json:"text"`
+}
+
+// LoadStrategy reads a file of vectors of strategies, such as "strategy.json", and its module.
+func LoadStrategy(name string) (*StrategyVectors, []byte, error) {
+	v := &StrategyVectors{}
+	if err := load(name, v); err != nil {
+		return nil, nil, err
+	}
+	module, err := loadModule(v.Module)
+	return v, module, err
+}
+
+func load(name string, into any) error {
 	b, err := fs.ReadFile(vectors, "vectors/"+name)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading vectors: %w", err)
+		return fmt.Errorf("reading vectors: %w", err)
 	}
-	v := &Vectors{}
-	if err := json.Unmarshal(b, v); err != nil {
-		return nil, nil, fmt.Errorf("decoding vectors %s: %w", name, err)
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("decoding vectors %s: %w", name, err)
 	}
-	module, err := fs.ReadFile(vectors, "vectors/"+v.Module)
+	return nil
+}
+
+func loadModule(name string) ([]byte, error) {
+	module, err := fs.ReadFile(vectors, "vectors/"+name)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the conformance module: %w", err)
+		return nil, fmt.Errorf("reading the conformance module: %w", err)
 	}
-	return v, module, nil
+	return module, nil
 }

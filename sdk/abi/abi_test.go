@@ -44,3 +44,32 @@ func TestAlign(t *testing.T) {
 		}
 	}
 }
+
+// TestLoadStrategy checks the vectors of strategies in the same way.
+func TestLoadStrategy(t *testing.T) {
+	v, module, err := LoadStrategy("strategy.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(module) < 8 || string(module[:4]) != "\x00asm" {
+		t.Errorf("the conformance module has %d bytes and no magic number", len(module))
+	}
+	seen := map[string]bool{}
+	var largeInput, largeAnswer bool
+	for _, c := range v.Calls {
+		if c.Name == "" || seen[c.Name] {
+			t.Errorf("the name %q is empty or repeated", c.Name)
+		}
+		seen[c.Name] = true
+		if c.Failed == (len(c.Answer) > 0) || len(c.Input) == 0 {
+			t.Errorf("%s: it has no input, or not one of failed and answer", c.Name)
+		}
+		largeInput, largeAnswer = largeInput || len(c.Input) > StartBytes, largeAnswer || len(c.Answer) > StartBytes
+	}
+	if len(v.Calls) < 18 || !largeInput || !largeAnswer {
+		t.Errorf("only %d calls, or none with a large input (%v) and a large answer (%v)", len(v.Calls), largeInput, largeAnswer)
+	}
+	if _, _, err := LoadStrategy("none.json"); err == nil {
+		t.Error("a file that does not exist is loaded")
+	}
+}

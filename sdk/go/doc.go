@@ -1,8 +1,9 @@
-// Package arbiter is the guest SDK for Go: a scorer of plugin contract version 1 (sdk/abi/README.md).
+// Package arbiter is the guest SDK for Go: scorers and strategies of plugin contract version 1
+// (sdk/abi/README.md).
 //
-// A plugin is a main package, built with GOOS=wasip1 GOARCH=wasm -buildmode=c-shared, that calls Score
-// from an init function. "arbiter plugin build" generates features.go from plugin.yaml: the Shape, and
-// the position of every feature by name.
+// A plugin is a main package, built with GOOS=wasip1 GOARCH=wasm -buildmode=c-shared, that calls Score,
+// or Decide, from an init function. For a scorer "arbiter plugin build" generates features.go from
+// plugin.yaml: the Shape, and the position of every feature by name.
 //
 //	func init() {
 //		arbiter.Score(shape, func(subject, candidate []float64) float64 {
@@ -12,10 +13,22 @@
 //
 //	func main() {}
 //
-// The module has one caller at a time, and no clock, files, network or arguments; standard output is
-// the plugin's log. A package variable would survive from one customer to the next: do not use any that
-// changes. Score functions that allocate make the guest's garbage collector run within a call: keep
-// them free of allocation.
+// A strategy is told a decision that arbitration has ranked and answers which candidates to go on with:
+//
+//	func init() {
+//		arbiter.Decide(func(in *arbiter.Input) (arbiter.Answer, error) {
+//			var answer arbiter.Answer
+//			for i := range in.Candidates {
+//				answer.Picks = append(answer.Picks, arbiter.Pick{Candidate: i})
+//			}
+//			return answer, nil
+//		})
+//	}
+//
+// The module has one caller at a time, and no clock, files, network or arguments; what it prints is
+// dropped. Log writes to the plugin's log where the manifest has the capability log. A package variable
+// would survive from one customer to the next: do not use any that changes. What allocates makes the
+// guest's garbage collector run within a call: keep scorers free of allocation and strategies short.
 package arbiter
 
 import "math"

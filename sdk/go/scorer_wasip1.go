@@ -32,9 +32,6 @@ func serves(subjects, rows, candidates uint32) bool {
 	return scorer.score != nil && int(subjects) == s.SubjectFeatures && int(candidates) == s.CandidateFeatures && int(rows) <= s.MaxRows
 }
 
-//go:wasmexport arbiter_abi_v1
-func abiV1() {}
-
 //go:wasmexport arbiter_reserve
 func reserve(subjects, rows, candidates uint32) int64 {
 	if !serves(subjects, rows, candidates) {

@@ -1,6 +1,7 @@
-//! Guest SDK for Rust: a scorer of plugin contract version 1 (`sdk/abi/README.md`).
+//! Guest SDK for Rust: scorers and strategies of plugin contract version 1 (`sdk/abi/README.md`).
 //!
-//! A plugin is a `cdylib` for `wasm32-unknown-unknown` that gives its score function to [`scorer!`].
+//! A strategy gives its function to [`strategy!`]; module `strategy` holds what it is told and answers.
+//! A scorer is a `cdylib` for `wasm32-unknown-unknown` that gives its score function to [`scorer!`].
 //! `arbiter plugin build` generates `features.rs` from `plugin.yaml`: the number of features and rows,
 //! and the position of every feature by name.
 //!
@@ -17,6 +18,10 @@
 //!
 //! The module has one caller at a time. A `static` would survive from one customer to the next: do not
 //! use any that can change.
+
+pub mod host;
+#[cfg(feature = "strategy")]
+pub mod strategy;
 
 /// What a scorer returns when it has nothing to say: the action keeps its starting propensity.
 pub const ABSTAIN: f64 = f64::NAN;

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/arbiterhq/arbiter/plugins/artifact"
 	"github.com/arbiterhq/arbiter/plugins/project"
 	"github.com/spf13/cobra"
 )
@@ -20,11 +21,11 @@ func languageNames() string {
 }
 
 func (a *app) pluginNewCommand() *cobra.Command {
-	var language, dir string
+	var language, kind, dir string
 	cmd := &cobra.Command{
 		Use: "new NAME", Short: "Begin a plugin in a language of your choice; offline",
-		Long:    "Make a folder with a plugin that builds and passes its tests: its source, plugin.yaml, which says what\nit reads and what it must score, and a copy of the guest SDK.",
-		Example: "  arbiter plugin new upgrade-score --lang rust\n  arbiter plugin build upgrade-score && arbiter plugin test upgrade-score",
+		Long:    "Make a folder with a plugin that builds and passes its tests: its source, plugin.yaml, which says what\nit reads and what it must answer, and a copy of the guest SDK.",
+		Example: "  arbiter plugin new upgrade-score --lang rust\n  arbiter plugin new newcomers --lang go --kind strategy\n  arbiter plugin build upgrade-score && arbiter plugin test upgrade-score",
 		Args:    args("NAME"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			l, err := project.ParseLanguage(language)
@@ -34,17 +35,19 @@ func (a *app) pluginNewCommand() *cobra.Command {
 			if dir == "" {
 				dir = args[0]
 			}
-			if err := project.New(dir, args[0], l); err != nil {
+			if err := project.New(dir, args[0], l, kind); err != nil {
 				return err
 			}
 			p := a.paint(a.outTTY)
-			fmt.Fprintf(a.out, "%s is a plugin in %s. Its source and %s are yours; the folder arbiter is the SDK.\n\n", p.bold(dir), l, project.SpecFile)
+			fmt.Fprintf(a.out, "%s is a "+kind+" in %s. Its source and %s are yours; the folder arbiter is the SDK.\n\n", p.bold(dir), l, project.SpecFile)
 			fmt.Fprintf(a.out, "  arbiter plugin test %s\n  arbiter plugin push %s --activate\n", dir, filepath.Join(dir, "build", args[0]+".wasm"))
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&language, "lang", string(project.Rust), "the language: "+languageNames())
+	cmd.Flags().StringVar(&kind, "kind", artifact.KindScorer, "what it does: scorer (gives actions their propensity) or strategy (rearranges what was ranked)")
 	cmd.Flags().StringVar(&dir, "dir", "", "the folder to make (default: the name)")
+	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{artifact.KindScorer, artifact.KindStrategy}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions(strings.Split(languageNames(), ", "), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -107,6 +110,8 @@ type tested struct {
 	built
 	MemoryBytes int           `json:"memoryBytes"`
 	MaxFuel     uint64        `json:"maxFuel"`
+	GrantedFuel int64         `json:"grantedFuel"`
+	Largest     string        `json:"-"` // the call that is granted so much
 	Failed      int           `json:"failed"`
 	Checks      []testedCheck `json:"checks"`
 }
@@ -138,6 +143,10 @@ func (a *app) pluginTestCommand() *cobra.Command {
 				return err
 			}
 			answer := tested{built: b, MemoryBytes: report.MemoryBytes, MaxFuel: report.MaxFuel, Failed: report.Failed()}
+			answer.Largest, answer.GrantedFuel = "a call of one row", s.Manifest.Fuel(1)
+			if s.Manifest.Kind == artifact.KindStrategy {
+				answer.Largest, answer.GrantedFuel = plural(s.Manifest.Limits.MaxRows, "candidate"), s.Manifest.Fuel(s.Manifest.Limits.MaxRows)
+			}
 			for _, c := range report.Checks {
 				check := testedCheck{Name: c.Name, Passed: c.Err == nil, Fuel: c.Fuel}
 				if c.Err != nil {
@@ -171,7 +180,7 @@ func renderTested(w io.Writer, p paint, t *tested) {
 			fmt.Fprintf(w, "      %s\n", c.Problem)
 		}
 	}
-	fmt.Fprintf(w, "\n%s: %s bytes; a call of one row used at most %s fuel of %s, and the module %s bytes of memory of %s\n", p.bold(t.File),
-		thousands(int64(t.SizeBytes)), thousands(int64(t.MaxFuel)), thousands(t.FuelBase+t.FuelPerRow), thousands(int64(t.MemoryBytes)),
+	fmt.Fprintf(w, "\n%s: %s bytes; %s used at most %s fuel of %s, and the module %s bytes of memory of %s\n", p.bold(t.File),
+		thousands(int64(t.SizeBytes)), t.Largest, thousands(int64(t.MaxFuel)), thousands(t.GrantedFuel), thousands(int64(t.MemoryBytes)),
 		thousands(int64(t.MemoryPages)<<16))
 }
