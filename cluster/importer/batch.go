@@ -32,6 +32,9 @@ type draft struct {
 	attrs            []record.Attr
 	strings          []stringAttr // attributes whose value lies in text
 	granted, refused nba.PurposeSet
+
+	channels      []nba.Consent
+	namesChannels bool // also if it answers to none
 }
 
 type stringAttr struct {
@@ -46,7 +49,7 @@ func newBatch(merge bool) *batch {
 // begin starts a record and forgets what was read of the last one.
 func (b *batch) begin() {
 	d := &b.current
-	*d = draft{typ: nba.DefaultSubjectType, text: d.text[:0], attrs: d.attrs[:0], strings: d.strings[:0]}
+	*d = draft{typ: nba.DefaultSubjectType, text: d.text[:0], attrs: d.attrs[:0], strings: d.strings[:0], channels: d.channels[:0]}
 }
 
 func (d *draft) setID(prefix string, id []byte) {
@@ -79,7 +82,7 @@ func (b *batch) keep(line int, hash uint64) (replaced bool, err error) {
 	}
 	d.sortAttrs()
 	from := len(b.bytes)
-	encoded, err := record.Append(b.bytes, d.attrs, d.granted, d.refused)
+	encoded, err := record.AppendExtended(b.bytes, d.attrs, d.granted, d.refused, d.consents())
 	if err != nil {
 		return false, err // b.bytes keeps its length: what was appended is overwritten
 	}

@@ -19,6 +19,7 @@ type binding struct {
 	idPrefix string
 	targets  []target // attributes, in the order of their ids
 	consents []consentTarget
+	channels []channelTarget
 	granted  nba.PurposeSet // fixed consents
 	refused  nba.PurposeSet
 }
@@ -80,6 +81,7 @@ func bindMapping(m *Mapping, columns []string, dict *nba.Dictionary) (*binding, 
 		b.targets = append(b.targets, t)
 	}
 	b.bindConsents(m, dict, p, find)
+	b.bindChannels(m, p, find)
 	for _, c := range m.ignore {
 		if i := slices.Index(columns, c.name); i >= 0 {
 			used[i] = true // an ignored column may be missing
@@ -127,6 +129,7 @@ func bindCanonical(columns []string, dict *nba.Dictionary) (*binding, error) {
 	b := &binding{columns: columns, id: -1, typ: -1, subject: nba.DefaultSubjectType}
 	for i, name := range columns {
 		purposeName, isConsent := strings.CutPrefix(name, consentPrefix)
+		channel, isChannel := strings.CutPrefix(name, channelPrefix)
 		attribute, isAttribute := dict.Attribute(name)
 		switch {
 		case name == columnID:
@@ -139,6 +142,8 @@ func bindCanonical(columns []string, dict *nba.Dictionary) (*binding, error) {
 				p.add(0, nba.CodeInvalid, fmt.Sprintf("column %s: %s", columnLabel(columns, columnID, i), unknownPurpose(dict)))
 			}
 			b.consents = append(b.consents, consentTarget{i, purpose.ID})
+		case isChannel:
+			b.bindChannelColumn(p, i, channel)
 		case isAttribute:
 			b.targets = append(b.targets, target{column: i, attribute: attribute.ID, kind: attribute.Type, blank: ruleAbsent})
 		default:
@@ -237,6 +242,9 @@ func (b *binding) record(values [][]byte, out *batch) *problem {
 		} else {
 			out.current.refused = out.current.refused.With(c.purpose)
 		}
+	}
+	if bad := b.answerChannels(values, out); bad != nil {
+		return bad
 	}
 	for i := range b.targets {
 		t := &b.targets[i]

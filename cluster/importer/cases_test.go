@@ -178,5 +178,10 @@ func describe(dict *nba.Dictionary, ref nba.SubjectRef, r *record.Record) string
 			text += " -" + p.Name
 		}
 	}
+	for _, a := range r.Answers(nil) {
+		if a.Channel != "" {
+			text += " channel:" + a.Channel + "=" + a.State.String()
+		}
+	}
 	return text
 }

@@ -184,7 +184,7 @@ const repeatedReason = "the subject occurred on an earlier line: the last line w
 func (in *importing) keep(line int) (duplicate bool, bad *problem) {
 	hash := in.seen.hash(&in.batch.current)
 	replaced, err := in.batch.keep(line, hash)
-	if errors.Is(err, record.ErrTooLarge) {
+	if errors.Is(err, record.ErrTooLarge) || errors.Is(err, record.ErrConsents) {
 		return false, &problem{code: nba.CodeTooLarge, reason: err.Error()}
 	}
 	if err != nil {

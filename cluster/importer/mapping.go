@@ -21,6 +21,7 @@ type Mapping struct {
 	typ        column
 	attributes []mappedAttribute
 	consents   []mappedConsent
+	channels   []mappedConsent // by name of the channel
 	ignore     []column
 	merge      bool // what the file does not name of a subject stays
 }
@@ -83,7 +84,7 @@ func ParseMapping(document []byte, file string) (*Mapping, error) {
 	y := &yamlReader{file: file}
 	m := &Mapping{file: file, delimiter: ',', subject: nba.DefaultSubjectType}
 	if root := y.document(document); root != nil {
-		fields := y.fields(root, "format", "delimiter", "subject", "attributes", "consents", "ignore", "onDuplicate", "onExisting")
+		fields := y.fields(root, "format", "delimiter", "subject", "attributes", "consents", channelConsents, "ignore", "onDuplicate", "onExisting")
 		m.parse(y, root, fields)
 		m.check(y, root)
 	}
@@ -121,6 +122,11 @@ func (m *Mapping) parse(y *yamlReader, root *yaml.Node, fields map[string]*yaml.
 	if n := fields["consents"]; n != nil {
 		y.each(n, "consents", func(key, value *yaml.Node) {
 			m.consents = append(m.consents, y.consent(key, value))
+		})
+	}
+	if n := fields[channelConsents]; n != nil {
+		y.each(n, channelConsents, func(key, value *yaml.Node) {
+			m.channels = append(m.channels, y.consent(key, value))
 		})
 	}
 	for _, n := range y.list(fields["ignore"], "ignore") {
@@ -250,7 +256,7 @@ func (y *yamlReader) rules(a *mappedAttribute, fields map[string]*yaml.Node) {
 
 // consent reads one entry of consents.
 func (y *yamlReader) consent(key, value *yaml.Node) mappedConsent {
-	c := mappedConsent{purpose: y.text(key, "a purpose"), line: key.Line}
+	c := mappedConsent{purpose: y.text(key, "a purpose or a channel"), line: key.Line}
 	if value.Kind == yaml.MappingNode {
 		if n := y.fields(value, "column")["column"]; n != nil {
 			c.column = column{y.text(n, "column"), n.Line}
@@ -267,6 +273,9 @@ func (y *yamlReader) consent(key, value *yaml.Node) mappedConsent {
 func (m *Mapping) check(y *yamlReader, root *yaml.Node) {
 	used := map[string]bool{m.id.name: true, m.typ.name: true}
 	for _, c := range m.consents {
+		used[c.column.name] = true
+	}
+	for _, c := range m.channels {
 		used[c.column.name] = true
 	}
 	names := map[string]bool{}

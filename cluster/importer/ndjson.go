@@ -90,7 +90,7 @@ func newDocuments(dict *nba.Dictionary) *documents {
 
 func (d *documents) parse(c *jsonCursor, out *batch) *problem {
 	d.nextSerial()
-	var has struct{ id, typ, attributes, consents bool }
+	var has struct{ id, typ, attributes, consents, channels bool }
 	for key, more := c.firstKey(); more; key, more = c.nextKey() {
 		var bad *problem
 		switch string(key) {
@@ -114,13 +114,18 @@ func (d *documents) parse(c *jsonCursor, out *batch) *problem {
 			if bad == nil {
 				bad = d.consents(c, out)
 			}
+		case channelConsents:
+			bad = once(&has.channels, channelConsents)
+			if bad == nil {
+				bad = d.channelConsents(c, out)
+			}
 		case "version":
 			if !c.skip(1) {
 				return notJSON
 			}
 		default:
 			return &problem{column: safeName(key), code: nba.CodeInvalid,
-				reason: "unknown key: a subject has id, type, attributes and consents"}
+				reason: "unknown key: a subject has id, type, attributes, consents and channelConsents"}
 		}
 		if bad != nil {
 			return bad
@@ -354,6 +359,9 @@ func newObjects(m *Mapping, dict *nba.Dictionary) (*objects, error) {
 		add(a.column)
 	}
 	for _, c := range m.consents {
+		add(c.column)
+	}
+	for _, c := range m.channels {
 		add(c.column)
 	}
 	for _, c := range m.ignore {

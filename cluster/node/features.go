@@ -133,7 +133,7 @@ func (m *featureMaker) here(ctx context.Context, subject nba.SubjectRef, read nb
 		return nil, err
 	}
 	defer reading.Release()
-	call.Subject, call.Mask = reading, consent.Mask(m.view.state.Dictionary, reading.Granted())
+	call.Subject, call.Mask = reading, consent.MaskAt(m.view.state.Dictionary, reading, call.Now, m.view.catalog != nil && m.view.catalog.Consent.AllowPurposes)
 	values, err := m.bound.Row(call, nil)
 	if err != nil {
 		return nil, err

@@ -125,28 +125,28 @@ func (n *Node) serveDecide(ctx context.Context, _ string, request []byte) ([]byt
 	})
 }
 
-// subjectFrom reads a subject on another node. The record travels as it is stored; the dictionary that
-// names its attributes is the one here, once it is as new as the one there.
-func (n *Node) subjectFrom(ctx context.Context, node string, ref nba.SubjectRef, want nba.Read, read *nba.Read) (doc nba.SubjectDocument, err error) {
+// recordFrom calls use with the record of a subject that is read on another node. It travels as it is
+// stored; the dictionary that names its attributes is the one here, once it is as new as the one there.
+func (n *Node) recordFrom(ctx context.Context, node string, ref nba.SubjectRef, want nba.Read, read *nba.Read, use func(*record.Record) error) error {
 	var p packer
 	p.read(ref, want)
 	u, err := n.ask(ctx, node, methodSubject, p.b)
 	if err != nil {
-		return doc, err
+		return err
 	}
 	age, index, stored := time.Duration(u.int()), u.uint(), u.text()
 	if err := u.err(); err != nil {
-		return doc, err
+		return err
 	}
 	if err := n.router.Control().Wait(ctx, index); err != nil {
-		return doc, err
+		return err
 	}
 	var r record.Record
 	if err := r.Reset(ref, []byte(stored)); err != nil {
-		return doc, err
+		return err
 	}
 	answered(read, age)
-	return n.documentOf(ctx, &r)
+	return use(&r)
 }
 
 func (p *packer) read(ref nba.SubjectRef, want nba.Read) {

@@ -13,24 +13,8 @@ import (
 
 // Subject reads one subject as current as read asks, and sets read.Age. A nil read asks the leader.
 func (n *Node) Subject(ctx context.Context, ref nba.SubjectRef, read *nba.Read) (doc nba.SubjectDocument, err error) {
-	if ref, err = n.admit(ctx, ref); err != nil {
-		return doc, err
-	}
-	want, err := normalize(read)
-	if err != nil {
-		return doc, err
-	}
-	err = n.router.AtReader(ctx, router.Slot(ref), want, func() error {
-		reading, age, err := n.router.AcquireRead(ctx, ref, want)
-		if err != nil {
-			return err
-		}
-		defer reading.Release()
-		answered(read, age)
-		doc, err = n.documentOf(ctx, &reading.Record)
-		return err
-	}, func(node string) (err error) {
-		doc, err = n.subjectFrom(ctx, node, ref, want, read)
+	err = n.readRecord(ctx, ref, read, func(r *record.Record) (err error) {
+		doc, err = n.documentOf(ctx, r)
 		return err
 	})
 	return doc, err
@@ -90,7 +74,11 @@ func (n *Node) PutSubject(ctx context.Context, doc nba.SubjectDocument, ifVersio
 	if err != nil {
 		return 0, false, err
 	}
-	return n.router.PutSubject(ctx, ref, attributes, granted, refused, ifVersion)
+	channels, err := channelAnswers(pointers(doc.ChannelConsents))
+	if err != nil {
+		return 0, false, err
+	}
+	return n.router.PutExtended(ctx, ref, attributes, granted, refused, channels, ifVersion)
 }
 
 // PatchSubject applies a merge patch and returns the subject as it is then. If another call deleted it
@@ -108,7 +96,12 @@ func (n *Node) PatchSubject(ctx context.Context, patch nba.SubjectPatch, ifVersi
 	if err != nil {
 		return doc, err
 	}
-	version, err := n.router.PatchSubject(ctx, ref, set, unset, grant, refuse, cleared, ifVersion)
+	channels, err := channelAnswers(patch.ChannelConsents)
+	if err != nil {
+		return doc, err
+	}
+	version, err := n.router.ChangeSubject(ctx, ref, router.SubjectChange{
+		Set: set, Unset: unset, Grant: grant, Refuse: refuse, Clear: cleared, Consents: channels}, ifVersion)
 	if err != nil {
 		return doc, err
 	}

@@ -194,7 +194,7 @@ func (n *Node) documentOf(ctx context.Context, r *record.Record) (nba.SubjectDoc
 			return nba.SubjectDocument{}, nba.Errorf(nba.CodeUnavailable, "the node does not know all attributes of the subject yet: retry shortly")
 		}
 	}
-	return document(dict, r), nil
+	return document(dict, r, n.clock.Now()), nil
 }
 
 // names tells whether dict has every attribute of r. Both number them from 0, in order.
@@ -203,7 +203,7 @@ func names(dict *nba.Dictionary, r *record.Record) bool {
 }
 
 // document shows a stored subject. It copies everything: the record's memory is not kept.
-func document(dict *nba.Dictionary, r *record.Record) nba.SubjectDocument {
+func document(dict *nba.Dictionary, r *record.Record, now time.Time) nba.SubjectDocument {
 	doc := nba.SubjectDocument{SubjectRef: r.Ref(), Version: r.Version(), Attributes: make(map[string]any, r.Len())}
 	doc.ID = strings.Clone(doc.ID)
 	for i := range r.Len() {
@@ -218,15 +218,6 @@ func document(dict *nba.Dictionary, r *record.Record) nba.SubjectDocument {
 		}
 		doc.Attributes[attribute.Name] = value
 	}
-	consents := map[string]bool{}
-	for _, p := range dict.Purposes() {
-		switch {
-		case r.Granted().Has(p.ID):
-			consents[p.Name] = true
-		case r.Refused().Has(p.ID):
-			consents[p.Name] = false
-		}
-	}
-	doc.Consents = consents
+	doc.Consents, doc.ChannelConsents = plainConsents(dict, r, now)
 	return doc
 }

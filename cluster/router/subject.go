@@ -125,17 +125,18 @@ func (r *Router) View(ref nba.SubjectRef, fn func(nba.Subject) error) error {
 // CodePrecondition.
 func (r *Router) PutSubject(ctx context.Context, ref nba.SubjectRef, attrs []record.Attr, granted, refused nba.PurposeSet,
 	ifVersion *uint64) (version uint64, created bool, err error) {
-	encoded, err := encode(attrs, granted, refused, nil)
-	if err != nil {
-		return 0, false, err
-	}
-	return r.PutRecord(ctx, ref, encoded, ifVersion)
+	return r.PutExtended(ctx, ref, attrs, granted, refused, nil, ifVersion)
 }
 
-// PutRecord stores a whole subject as record.AppendExtended made it; see PutSubject. What it says of
+// PutExtended is PutSubject with consents that purpose sets cannot hold; nil names none. What a put says of
 // consents is taken as record.Replacing tells.
-func (r *Router) PutRecord(ctx context.Context, ref nba.SubjectRef, encoded []byte, ifVersion *uint64) (version uint64, created bool, err error) {
+func (r *Router) PutExtended(ctx context.Context, ref nba.SubjectRef, attrs []record.Attr, granted, refused nba.PurposeSet,
+	consents record.Consents, ifVersion *uint64) (version uint64, created bool, err error) {
 	if ref, err = ref.Normalize(); err != nil {
+		return 0, false, err
+	}
+	encoded, err := encode(attrs, granted, refused, consents)
+	if err != nil {
 		return 0, false, err
 	}
 	put := command.Put{Key: command.AppendSubjectKey(nil, ref), Record: encoded}

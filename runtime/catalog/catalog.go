@@ -61,6 +61,8 @@ type Catalog struct {
 	Bundles []*Bundle
 	// Strategies are the plugins that placements are bound to, in the order of their names.
 	Strategies []string
+	// Consent tells what holds where a subject said nothing.
+	Consent Consent
 	// Arbitration is how priorities become propositions.
 	Arbitration Arbitration
 	// Gates are the conditions of the engagement policies of all actions.
@@ -93,6 +95,8 @@ type Channel struct {
 	Reserve time.Duration
 	// ResponseTimeout is after how long a proposition without an answer is an implicit negative; 0: never.
 	ResponseTimeout time.Duration
+	// AllowUnanswered is true where a subject that said nothing to the channel may be addressed in it.
+	AllowUnanswered bool
 	// Actions are those with a treatment in this channel, in the order of their names.
 	Actions []*Action
 	// Requests are all placements with limit 1: what a request means that names none.

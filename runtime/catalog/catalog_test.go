@@ -126,7 +126,13 @@ func describe(c *Catalog) string {
 	for _, m := range c.Models {
 		fmt.Fprintf(&b, "model %s scores %v\n", m.Plugin, names(m.Actions))
 	}
+	if c.Consent.AllowPurposes {
+		b.WriteString("purposes without an answer are allowed\n")
+	}
 	for _, channel := range c.Channels {
+		if !channel.AllowUnanswered {
+			fmt.Fprintf(&b, "needs consent: ")
+		}
 		fmt.Fprintf(&b, "channel %d %s %s %v asks %v\n", channel.ID, channel.Name, channel.Direction, names(channel.Actions), channel.Requests)
 		for _, p := range channel.Placements {
 			fmt.Fprintf(&b, "  placement %d %s %v", p.ID, p.Name, names(p.Actions))

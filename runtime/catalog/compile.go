@@ -72,6 +72,7 @@ func (c *compiler) compile(root *yaml.Node) {
 	c.catalog.Name = c.doc.name.value
 	c.channels(root)
 	c.strategies()
+	c.consentDefaults()
 	c.modelNames()
 	c.seasons()
 	c.hierarchy()

@@ -30,6 +30,7 @@ type (
 		arbitration    Arbitration
 		tables         []tableSpec
 		zone           zoneSpec
+		consent        consentSpec
 		bundles        []bundleSpec
 		seasons        []seasonSpec
 		strategy       text
@@ -37,6 +38,7 @@ type (
 	channelSpec struct {
 		name       text
 		direction  nba.Direction
+		consent    text
 		placements []placementSpec
 		reserve    time.Duration
 		timeout    time.Duration
@@ -119,6 +121,7 @@ func (d *decoder) document(n *yaml.Node) *document {
 		optional("tables", d.list("tables", MaxTables, func(n *yaml.Node) { doc.tables = append(doc.tables, d.table(n)) })),
 		optional("contactPolicies", d.list("contact policies", MaxContactPolicies, func(n *yaml.Node) { doc.contacts = append(doc.contacts, d.contactPolicy(n)) })),
 		optional("timeZone", d.timeZone(&doc.zone)),
+		optional("consent", d.consent(&doc.consent)),
 		optional("fallback", func(n *yaml.Node) { d.object(n, "the fallback", required("action", d.name(&doc.fallback))) }),
 	)
 	return doc
@@ -143,6 +146,7 @@ func (d *decoder) channel(n *yaml.Node) channelSpec {
 		}),
 		required("placements", d.list("placements", MaxPlacements, d.placement(&c.placements))),
 		optional("reserve", d.duration(&c.reserve, maxReserve)),
+		optional("consent", d.oneOf(&c.consent, consentDeny, consentAllow)),
 		optional("responseTimeout", d.duration(&c.timeout, maxResponseTimeout)),
 	)
 	if c.reserve == 0 {

@@ -23,6 +23,7 @@ const (
 // The codes of removals that the catalog does not name.
 const (
 	CodeNoConsent      = "NO_CONSENT"
+	CodeNoChannel      = "NO_CHANNEL_CONSENT"
 	CodeExcluded       = "EXCLUDED"
 	CodeNoTreatment    = "NO_TREATMENT"
 	CodeNotYetValid    = "NOT_YET_VALID"
@@ -49,6 +50,8 @@ type decision struct {
 	out    *nba.Decision
 
 	mask       nba.PurposeSet
+	said       nba.ConsentState // to the channel
+	addressed  bool             // it may be, in the channel
 	onChannel  *catalog.Channel
 	placements []*catalog.Placement // of the request, in its order
 	excluded   []*catalog.Action
@@ -86,7 +89,8 @@ func (d *decision) begin(ctx context.Context, e *Engine, in Input, out *nba.Deci
 	if d.control = in.Catalog.ControlGroup(in.Subject.Ref()); d.control != nil {
 		out.InControlGroup, out.ControlGroup = true, d.control.Name
 	}
-	d.mask = consent.Mask(in.Dictionary, in.Subject.Granted())
+	d.mask = consent.MaskAt(in.Dictionary, in.Subject, in.Now, in.Catalog.Consent.AllowPurposes)
+	d.said, d.addressed = consent.Channel(in.Subject, d.onChannel.Name, in.Now, d.onChannel.AllowUnanswered)
 	d.history.begin(d)
 	vars := expr.Vars{
 		Subject: in.Subject, Mask: d.mask, Contexts: in.Request.Contexts, Now: in.Now.UTC(),
@@ -201,10 +205,19 @@ func (d *decision) consent() {
 			remove(into, a, CodeHeldOut, func() string { return "control group " + d.control.Name })
 			return false
 		}
-		if d.mask.Has(a.Purpose.ID) {
+		if !d.mask.Has(a.Purpose.ID) {
+			remove(into, a, CodeNoConsent, func() string { return "no consent for " + a.Purpose.Name })
+			return false
+		}
+		if d.onChannel.Addressable(a.Purpose, d.addressed) {
 			return true
 		}
-		remove(into, a, CodeNoConsent, func() string { return "no consent for " + a.Purpose.Name })
+		remove(into, a, CodeNoChannel, func() string {
+			if d.said == nba.Refused {
+				return "channel " + d.onChannel.Name + " is refused"
+			}
+			return "no consent to channel " + d.onChannel.Name
+		})
 		return false
 	})
 }

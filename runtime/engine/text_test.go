@@ -30,6 +30,7 @@ var update = flag.Bool("update", false, "rewrite the expected parts of testdata"
 type testSubject struct {
 	values  map[nba.AttributeID]nba.Value
 	granted nba.PurposeSet
+	answers []nba.Consent
 	touches []nba.Touch // newest first
 }
 
@@ -45,6 +46,28 @@ func (s *testSubject) Touches(fn func(*nba.Touch) bool) error {
 func (s *testSubject) Ref() nba.SubjectRef     { return nba.SubjectRef{ID: "S-1", Type: nba.Subscriber} }
 func (s *testSubject) Version() uint64         { return 1 }
 func (s *testSubject) Granted() nba.PurposeSet { return s.granted }
+
+func (s *testSubject) PurposesAt(ms int64) (granted, refused nba.PurposeSet) {
+	granted = s.granted
+	for i := range s.answers {
+		switch a := &s.answers[i]; {
+		case a.Channel == "" && a.At(ms) == nba.Granted:
+			granted = granted.With(a.Purpose)
+		case a.Channel == "" && a.At(ms) == nba.Refused:
+			refused = refused.With(a.Purpose)
+		}
+	}
+	return granted, refused
+}
+
+func (s *testSubject) ChannelAt(channel string, ms int64) nba.ConsentState {
+	for i := range s.answers {
+		if s.answers[i].Channel == channel {
+			return s.answers[i].At(ms)
+		}
+	}
+	return nba.Unanswered
+}
 func (s *testSubject) Attribute(id nba.AttributeID) (nba.Value, bool) {
 	v, ok := s.values[id]
 	return v, ok
@@ -80,6 +103,7 @@ func (s testScorer) Score(_ context.Context, call *ScoreCall) (*nba.ModelInfo, e
 type textCase struct {
 	Attributes map[string]string `yaml:"attributes"`
 	Consents   []string          `yaml:"consents"`
+	Answers    []answerText      `yaml:"answers"`
 	Channel    string            `yaml:"channel"`
 	Direction  nba.Direction     `yaml:"direction"`
 	Placements []placementText   `yaml:"placements"`
@@ -94,6 +118,15 @@ type textCase struct {
 	History []contactText `yaml:"history"`
 	// Strategies are what strategies answer, by name; one that is missing fails.
 	Strategies map[string]strategyText `yaml:"strategies"`
+}
+
+// answerText is an answer of the subject to a purpose or a channel, for a period or for ever.
+type answerText struct {
+	Purpose string    `yaml:"purpose"`
+	Channel string    `yaml:"channel"`
+	Status  string    `yaml:"status"`
+	From    time.Time `yaml:"from"`
+	Until   time.Time `yaml:"until"`
 }
 
 // strategyText is the answer of a strategy.
@@ -216,6 +249,23 @@ func (f *fixture) subject(t testing.TB, c *textCase) *testSubject {
 			t.Fatalf("no purpose %s", name)
 		}
 		s.granted = s.granted.With(p.ID)
+	}
+	for _, a := range c.Answers {
+		answer := nba.Consent{Channel: a.Channel}
+		if err := answer.State.UnmarshalText([]byte(a.Status)); err != nil {
+			t.Fatal(err)
+		}
+		if !a.From.IsZero() {
+			answer.From = a.From.UnixMilli()
+		}
+		if !a.Until.IsZero() {
+			answer.Until = a.Until.UnixMilli()
+		}
+		if a.Purpose != "" {
+			p, _ := f.dictionary.Purpose(a.Purpose)
+			answer.Purpose = p.ID
+		}
+		s.answers = append(s.answers, answer)
 	}
 	return s
 }

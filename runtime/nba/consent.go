@@ -148,3 +148,30 @@ type WithheldFromModel struct {
 	Digest     string   `json:"digest"`
 	Attributes []string `json:"attributes"`
 }
+
+// IsChannelName tells whether name can be the name of a channel: it begins with a letter and has up to
+// MaxChannelNameBytes letters, digits, dots, hyphens and underscores.
+func IsChannelName(name string) bool {
+	if name == "" || len(name) > MaxChannelNameBytes {
+		return false
+	}
+	for i := range len(name) {
+		c := name[i]
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && (i == 0 || c != '_' && c != '-' && c != '.' && (c < '0' || c > '9')) {
+			return false
+		}
+	}
+	return true
+}
+
+// ChannelNameRule says what IsChannelName asks for.
+const ChannelNameRule = "a channel name begins with a letter and has up to 64 letters, digits, dots, hyphens or underscores"
+
+// ConsentOf is the state of a plain yes or no.
+func ConsentOf(granted bool) ConsentState {
+	if granted {
+		return Granted
+	}
+	return Refused
+}

@@ -41,6 +41,10 @@ type Core interface {
 	PutSubject(ctx context.Context, doc nba.SubjectDocument, ifVersion *uint64) (version uint64, created bool, err error)
 	// PatchSubject applies a JSON merge patch to an existing subject.
 	PatchSubject(ctx context.Context, patch nba.SubjectPatch, ifVersion *uint64) (nba.SubjectDocument, error)
+	// Consents is what a subject said to purposes and channels; read is as for Subject.
+	Consents(ctx context.Context, ref nba.SubjectRef, read *nba.Read) (nba.ConsentDocument, error)
+	// PutConsents replaces all of that for an existing subject; ifVersion is as for PutSubject.
+	PutConsents(ctx context.Context, doc nba.ConsentDocument, ifVersion *uint64) (version uint64, err error)
 	// DeleteSubject removes a subject with its history and decision records.
 	DeleteSubject(ctx context.Context, ref nba.SubjectRef, ifVersion *uint64) error
 	// History lists interactions, newest first. next is "" on the last page; it is opaque to callers.

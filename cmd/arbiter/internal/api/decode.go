@@ -18,8 +18,8 @@ var (
 	contextNames   = []string{"type", "key", "value"}
 	optionNames    = []string{"explain", "simulate", "catalogVersion", "timeoutMs", "consistency"}
 	responseNames  = []string{"decisionId", "responseToken", "action", "treatment", "outcome", "behaviour", "value", "outcomeTime"}
-	documentNames  = []string{"id", "type", "version", "attributes", "consents"}
-	patchNames     = []string{"attributes", "consents"}
+	documentNames  = []string{"id", "type", "version", "attributes", "consents", "channelConsents"}
+	patchNames     = []string{"attributes", "consents", "channelConsents"}
 	attributeNames = []string{"name", "type", "purposes"}
 )
 
@@ -245,12 +245,9 @@ func (r *jsonReader) subjectDocument(text string, ref nba.SubjectRef) (doc nba.S
 			doc.Attributes = map[string]any{}
 			r.attributes(doc.Attributes, false)
 		case 4:
-			consents := map[string]*bool{}
-			r.consents(consents, false)
-			doc.Consents = make(map[string]bool, len(consents))
-			for purpose, given := range consents {
-				doc.Consents[purpose] = *given
-			}
+			doc.Consents = r.answers("purposes")
+		case 5:
+			doc.ChannelConsents = r.answers("channels")
 		}
 	})
 	if !hasAttributes && r.fault == nil {
@@ -270,7 +267,10 @@ func (r *jsonReader) subjectPatch(text string, ref nba.SubjectRef) (patch nba.Su
 			r.attributes(patch.Attributes, true)
 		case 1:
 			patch.Consents = map[string]*bool{}
-			r.consents(patch.Consents, true)
+			r.consents(patch.Consents, "purposes", true)
+		case 2:
+			patch.ChannelConsents = map[string]*bool{}
+			r.consents(patch.ChannelConsents, "channels", true)
 		}
 	})
 	return patch, r.finish()
@@ -295,14 +295,26 @@ func (r *jsonReader) attributes(into map[string]any, nullable bool) {
 	})
 }
 
-// consents reads purposes with true (granted) or false (refused); null, in a patch alone, removes.
-func (r *jsonReader) consents(into map[string]*bool, nullable bool) {
+// answers reads purposes or channels with true or false.
+func (r *jsonReader) answers(what string) map[string]bool {
+	read := map[string]*bool{}
+	r.consents(read, what, false)
+	answers := make(map[string]bool, len(read))
+	for name, given := range read {
+		answers[name] = *given
+	}
+	return answers
+}
+
+// consents reads purposes or channels with true (granted) or false (refused); null, in a patch alone,
+// removes.
+func (r *jsonReader) consents(into map[string]*bool, what string, nullable bool) {
 	r.entries("an object", func(purpose string) {
 		if _, twice := into[purpose]; twice {
 			r.invalid("the name occurs twice in its object")
 		}
 		if len(into) == nba.MaxPurposes {
-			r.invalid("more than " + strconv.Itoa(nba.MaxPurposes) + " purposes")
+			r.invalid("more than " + strconv.Itoa(nba.MaxPurposes) + " " + what)
 			r.skip()
 			return
 		}

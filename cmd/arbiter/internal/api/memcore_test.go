@@ -20,6 +20,7 @@ import (
 
 // memCore is a Core in memory, as small as the contract lets it be.
 type memCore struct {
+	consents map[nba.SubjectRef]nba.ConsentDocument
 	mu       sync.Mutex
 	dict     *nba.Dictionary
 	subjects map[nba.SubjectRef]*nba.SubjectDocument
@@ -317,6 +318,45 @@ func (m *memCore) PatchSubject(_ context.Context, patch nba.SubjectPatch, ifVers
 	}
 	m.subjects[patch.SubjectRef] = &next
 	return next, nil
+}
+
+func (m *memCore) Consents(_ context.Context, ref nba.SubjectRef, _ *nba.Read) (nba.ConsentDocument, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	doc := m.subjects[ref]
+	if doc == nil {
+		return nba.ConsentDocument{}, nba.Errorf(nba.CodeSubjectUnknown, "no such subject")
+	}
+	out := m.consents[ref]
+	out.SubjectRef, out.Version = ref, doc.Version
+	out.Effective = &nba.EffectiveConsents{At: memTime, Purposes: map[string]bool{"service": true}, Channels: map[string]bool{"web": true}}
+	if out.Purposes == nil {
+		out.Purposes, out.Channels = []nba.PurposeConsent{}, []nba.ChannelConsent{}
+	}
+	return out, nil
+}
+
+func (m *memCore) PutConsents(_ context.Context, doc nba.ConsentDocument, ifVersion *uint64) (uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old := m.subjects[doc.SubjectRef]
+	if old == nil {
+		return 0, nba.Errorf(nba.CodeSubjectUnknown, "no such subject")
+	}
+	if err := m.precondition(doc.SubjectRef, ifVersion); err != nil {
+		return 0, err
+	}
+	for i := range doc.Purposes {
+		if _, ok := m.dict.Purpose(doc.Purposes[i].PrivacyUsagePurpose); !ok {
+			return 0, nba.Invalid(fmt.Sprintf("/purposes/%d/privacyUsagePurpose", i), "no such purpose")
+		}
+	}
+	if m.consents == nil {
+		m.consents = map[nba.SubjectRef]nba.ConsentDocument{}
+	}
+	m.consents[doc.SubjectRef] = doc
+	old.Version++
+	return old.Version, nil
 }
 
 func (m *memCore) DeleteSubject(ctx context.Context, ref nba.SubjectRef, ifVersion *uint64) error {

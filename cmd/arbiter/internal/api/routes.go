@@ -91,6 +91,8 @@ func operations(options *Options) []operation {
 		{id: "patchSubject", method: http.MethodPatch, path: "/v1/subjects/{id}", query: byType, handle: patchSubject, idempotent: true,
 			consumes: []string{contentTypeMergePatch, contentTypeJSON}},
 		{id: "deleteSubject", method: http.MethodDelete, path: "/v1/subjects/{id}", query: byType, handle: deleteSubject, idempotent: true},
+		{id: "getConsents", method: http.MethodGet, path: "/v1/subjects/{id}/consents", query: readQuery("type"), handle: getConsents},
+		{id: "putConsents", method: http.MethodPut, path: "/v1/subjects/{id}/consents", query: byType, consumes: jsonBody, handle: putConsents, idempotent: true},
 		{id: "getHistory", method: http.MethodGet, path: "/v1/subjects/{id}/history", handle: getHistory,
 			query: readQuery("type", "limit", "cursor")},
 

@@ -21,10 +21,11 @@ func (a *app) subjectCommand() *cobra.Command {
 	return noun("subject", "Customers: what is known about them, their consents, their history",
 		`  arbiter subject get S-000123
   arbiter subject put S-9 --set tenure=12 --set contract="Two year" --grant marketing
+  arbiter subject consents S-000123 --grant marketing --refuse channel:sms
   arbiter subject history S-000123
   arbiter subject import customers.csv --mapping mapping.yaml`,
 		a.subjectGetCommand(), a.subjectPutCommand(), a.subjectPatchCommand(), a.subjectDeleteCommand(),
-		a.subjectHistoryCommand(), a.subjectImportCommand(), a.subjectAttributesCommand())
+		a.subjectConsentsCommand(), a.subjectHistoryCommand(), a.subjectImportCommand(), a.subjectAttributesCommand())
 }
 
 // subjectFlags are shared by the commands on one subject.
@@ -85,11 +86,18 @@ func renderSubject(w io.Writer, p paint, doc *nba.SubjectDocument) {
 	if t.Length() > 0 {
 		writeTable(w, t, 2)
 	}
-	if len(doc.Consents) == 0 {
+	if len(doc.Consents)+len(doc.ChannelConsents) == 0 {
 		fmt.Fprintf(w, "\n  %s\n", p.dim("no consent given or refused"))
 		return
 	}
 	fmt.Fprintln(w)
+	for _, channel := range slices.Sorted(maps.Keys(doc.ChannelConsents)) {
+		state := p.red("refused")
+		if doc.ChannelConsents[channel] {
+			state = p.green("granted")
+		}
+		fmt.Fprintf(w, "  consent to channel %s %s\n", channel, state)
+	}
 	for _, purpose := range slices.Sorted(maps.Keys(doc.Consents)) {
 		state := p.red("refused")
 		if doc.Consents[purpose] {
@@ -169,18 +177,19 @@ func (a *app) readSubject(file string, ref nba.SubjectRef) (nba.SubjectDocument,
 		return nba.SubjectDocument{}, err
 	}
 	var in struct {
-		ID         string          `yaml:"id"`
-		Type       string          `yaml:"type"`
-		Version    uint64          `yaml:"version"`
-		Attributes map[string]any  `yaml:"attributes"`
-		Consents   map[string]bool `yaml:"consents"`
+		ID              string          `yaml:"id"`
+		Type            string          `yaml:"type"`
+		Version         uint64          `yaml:"version"`
+		Attributes      map[string]any  `yaml:"attributes"`
+		Consents        map[string]bool `yaml:"consents"`
+		ChannelConsents map[string]bool `yaml:"channelConsents"`
 	}
 	dec := yaml.NewDecoder(strings.NewReader(string(body)))
 	dec.KnownFields(true)
 	if err := dec.Decode(&in); err != nil {
 		return nba.SubjectDocument{}, fmt.Errorf("reading %s: %w", file, err)
 	}
-	doc := nba.SubjectDocument{SubjectRef: ref, Attributes: in.Attributes, Consents: in.Consents}
+	doc := nba.SubjectDocument{SubjectRef: ref, Attributes: in.Attributes, Consents: in.Consents, ChannelConsents: in.ChannelConsents}
 	if doc.Attributes == nil {
 		doc.Attributes = map[string]any{}
 	}

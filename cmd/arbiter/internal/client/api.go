@@ -65,9 +65,10 @@ func (c *Client) PatchSubject(ctx context.Context, patch nba.SubjectPatch, ifMat
 	path, q := subjectPath(patch.SubjectRef, "")
 	out := &nba.SubjectDocument{}
 	body := struct {
-		Attributes map[string]any   `json:"attributes,omitempty"`
-		Consents   map[string]*bool `json:"consents,omitempty"`
-	}{patch.Attributes, patch.Consents}
+		Attributes      map[string]any   `json:"attributes,omitempty"`
+		Consents        map[string]*bool `json:"consents,omitempty"`
+		ChannelConsents map[string]*bool `json:"channelConsents,omitempty"`
+	}{patch.Attributes, patch.Consents, patch.ChannelConsents}
 	_, err := c.doJSON(ctx, request{method: http.MethodPatch, path: path, query: q, header: matchHeader(ifMatch),
 		contentType: "application/merge-patch+json"}, body, out)
 	return out, err
