@@ -61,6 +61,8 @@ type Catalog struct {
 	Bundles []*Bundle
 	// Strategies are the plugins that placements are bound to, in the order of their names.
 	Strategies []string
+	// Parameters are those of plugins, by name; they go before those of the manifests.
+	Parameters map[string]map[string]string
 	// Consent tells what holds where a subject said nothing.
 	Consent Consent
 	// Arbitration is how priorities become propositions.

@@ -69,7 +69,7 @@ type compiler struct {
 }
 
 func (c *compiler) compile(root *yaml.Node) {
-	c.catalog.Name = c.doc.name.value
+	c.catalog.Name, c.catalog.Parameters = c.doc.name.value, c.doc.parameters
 	c.channels(root)
 	c.strategies()
 	c.consentDefaults()

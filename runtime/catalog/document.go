@@ -34,6 +34,7 @@ type (
 		bundles        []bundleSpec
 		seasons        []seasonSpec
 		strategy       text
+		parameters     map[string]map[string]string
 	}
 	channelSpec struct {
 		name       text
@@ -118,6 +119,7 @@ func (d *decoder) document(n *yaml.Node) *document {
 		optional("bundles", d.list("bundles", MaxBundles, func(n *yaml.Node) { doc.bundles = append(doc.bundles, d.bundle(n)) })),
 		optional("seasons", d.list("seasons", MaxSeasons, func(n *yaml.Node) { doc.seasons = append(doc.seasons, d.season(n)) })),
 		optional("strategy", d.name(&doc.strategy)),
+		optional("parameters", d.dictionary("plugins with parameters", MaxParameterized, d.parameters(&doc.parameters))),
 		optional("tables", d.list("tables", MaxTables, func(n *yaml.Node) { doc.tables = append(doc.tables, d.table(n)) })),
 		optional("contactPolicies", d.list("contact policies", MaxContactPolicies, func(n *yaml.Node) { doc.contacts = append(doc.contacts, d.contactPolicy(n)) })),
 		optional("timeZone", d.timeZone(&doc.zone)),

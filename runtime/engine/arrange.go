@@ -62,6 +62,9 @@ func (d *decision) arrange() {
 			}
 			continue
 		}
+		if d.in.Reads.answer(a.call.StandIn) {
+			d.degrade(DegradedStandIn + strategy)
+		}
 		d.apply(a)
 	}
 }
@@ -96,6 +99,7 @@ func (d *decision) give(a *arrangement, strategy int) bool {
 func (d *decision) askStrategy(a *arrangement) (err error) {
 	c, in := &a.call, &d.in
 	c.Subject, c.Now, c.Seed, c.Mask = in.Subject, in.Now, in.Seed, d.mask
+	c.Parameters = in.Catalog.Parameters[c.Name]
 	c.Channel, c.Direction, c.Contexts = in.Request.Channel, in.Request.Direction, in.Request.Contexts
 	c.Reads, c.History = in.Reads, &d.history.reader
 	a.info, err = in.Reads.call(func() (*nba.ModelInfo, error) {

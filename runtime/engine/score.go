@@ -13,6 +13,8 @@ import (
 const (
 	DegradedTimeout = "TIMEOUT"
 	DegradedModel   = "MODEL_FAILED:"
+	// DegradedStandIn is followed by the name of the first plugin that an earlier version stood in for.
+	DegradedStandIn = "LAST_GOOD_VERSION:"
 )
 
 // errNoScorer is the failure of every model where there is no Scorer.
@@ -68,6 +70,7 @@ func (d *decision) scoreWith(model int) {
 		Model: d.in.Catalog.Models[model].Plugin, Subject: d.in.Subject, Now: d.in.Now, Mask: d.mask,
 		Contexts: d.in.Request.Contexts, Candidates: s.candidates, Out: s.out,
 	}
+	s.call.Parameters = d.in.Catalog.Parameters[s.call.Model]
 	if d.insights != nil {
 		s.call.Features = &ScoreFeatures{}
 	}
@@ -75,6 +78,9 @@ func (d *decision) scoreWith(model int) {
 	if err != nil {
 		d.modelFailed(s.call.Model, err)
 		return
+	}
+	if d.in.Reads.answer(s.call.StandIn) {
+		d.degrade(DegradedStandIn + s.call.Model)
 	}
 	for i, row := range s.rows {
 		c := &d.candidates[row]

@@ -48,6 +48,8 @@ type ScoreCall struct {
 	Mask       nba.PurposeSet
 	Contexts   []nba.ContextValue
 	Candidates []Candidate
+	// Parameters are those that the catalog gives the plugin; the Scorer must not change them.
+	Parameters map[string]string
 	// Out has the length of Candidates. Its content is undefined on entry and after an error.
 	Out []float64
 	// History reads the interaction history once for everything in a decision that asks for it; nil: the
@@ -56,6 +58,8 @@ type ScoreCall struct {
 	// Reads notes what is computed from the interaction history: whatever is, passes through
 	// Reads.Aggregate, which does nothing if Reads is nil. A call whose scores are not used has none.
 	Reads *Reads
+	// StandIn is set by the Scorer when an earlier version answered, since the one in use keeps failing.
+	StandIn bool
 	// Features, unless nil, is filled with what the model saw; only for ExplainFull.
 	Features *ScoreFeatures
 }

@@ -55,6 +55,8 @@ type StrategyCall struct {
 	Channel   string
 	Direction nba.Direction
 	Contexts  []nba.ContextValue
+	// Parameters are those that the catalog gives the plugin; it must not change them.
+	Parameters map[string]string
 	// Placements are those of the request that the strategy is bound to, in the order of the request.
 	Placements []StrategyPlacement
 	// Candidates are the survivors that could be proposed in one of the placements, best first.
@@ -64,6 +66,8 @@ type StrategyCall struct {
 	// Reads notes what is computed from the interaction history, as in ScoreCall.
 	Reads *Reads
 
+	// StandIn is set by the Strategy when an earlier version answered, as in ScoreCall.
+	StandIn bool
 	// Picks is the answer, empty on entry: the candidates to go on with, best first. Candidates that are
 	// not picked are not proposed in these placements.
 	Picks []StrategyPick
