@@ -11,7 +11,7 @@ ARGS        ?=
 CHAOS       ?= -chaos.for 5m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-log chaos test-python python-libraries sdk bench-sdk clean toolchain
+.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-log bench-plugins chaos test-python python-libraries sdk bench-sdk clean toolchain
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ bench-models: build ## compiled models against the real libraries, which it inst
 
 bench-store: build ## three nodes against three of etcd, callers in process, restarts, memory, idle groups (ARGS="compare --rounds 5")
 	docs/benchmarks/store/run.sh $(ARGS)
+
+bench-plugins: toolchain ## a call of a plugin against wazero alone and against Extism's SDK (ARGS="-rounds 31")
+	docs/benchmarks/plugins/run.sh $(ARGS)
 
 chaos: toolchain ## break clusters of real processes under load and judge what clients saw (CHAOS="-chaos.for 30m -run Pause")
 	$(GO) test ./cmd/arbiter/chaos -count 1 -v -timeout 0 $(CHAOS)
