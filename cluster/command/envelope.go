@@ -23,6 +23,15 @@ const (
 	Expired          Kind = 7
 	StateMarked      Kind = 8 // of the control group too
 
+	// Contacts on the ledgers of other subjects, and the budgets of volumes.
+	ContactsReserved  Kind = 9
+	ContactsTold      Kind = 10
+	TimeElapsed       Kind = 11
+	DecisionsResolved Kind = 12
+	NewsDelivered     Kind = 13
+	LeaseGranted      Kind = 14
+	LeaseReturned     Kind = 15
+
 	AttributesDeclared Kind = 64
 	CatalogStored      Kind = 65
 	CatalogActivated   Kind = 66
@@ -35,6 +44,9 @@ const (
 	RolloutAcknowledged Kind = 72
 	RolloutChanged      Kind = 73
 	RolloutCounted      Kind = 74
+
+	VolumeLeased    Kind = 90
+	VolumeGivenBack Kind = 91
 )
 
 // Limits of one entry. A decoder refuses more.

@@ -31,7 +31,7 @@ func Needs(kind Kind, version uint8) (level Level, ok bool) {
 		return LevelContacts, true
 	case kind == DecisionRecorded && version == sectionedVersion:
 		return LevelRollouts, true
-	case (kind == SubjectPut || kind == SubjectPatch || kind == CatalogActivated) && version == extendedVersion:
+	case (kind == SubjectPut || kind == SubjectPatch || kind == SubjectDelete || kind == CatalogActivated) && version == extendedVersion:
 		return LevelRollouts, true
 	case version != opVersion:
 		return 0, false
@@ -45,6 +45,9 @@ func Needs(kind Kind, version uint8) (level Level, ok bool) {
 	case Keyed, Expired, StateMarked, RetentionSet:
 		return LevelRetention, true
 	case RolloutStarted, RolloutAcknowledged, RolloutChanged, RolloutCounted:
+		return LevelRollouts, true
+	case ContactsReserved, ContactsTold, TimeElapsed, DecisionsResolved, NewsDelivered, LeaseGranted, LeaseReturned,
+		VolumeLeased, VolumeGivenBack:
 		return LevelRollouts, true
 	}
 	return 0, false

@@ -13,9 +13,12 @@ const (
 	flagForget    = 1 << 2
 	flagsKnown    = flagIfVersion | flagMerge | flagForget
 
-	// extendedVersion is that of a SubjectPut or SubjectPatch whose record is of format 2, and of a patch
-	// that forgets consents.
+	// extendedVersion is that of a SubjectPut or SubjectPatch whose record is of format 2, of a patch
+	// that forgets consents, and of a SubjectDelete that notes decisions.
 	extendedVersion = 2
+
+	// NotingVersion is that of a SubjectDelete that notes decisions.
+	NotingVersion = extendedVersion
 )
 
 // Put stores a whole subject. Key is that of AppendSubjectKey, Record an encoded record whose
@@ -123,11 +126,23 @@ type Delete struct {
 	Key       []byte
 	IfVersion uint64
 	HasIf     bool
+	// Note notes the ids of the decisions that go with the subject. It is the version of the operation,
+	// which Decode does not see.
+	Note bool
+}
+
+// Version is that of the operation that Append makes.
+func (d *Delete) Version() uint8 {
+	if d.Note {
+		return extendedVersion
+	}
+	return opVersion
 }
 
 // Append appends the operation to dst. It never fails.
 func (d *Delete) Append(dst []byte) ([]byte, error) {
 	dst, at := beginOp(dst, SubjectDelete)
+	dst[at-opHeadBytes+1] = d.Version()
 	dst = appendGuard(dst, d.HasIf, d.IfVersion, false, false)
 	return endOp(append(dst, d.Key...), at), nil
 }

@@ -13,6 +13,21 @@ func contactLimitReached() error {
 	return nba.Errorf(nba.CodeContactLimit, "another decision used the contact limit up meanwhile: decide again")
 }
 
+// allow lets a decision make its contacts and take its part of volumes, or refuses it whole.
+func (d *Data) allow(u *update, p *command.Recorded) (refused, err error) {
+	if lost, err := d.lost(u, p); err != nil || lost {
+		return decisionLost(), err
+	}
+	take, refused, err := d.charge(u, p)
+	if err != nil || refused != nil {
+		return refused, err
+	}
+	if refused, err := d.grant(u, p); err != nil || refused != nil {
+		return refused, err
+	}
+	return nil, take()
+}
+
 // grant enters the contacts of a decision into the ledger of its subject, unless a limit is reached:
 // here, in the order of the log, is where contact policies are kept.
 func (d *Data) grant(u *update, p *command.Recorded) (refused, err error) {

@@ -85,6 +85,7 @@ func (c *CatalogState) Version(version uint64) (nba.CatalogVersion, bool) {
 //
 //	control   "dictionary", "catalog", "plugins", "features", "retention", "rollouts" -> JSON
 //	catalogs  version, big endian                                         -> document
+//	control   see volumes.go for the budgets of volumes
 //
 // ApplyBatch, Apply, Snapshot and Restore are for raft; the rest is safe for concurrent use.
 type Control struct {
@@ -266,6 +267,10 @@ func (c *Control) applyOp(u *update, at At, op command.Op) (Result, error) {
 		return c.changeRollout(at, op.Body)
 	case command.RolloutCounted:
 		return c.countRollout(at, op.Body)
+	case command.VolumeLeased:
+		return c.leaseVolume(u, at, op.Body)
+	case command.VolumeGivenBack:
+		return c.giveBackVolume(u, op.Body)
 	default:
 		return Result{}, unknownKind(op)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/store"
 	"github.com/arbiterhq/arbiter/cluster/store/record"
+	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -24,7 +25,8 @@ import (
 //	history      subject key, ms, ULID, historyResponse, position, outcome -> response record
 //	idempotency  id of the key                                            -> what the operation answered
 //	contacts     subject key                                              -> contact ledger
-//	due          dueKey, ms, id of the key                                -> nothing
+//	due          dueKey, ms, id of the key                                -> nothing; see linked.go for the rest
+//	control      see volumes.go
 //
 // ApplyBatch, Apply, Snapshot and Restore are for raft; the rest is safe for concurrent use.
 type Data struct {
@@ -47,6 +49,7 @@ type Data struct {
 	set     record.Record
 	patch   command.Patch
 	keyed   command.KeyedOp
+	claim   contact.Claim
 	key     []byte
 }
 
@@ -110,15 +113,29 @@ func (d *Data) applyOp(u *update, at At, op command.Op) (Result, error) {
 	case command.SubjectPatch:
 		return d.patchSubject(u, op.Body)
 	case command.SubjectDelete:
-		return d.delete(u, op.Body)
+		return d.delete(u, op)
 	case command.DecisionRecorded:
 		return d.recordDecision(u, op)
 	case command.ResponseRecorded:
-		return d.recordResponse(u, op.Body)
+		return d.recordResponse(u, at, op.Body)
 	case command.Keyed:
 		return d.applyKeyed(u, at, op.Body)
 	case command.Expired:
 		return d.expire(u, op.Body)
+	case command.ContactsReserved:
+		return d.reserve(u, op.Body)
+	case command.ContactsTold:
+		return d.told(u, op.Body)
+	case command.TimeElapsed:
+		return d.elapse(u, at, op.Body)
+	case command.DecisionsResolved:
+		return d.resolve(u, op.Body)
+	case command.NewsDelivered:
+		return d.delivered(u, op.Body)
+	case command.LeaseGranted:
+		return d.grantLease(u, at, op.Body)
+	case command.LeaseReturned:
+		return d.returnLease(u, op.Body)
 	default:
 		return Result{}, unknownKind(op)
 	}
@@ -228,9 +245,9 @@ func (d *Data) patchSubject(u *update, body []byte) (Result, error) {
 	return Result{Version: present + 1}, u.replace(store.Subjects, p.Key, stored, value)
 }
 
-func (d *Data) delete(u *update, body []byte) (Result, error) {
+func (d *Data) delete(u *update, op command.Op) (Result, error) {
 	var p command.Delete
-	if err := p.Decode(body); err != nil {
+	if err := p.Decode(op.Body); err != nil {
 		return Result{}, err
 	}
 	stored := u.Get(store.Subjects, p.Key)
@@ -243,7 +260,7 @@ func (d *Data) delete(u *update, body []byte) (Result, error) {
 	if err := guard(p.HasIf, p.IfVersion, d.old.Version()); err != nil {
 		return refuse(err)
 	}
-	if err := d.deleteHistory(u, p.Key); err != nil {
+	if err := d.deleteHistory(u, p.Key, op.Version >= command.NotingVersion); err != nil {
 		return Result{}, err
 	}
 	if contacts := u.Get(store.Contacts, p.Key); contacts != nil {
@@ -255,8 +272,8 @@ func (d *Data) delete(u *update, body []byte) (Result, error) {
 	return Result{Version: d.old.Version()}, u.remove(store.Subjects, p.Key, stored)
 }
 
-// deleteHistory erases the history of a subject and the decisions in it.
-func (d *Data) deleteHistory(u *update, subjectKey []byte) error {
+// deleteHistory erases the history of a subject and the decisions in it, whose ids it notes if told.
+func (d *Data) deleteHistory(u *update, subjectKey []byte, note bool) error {
 	var keys, values [][]byte
 	u.Scan(store.History, subjectKey, func(key, value []byte) bool {
 		keys, values = append(keys, slices.Clone(key)), append(values, value)
@@ -266,6 +283,11 @@ func (d *Data) deleteHistory(u *update, subjectKey []byte) error {
 		if h, ok := ParseHistoryKey(key, len(subjectKey)); ok && h.Kind == HistoryDecision {
 			if err := u.remove(store.Decisions, h.Decision[:], u.Get(store.Decisions, h.Decision[:])); err != nil {
 				return err
+			}
+			if note {
+				if err := markErased(u, h.Decision); err != nil {
+					return err
+				}
 			}
 		}
 		if err := u.remove(store.History, key, values[i]); err != nil {
@@ -291,7 +313,7 @@ func (d *Data) recordDecision(u *update, op command.Op) (Result, error) {
 		}
 		return Result{Duplicate: true, Decision: p.ID}, nil
 	}
-	if refused, err := d.grant(u, &p); err != nil || refused != nil {
+	if refused, err := d.allow(u, &p); err != nil || refused != nil {
 		return Result{Err: refused}, err
 	}
 	if bytes.Compare(p.ID[:], d.expired) < 0 {
@@ -302,6 +324,9 @@ func (d *Data) recordDecision(u *update, op command.Op) (Result, error) {
 	}
 	value := d.arena.keep(appendDecisionEntry(d.arena.room(len(p.Key)+p.Propositions+len(p.Record)+8), &p))
 	if err := u.insert(store.Decisions, p.ID[:], value); err != nil {
+		return Result{}, err
+	}
+	if err := d.effects(u, &p); err != nil {
 		return Result{}, err
 	}
 	d.key = AppendHistoryKey(d.key[:0], p.Key, HistoryKey{TimeMS: p.TimeMS, Decision: p.ID, Kind: HistoryDecision})
@@ -317,7 +342,7 @@ func (d *Data) decision(u *update, id []byte) []byte {
 	return u.Get(store.Decisions, id)
 }
 
-func (d *Data) recordResponse(u *update, body []byte) (Result, error) {
+func (d *Data) recordResponse(u *update, at At, body []byte) (Result, error) {
 	var p command.Responded
 	if err := p.Decode(body); err != nil {
 		return Result{}, err
@@ -337,20 +362,34 @@ func (d *Data) recordResponse(u *update, body []byte) (Result, error) {
 	if position < 0 {
 		return refuse(nba.Errorf(nba.CodeActionUnknown, "the decision did not propose this action"))
 	}
-	bit := byte(1) << p.Outcome
-	if entry.Outcomes[position]&bit != 0 {
+	if entry.Outcomes[position]&(1<<p.Outcome) != 0 {
 		return Result{Duplicate: true}, nil
 	}
+	return Result{}, d.respond(u, at, &p, stored, &entry, position)
+}
+
+// respond enters an outcome, which is new, into the decision that is stored, the ledgers and the history.
+func (d *Data) respond(u *update, at At, p *command.Responded, stored []byte, entry *DecisionEntry, position int) error {
 	value := d.arena.keep(append(d.arena.room(len(stored)), stored...))
-	value[entry.outcomesAt+position] |= bit
+	value[entry.outcomesAt+position] |= 1 << p.Outcome
 	if err := u.replace(store.Decisions, p.ID[:], stored, value); err != nil {
-		return Result{}, err
+		return err
 	}
-	if err := d.respondContact(u, entry.Key, &p, position); err != nil {
-		return Result{}, err
+	if err := d.respondContact(u, entry.Key, p, position); err != nil {
+		return err
+	}
+	links, err := linksOf(entry.Record)
+	if err != nil {
+		return err
+	}
+	if links != nil {
+		news := command.News{Decision: p.ID, What: command.NewsOutcome, Position: uint16(position), Outcome: p.Outcome, TimeMS: p.TimeMS}
+		if err := d.post(u, at, links, news); err != nil {
+			return err
+		}
 	}
 	d.key = AppendHistoryKey(d.key[:0], entry.Key, HistoryKey{
 		TimeMS: p.TimeMS, Decision: p.ID, Kind: HistoryResponse, Position: uint16(position), Outcome: p.Outcome,
 	})
-	return Result{}, u.insert(store.History, d.key, d.arena.keep(append(d.arena.room(len(p.Record)), p.Record...)))
+	return u.insert(store.History, d.key, d.arena.keep(append(d.arena.room(len(p.Record)), p.Record...)))
 }

@@ -425,7 +425,7 @@ func TestMachineStopsAtWhatItCannotApply(t *testing.T) {
 	tooNew := entry(t, 3, &command.Delete{Key: key("a")})
 	tooNew.Data[14] = 60 // the kind
 	newerVersion := entry(t, 3, &command.Delete{Key: key("a")})
-	newerVersion.Data[15] = 2
+	newerVersion.Data[15] = 200
 	control := entry(t, 3, &command.ActivateCatalog{Version: 1})
 	malformed := &raft.Log{Index: 3, Type: raft.LogCommand, Data: []byte("malformed")}
 	for name, bad := range map[string]*raft.Log{

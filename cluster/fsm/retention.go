@@ -153,6 +153,9 @@ func (d *Data) expire(u *update, body []byte) (Result, error) {
 		}
 		done.Decisions++
 	}
+	if _, err := unmarkErased(u, op.BeforeMS, int(op.Limit)); err != nil {
+		return Result{}, err
+	}
 	for _, key := range dueKeys(u, op.KeysMS, int(op.Limit)+1) {
 		if done.Keys == int(op.Limit) {
 			done.More = true
@@ -199,6 +202,9 @@ func (d *Data) Due(beforeMS, keysMS int64) (bool, error) {
 	due := false
 	found := func(_, _ []byte) bool { due = true; return false }
 	r.ScanBetween(store.Decisions, nil, firstID(beforeMS), found)
+	if !due {
+		r.ScanBetween(store.Due, []byte{dueErased}, appendErased(nil, firstID(beforeMS)), found)
+	}
 	if !due {
 		r.ScanBetween(store.Due, []byte{dueKey}, dueAfter(keysMS), found)
 	}

@@ -27,6 +27,9 @@ type decideScratch struct {
 	record command.Decision
 	claim  contact.Claim
 	tokens tokenWriter
+	// The ledgers of other subjects and the volumes that the decision counts on.
+	others  others
+	budgets budgets
 	// What the decision reads, as bytes, and with the other sections that are kept.
 	reads  engine.Reads
 	texts  *replay.Texts
@@ -100,10 +103,12 @@ func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nb
 		in := engine.Input{
 			Dictionary: v.state.Dictionary, Catalog: policies, CatalogVersion: version, Scorer: v.models, Request: req,
 		}
+		in.NoRoom = attempt >= maxDecideAttempts
 		scratch.noteReads(n, v, &in)
 		err := n.decideOnce(ctx, in, key, scratch, out)
-		// Another decision made a contact that this one had room for. What it left is known now.
-		if nba.CodeOf(err) == nba.CodeContactLimit && attempt < maxDecideAttempts {
+		// Another decision made a contact that this one had room for, whose rest is known now; or there is
+		// more of a volume.
+		if (nba.CodeOf(err) == nba.CodeContactLimit || errors.Is(err, errLeased)) && !in.NoRoom {
 			continue
 		}
 		if err == nil && key != nil && key.Replayed() { // another call with this key was quicker
@@ -114,8 +119,11 @@ func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nb
 }
 
 // maxDecideAttempts bounds how often a decision is made again since others made contacts meanwhile. Each
-// time one of them got ahead, which a limit allows only so often.
+// time one of them got ahead, which a limit allows only so often. The last one does without what is limited.
 const maxDecideAttempts = 16
+
+// errLeased tells that a volume has more than a decision found.
+var errLeased = errors.New("a volume has more now")
 
 // decideOnce decides and records the decision, unless it is simulated.
 func (n *Node) decideOnce(ctx context.Context, in engine.Input, key *nba.Idempotency, scratch *decideScratch, out *nba.Decision) (err error) {
@@ -125,7 +133,13 @@ func (n *Node) decideOnce(ctx context.Context, in engine.Input, key *nba.Idempot
 	in.Seed = replay.Seed(in.DecisionID)
 	scratch.claim.Reset()
 	in.Claim = &scratch.claim
+	if err := n.findLinked(ctx, &in, &scratch.others); err != nil {
+		return err
+	}
 	if err := n.decideOn(ctx, in, scratch, out); err != nil {
+		return err
+	}
+	if err := n.leaseLacking(ctx, &in, &scratch.budgets); err != nil {
 		return err
 	}
 	addTokens(&scratch.tokens, out)
@@ -141,9 +155,11 @@ func (n *Node) decideOnce(ctx context.Context, in engine.Input, key *nba.Idempot
 			return fmt.Errorf("keeping the explanation of a decision: %w", err)
 		}
 	}
-	if err := n.router.RecordDecision(ctx, &scratch.record); err != nil {
+	scratch.record.Effects = n.effects(&in, &scratch.record)
+	if err := n.recordLinked(ctx, &in, scratch); err != nil {
 		return err
 	}
+	n.charge(&in, out)
 	n.metrics.decided(req.Channel, out)
 	return nil
 }
@@ -162,6 +178,8 @@ func (n *Node) decideOn(ctx context.Context, in engine.Input, scratch *decideScr
 			return err
 		}
 	}
+	scratch.budgets = budgets{reading: reading, lacking: scratch.budgets.lacking[:0]}
+	in.Volumes = &scratch.budgets
 	if err := n.engine.Decide(ctx, in, out); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (n *Node) Decision(ctx context.Context, id string, read *nba.Read) (rec nba
 		}
 		v := n.acquire()
 		defer v.release()
-		n.complete(v, found.Channel, &found.Decision)
+		n.complete(v, &found)
 		rec = found
 		answered(read, age)
 		return nil
@@ -44,15 +44,16 @@ func (n *Node) Decision(ctx context.Context, id string, read *nba.Read) (rec nba
 
 // complete adds to a stored decision what the catalog tells that made it, and the response tokens. Without
 // that catalog it stays as it was stored.
-func (n *Node) complete(v *view, channel string, d *nba.Decision) {
+func (n *Node) complete(v *view, rec *nba.DecisionRecord) {
 	var tokens tokenWriter
+	d := &rec.Decision
 	addTokens(&tokens, d)
 	catalog, err := n.compiled(v.state, documentOf(v.state, d.CatalogVersion))
 	if err != nil {
 		n.logger.Warn("the catalog of a stored decision cannot be read", "catalogVersion", d.CatalogVersion, "error", err)
 		return
 	}
-	on, known := catalog.Channel(channel)
+	on, known := catalog.Channel(rec.Channel)
 	for i := range d.Propositions {
 		p := &d.Propositions[i]
 		for j := range p.Items {
@@ -65,6 +66,7 @@ func (n *Node) complete(v *view, channel string, d *nba.Decision) {
 			if !known {
 				continue
 			}
+			item.ExpiresAt = catalog.Contacts.Until(action, on, rec.Direction, d.DecidedAt)
 			if placement, ok := on.Placement(p.Placement); ok {
 				if treatment := action.Treatment(placement.ID); treatment != nil && treatment.Name == item.Treatment {
 					item.Content = treatment.Content
@@ -85,7 +87,7 @@ func (n *Node) replay(ctx context.Context, v *view, ref nba.SubjectRef, out *nba
 	if err != nil {
 		return false, err
 	}
-	n.complete(v, rec.Channel, &rec.Decision)
+	n.complete(v, &rec)
 	*out = rec.Decision
 	return true, nil
 }
@@ -127,7 +129,7 @@ func (n *Node) serveDecision(ctx context.Context, _ string, request []byte) ([]b
 	rec, old, err := n.router.Decision(ctx, id, want)
 	if err == nil {
 		v := n.acquire()
-		n.complete(v, rec.Channel, &rec.Decision)
+		n.complete(v, &rec)
 		v.release()
 	}
 	return answer(err, func(p *packer) error {

@@ -20,6 +20,7 @@ const (
 	methodDecision
 	methodFeatures
 	methodReplay
+	methodLedger
 )
 
 // handlers answer the other nodes.
@@ -27,7 +28,7 @@ func (n *Node) handlers() map[router.Method]router.Handler {
 	return map[router.Method]router.Handler{
 		methodDecide: n.serveDecide, methodSubject: n.serveSubject, methodHistory: n.serveHistory, methodPrepare: n.servePrepare,
 		methodDecision: n.serveDecision, methodFeatures: n.serveFeatures,
-		methodReplay: n.serveReplay,
+		methodReplay: n.serveReplay, methodLedger: n.serveLedger,
 	}
 }
 

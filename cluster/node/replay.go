@@ -172,7 +172,7 @@ func (n *Node) replayHere(ctx context.Context, id string, catalogVersion uint64)
 		return again, err
 	}
 	defer p.models.Release()
-	n.complete(v, stored.Channel, &p.stored.Decision)
+	n.complete(v, &p.stored)
 	if catalogVersion == 0 {
 		err = n.asThen(ctx, v, &p, made, &again)
 	} else {

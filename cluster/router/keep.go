@@ -73,7 +73,11 @@ func (k *keeper) round(ctx context.Context) {
 		}
 		if steady {
 			k.report(d.name, "removing what is older than the retention", r.expire(ctx, d, now))
+			k.report(d.name, "doing what is due of decisions", r.elapse(ctx, d, now))
 		}
+		k.report(d.name, "telling other ledgers of contacts", r.deliver(ctx, d))
+		k.report(d.name, "resolving reservations of contacts", r.resolve(ctx, d, now))
+		k.report(d.name, "giving back volumes", r.returnLeases(ctx, d, now))
 		k.mark(ctx, &d.shard, d.machine)
 	}
 	if r.control.leads() {

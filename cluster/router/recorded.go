@@ -43,6 +43,9 @@ func (r *Router) decision(ctx context.Context, id string, read nba.Read) (rec nb
 	defer reader.Release()
 	key := ulid.MustParseStrict(id)
 	stored := reader.Get(store.Decisions, key[:])
+	if stored == nil && fsm.Erased(reader, key) {
+		return rec, nil, 0, nba.Errorf(nba.CodeSubjectErased, "the subject of the decision was deleted, and the decision with it")
+	}
 	if stored == nil {
 		return rec, nil, 0, errUnknownDecision()
 	}

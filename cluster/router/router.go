@@ -113,6 +113,7 @@ type Router struct {
 	control  *Control
 	blobs    *blob.Store
 	keeper   keeper
+	leases   leaser
 	readings sync.Pool
 	closing  sync.Once
 	closed   error // what Close gives
@@ -144,6 +145,7 @@ func Open(ctx context.Context, options Options) (*Router, error) {
 	}
 	r := &Router{options: options, folder: folder, data: make([]*dataGroup, folder.Node().DataGroups)}
 	r.options.Store.Space = folder.Space()
+	r.leases.begin(r)
 	r.readings.New = func() any { return &Reading{router: r} }
 	if err := r.start(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
@@ -246,6 +248,7 @@ func (r *Router) Close() error {
 
 func (r *Router) close() error {
 	r.keeper.end()
+	r.leases.end()
 	if r.net != nil {
 		r.net.close()
 	}

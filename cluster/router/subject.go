@@ -211,7 +211,8 @@ func (r *Router) DeleteSubject(ctx context.Context, ref nba.SubjectRef, ifVersio
 	if err != nil {
 		return err
 	}
-	erase := command.Delete{Key: command.AppendSubjectKey(nil, ref)}
+	features := &r.control.State().Features
+	erase := command.Delete{Key: command.AppendSubjectKey(nil, ref), Note: features.Allows(command.SubjectDelete, command.NotingVersion) == nil}
 	erase.IfVersion, erase.HasIf = condition(ifVersion)
 	_, err = r.write(ctx, &r.byRef(ref).shard, &erase, erase.Key, false)
 	return err

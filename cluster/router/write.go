@@ -54,6 +54,12 @@ func (r *Router) allowed(op raftgroup.Operation) error {
 		return features.Allows(command.DecisionRecorded, op.Version())
 	case *command.Expire:
 		return features.Allows(command.Expired, 1)
+	case *command.Reserve:
+		return features.Allows(command.ContactsReserved, 1)
+	case *command.Elapse:
+		return features.Allows(command.TimeElapsed, 1)
+	case *command.LeaseVolume:
+		return features.Allows(command.VolumeLeased, 1)
 	case *command.Mark:
 		return features.Allows(command.StateMarked, 1)
 	case *command.SetRetention:

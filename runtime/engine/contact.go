@@ -97,7 +97,7 @@ func (d *decision) forbidden(a *catalog.Action, into *nba.Stage) bool {
 			reached = p.Quiet.At(d.contacts.local)
 		} else {
 			limit := p.Limit(&at, d.contacts.local)
-			reached = d.contacts.books[d.bookOf(p)].ledger.Reached(&limit, d.contacts.now)
+			reached = d.in.NoRoom && limit.CountsUnanswered() || d.contacts.books[d.bookOf(p)].ledger.Reached(&limit, d.contacts.now)
 		}
 		if d.in.Reads.answer(reached) {
 			remove(into, a, p.Code, func() string { return p.Label })
@@ -242,7 +242,7 @@ func (d *decision) volume() {
 	d.filter(stageVolume, func(d *decision, a *catalog.Action, into *nba.Stage) bool {
 		for i := range a.Volumes {
 			v := &a.Volumes[i]
-			if d.in.Reads.answer(d.in.Volumes != nil && d.in.Volumes.Spent(v, v.Period(d.in.Now))) {
+			if d.in.Reads.answer(d.in.NoRoom || d.in.Volumes != nil && d.in.Volumes.Spent(v, v.Period(d.in.Now))) {
 				remove(into, a, v.Code, func() string { return v.Label })
 				return false
 			}

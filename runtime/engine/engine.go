@@ -55,6 +55,9 @@ type Input struct {
 	Links  []int
 	// Volumes tells which budgets are used up; nil: none are.
 	Volumes Volumes
+	// NoRoom makes the decision without anything that a contact limit or a volume counts: others were
+	// quicker too often.
+	NoRoom bool
 	// Claim, if not nil, is given the contacts that the decision makes, with the limits they are made
 	// under. The decision is only to be answered once the claim was granted.
 	Claim *contact.Claim

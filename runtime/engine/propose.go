@@ -100,7 +100,7 @@ func (d *decision) propose() {
 		d.positions, of = d.placing.Place(d.candidates, slot, d.positions[:0])
 		for rank, position := range d.positions {
 			c := &d.candidates[position]
-			item := proposition(c, placement, rank+1)
+			item := d.proposition(c, placement, rank+1)
 			item.SelectionProbability = c.SelectionProbability
 			item.Reason = d.reason(c, rank, of)
 			if arranged != nil {
@@ -134,12 +134,13 @@ func (d *decision) nextPlacement(placement *catalog.Placement) []nba.Proposition
 	return items
 }
 
-func proposition(c *arbitration.Candidate, placement *catalog.Placement, rank int) nba.Proposition {
+func (d *decision) proposition(c *arbitration.Candidate, placement *catalog.Placement, rank int) nba.Proposition {
 	a, treatment := c.Action, c.Action.Treatment(placement.ID)
 	return nba.Proposition{
 		Rank: rank, Action: a.Name, Label: a.Label, Issue: a.Issue, Group: a.Group, Treatment: treatment.Name, Offering: a.Offering,
 		Propensity: c.Propensity, ContextWeight: c.ContextWeight, Value: c.Value, Lever: c.Lever, Priority: c.Priority,
-		SelectionProbability: 1, Model: c.Model, Content: treatment.Content, ExpiresAt: a.To,
+		SelectionProbability: 1, Model: c.Model, Content: treatment.Content,
+		ExpiresAt: d.in.Catalog.Contacts.Until(a, d.onChannel, d.in.Request.Direction, d.in.Now),
 	}
 }
 
@@ -179,7 +180,7 @@ func (d *decision) fallBack() {
 		if !d.mayFallBack(fallback) {
 			return
 		}
-		item := proposition(d.fallbackCandidate(fallback), placement, 1)
+		item := d.proposition(d.fallbackCandidate(fallback), placement, 1)
 		item.Reason = nba.Reason{Code: ReasonFallback, Label: "nothing else is left for this placement"}
 		if d.timedOut {
 			item.Reason.Label = "the deadline passed before the actions were ranked"

@@ -202,8 +202,8 @@ func (r *jsonReader) response() (response nba.Response) {
 }
 
 func (r *jsonReader) outcome() nba.Outcome {
-	words := make([]string, len(nba.Outcomes))
-	for i, outcome := range nba.Outcomes {
+	words := make([]string, len(nba.ReportedOutcomes))
+	for i, outcome := range nba.ReportedOutcomes {
 		words[i] = string(outcome)
 	}
 	return nba.Outcome(r.oneOf(words...))

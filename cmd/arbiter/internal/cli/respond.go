@@ -26,8 +26,8 @@ func (a *app) withClient(cmd *cobra.Command, fn func(context.Context, apiClient)
 }
 
 func outcomeNames() []string {
-	names := make([]string, len(nba.Outcomes))
-	for i, o := range nba.Outcomes {
+	names := make([]string, len(nba.ReportedOutcomes))
+	for i, o := range nba.ReportedOutcomes {
 		names[i] = string(o)
 	}
 	return names
@@ -78,7 +78,7 @@ func fillResponse(cmd *cobra.Command, r *nba.Response, args []string, outcome, a
 	if len(args) == 1 {
 		r.DecisionID = args[0]
 	}
-	for _, known := range nba.Outcomes {
+	for _, known := range nba.ReportedOutcomes {
 		if strings.EqualFold(string(known), outcome) {
 			r.Outcome = known
 		}
