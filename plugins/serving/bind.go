@@ -13,36 +13,52 @@ import (
 )
 
 // bindAll makes a Set without references. The caller holds mu.
-func (h *Host) bindAll(active map[string]string, dictionary *nba.Dictionary) (*Set, error) {
-	s := &Set{host: h, models: make(map[string]*model, len(active))}
+func (h *Host) bindAll(plan Plan, dictionary *nba.Dictionary) (*Set, error) {
+	active := plan.Active
+	s := &Set{host: h, plan: plan, models: make(map[string]*model, len(active))}
 	var problems []nba.Detail
-	code := nba.CodeInvalid
 	for _, name := range slices.Sorted(maps.Keys(active)) {
-		version, ok := h.versions[active[name]]
-		if !ok {
-			code = nba.CodeUnavailable
-			problems = append(problems, nba.Detail{Pointer: "/" + name, Code: code,
-				Detail: fmt.Sprintf("the active version of plugin %s is not prepared on this node; prepare it first", name)})
-			continue
-		}
-		m := version.manifest
-		if m.Name != name {
-			problems = append(problems, nba.Detail{Pointer: "/" + name, Code: nba.CodeInvalid,
-				Detail: fmt.Sprintf("the artifact is of plugin %s", m.Name)})
-			continue
-		}
-		in, found := bind(m, dictionary)
+		bound, found := h.bindOne(name, active[name], dictionary)
 		problems = append(problems, found...)
-		s.models[name] = &model{
-			info:    nba.ModelInfo{Name: m.Name, Version: m.Version, Digest: version.digest},
-			version: version, inputs: in, probability: m.Output == artifact.OutputProbability,
-			metrics: h.metrics.forPlugin(name),
+		if bound != nil {
+			s.models[name] = bound
 		}
 	}
+	problems = append(problems, h.bindTrials(s, dictionary)...)
 	if len(problems) > 0 {
+		code := nba.CodeInvalid
+		for i := range problems {
+			if problems[i].Code == nba.CodeUnavailable {
+				code = nba.CodeUnavailable
+			}
+		}
 		return nil, &nba.Error{Code: code, Message: "the plugins cannot be put into service", Details: problems}
 	}
+	for _, digest := range plan.Warm {
+		if version, ok := h.versions[digest]; ok {
+			s.warm = append(s.warm, version)
+		}
+	}
 	return s, nil
+}
+
+// bindOne makes a model of one version, nil when it is not there. The caller holds mu.
+func (h *Host) bindOne(name, digest string, dictionary *nba.Dictionary) (*model, []nba.Detail) {
+	version, ok := h.versions[digest]
+	if !ok {
+		return nil, []nba.Detail{{Pointer: "/" + name, Code: nba.CodeUnavailable,
+			Detail: fmt.Sprintf("a version of plugin %s is not prepared on this node; prepare it first", name)}}
+	}
+	m := version.manifest
+	if m.Name != name {
+		return nil, []nba.Detail{{Pointer: "/" + name, Code: nba.CodeInvalid, Detail: fmt.Sprintf("the artifact is of plugin %s", m.Name)}}
+	}
+	in, problems := bind(m, dictionary)
+	return &model{
+		info:    nba.ModelInfo{Name: m.Name, Version: m.Version, Digest: version.digest},
+		version: version, inputs: in, probability: m.Output == artifact.OutputProbability,
+		metrics: h.metrics.forPlugin(name),
+	}, problems
 }
 
 // CheckBinding tells whether the features of a manifest can be made from the attributes of a

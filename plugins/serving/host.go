@@ -73,6 +73,8 @@ type Host struct {
 	flights  map[string]*flight // guarded by mu; by digest
 	serving  map[string]string  // guarded by mu; name to digest of the newest Set
 	uses     uint64             // guarded by mu; counts uses, orders loaded.used
+
+	shadows *shadows
 }
 
 // loaded is one prepared version. The Host holds one reference to its pool, each Set another.
@@ -100,8 +102,10 @@ func NewHost(options Options) (*Host, error) {
 	}
 	options.Policy.MaxCallFuel = min(orDefault(options.Policy.MaxCallFuel), int64(sandbox.Config().MaxCallFuel))
 	running, stop := context.WithCancelCause(context.Background())
-	return &Host{options: options, sandbox: sandbox, metrics: NewMetrics(options.Registerer), running: running, stop: stop,
-		versions: map[string]*loaded{}, flights: map[string]*flight{}, serving: map[string]string{}}, nil
+	h := &Host{options: options, sandbox: sandbox, metrics: NewMetrics(options.Registerer), running: running, stop: stop,
+		versions: map[string]*loaded{}, flights: map[string]*flight{}, serving: map[string]string{}, shadows: newShadows()}
+	h.work.Go(func() { h.shadows.run(running) })
+	return h, nil
 }
 
 func orDefault(fuel int64) int64 {
@@ -213,13 +217,19 @@ func (h *Host) Manifest(digest string) (*artifact.Manifest, bool) {
 // not prepared here or the Host is closed, CodeInvalid when a recipe does not fit the dictionary; nothing
 // is kept then. The empty Set, for which every model is unknown, can always be made.
 func (h *Host) NewSet(active map[string]string, dictionary *nba.Dictionary) (*Set, error) {
+	return h.Serve(Plan{Active: active}, dictionary)
+}
+
+// Serve is NewSet with versions on trial, and others that are kept warm. Serving what the last Set served
+// does not load anything again.
+func (h *Host) Serve(plan Plan, dictionary *nba.Dictionary) (*Set, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s, err := h.newSet(active, dictionary)
+	s, err := h.newSet(plan, dictionary)
 	if err != nil {
 		return nil, err
 	}
-	for name, digest := range active {
+	for name, digest := range plan.Active {
 		if before, ok := h.serving[name]; ok && before != digest {
 			h.metrics.swaps.Inc()
 		}
@@ -233,31 +243,25 @@ func (h *Host) NewSet(active map[string]string, dictionary *nba.Dictionary) (*Se
 func (h *Host) NewSetAside(digests map[string]string, dictionary *nba.Dictionary) (*Set, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.newSet(digests, dictionary)
+	return h.newSet(Plan{Active: digests}, dictionary)
 }
 
 // newSet makes a Set with one reference. The caller holds mu.
-func (h *Host) newSet(active map[string]string, dictionary *nba.Dictionary) (*Set, error) {
-	if h.closed && len(active) > 0 {
+func (h *Host) newSet(plan Plan, dictionary *nba.Dictionary) (*Set, error) {
+	if h.closed && len(plan.Active) > 0 {
 		return nil, errShutDown()
 	}
-	s, err := h.bindAll(active, dictionary)
+	s, err := h.bindAll(plan, dictionary)
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range s.models {
-		m.version.sets++
-		m.version.awaited = false
-		h.touch(m.version)
-		if !m.version.pool.Retain() {
+	for v := range s.versions() {
+		v.sets++
+		v.awaited = false
+		h.touch(v)
+		if !v.pool.Retain() {
 			panic("serving: a listed version is closed") // a bug of ours: the Host holds a reference
 		}
-	}
-	for name, digest := range active {
-		if before, ok := h.serving[name]; ok && before != digest {
-			h.metrics.swaps.Inc()
-		}
-		h.serving[name] = digest
 	}
 	s.refs.Store(1)
 	h.metrics.sets.Inc()
@@ -268,10 +272,10 @@ func (h *Host) newSet(active map[string]string, dictionary *nba.Dictionary) (*Se
 func (h *Host) free(s *Set) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, m := range s.models {
-		m.version.sets--
-		h.touch(m.version)
-		m.version.pool.Release()
+	for v := range s.versions() {
+		v.sets--
+		h.touch(v)
+		v.pool.Release()
 	}
 	h.evict()
 	h.metrics.sets.Dec()
@@ -327,6 +331,7 @@ func (h *Host) Close(ctx context.Context) error {
 	h.evict()
 	h.mu.Unlock()
 	h.stop(errors.New("the plugin host is closing"))
+	h.shadows.close()
 	h.work.Wait()
 	h.mu.Lock()
 	h.evict() // what was being prepared meanwhile

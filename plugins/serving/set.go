@@ -20,7 +20,9 @@ var _ engine.Scorer = (*Set)(nil)
 // safe for concurrent use by all who hold a reference.
 type Set struct {
 	host   *Host
+	plan   Plan
 	models map[string]*model
+	warm   []*loaded
 	refs   atomic.Int64
 }
 
@@ -32,6 +34,7 @@ type model struct {
 	touches     touchPool
 	probability bool
 	metrics     modelMetrics
+	trial       *trial // nil unless another version is compared with this one
 }
 
 // Acquire takes a reference; false means that the last one is gone, and that a newer Set is in use.
@@ -93,30 +96,49 @@ func (s *Set) Score(ctx context.Context, call *engine.ScoreCall) (*nba.ModelInfo
 	if len(call.Out) == 0 {
 		return &m.info, nil
 	}
+	if m.trial != nil {
+		return m.trial.score(ctx, s, m, call)
+	}
+	if err := m.answer(ctx, call, nil); err != nil {
+		return nil, err
+	}
+	return &m.info, nil
+}
+
+// answer scores call with an instance of its own. spent may be nil.
+func (m *model) answer(ctx context.Context, call *engine.ScoreCall, spent *effort) error {
 	instance, err := m.version.pool.Acquire(ctx)
 	if err != nil {
-		return nil, m.failed(err)
+		return m.failed(err)
 	}
-	if err := m.score(ctx, instance, call); err != nil {
+	if err := m.score(ctx, instance, call, spent); err != nil {
 		m.version.pool.Discard(instance)
-		return nil, m.failed(err)
+		return m.failed(err)
 	}
 	m.version.pool.Put(instance)
+	if m.strays(call.Out) {
+		return m.failed(errRange)
+	}
+	return nil
+}
+
+// strays tells whether a score is none that the model may give.
+func (m *model) strays(scores []float64) bool {
 	if m.probability {
-		for _, score := range call.Out {
+		for _, score := range scores {
 			if score < 0 || score > 1 { // false for NaN, which abstains
-				return nil, m.failed(errRange)
+				return true
 			}
 		}
 	}
-	return &m.info, nil
+	return false
 }
 
 var errRange = errors.New("a score is no probability")
 
 // score fills call.Out chunk by chunk, so that no guest call gets long. When the candidates differ in
 // nothing that the model reads, one row is scored for all.
-func (m *model) score(ctx context.Context, instance *wasm.Instance, call *engine.ScoreCall) error {
+func (m *model) score(ctx context.Context, instance *wasm.Instance, call *engine.ScoreCall, spent *effort) error {
 	in, rows := &m.inputs, len(call.Out)
 	history, err := m.touches.read(in, call)
 	if err != nil {
@@ -142,10 +164,12 @@ func (m *model) score(ctx context.Context, instance *wasm.Instance, call *engine
 		if call.Features != nil {
 			in.explain(instance, n, call)
 		}
+		began := spent.begin()
 		used, err := instance.Score(ctx, n)
 		if err != nil {
 			return err
 		}
+		spent.end(n, used, began)
 		m.count(n, used)
 		for i := range n {
 			call.Out[begin+i] = instance.ScoreAt(i)

@@ -192,6 +192,9 @@ func (r *Reads) Aggregate(value float64) float64 {
 	return r.aggregates[r.value-1]
 }
 
+// Beneath is the subject itself, for those whose reading does not matter to the decision. It notes nothing.
+func (r *Reads) Beneath() nba.Subject { return r.subject }
+
 // Ref implements nba.Subject.
 func (r *Reads) Ref() nba.SubjectRef { return r.subject.Ref() }
 
