@@ -47,6 +47,10 @@ const (
 
 	VolumeLeased    Kind = 90
 	VolumeGivenBack Kind = 91
+
+	Attributed Kind = 100 // another operation, and on whose behalf
+	KeyCreated Kind = 101
+	KeyRevoked Kind = 102
 )
 
 // Limits of one entry. A decoder refuses more.

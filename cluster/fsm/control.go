@@ -13,6 +13,7 @@ import (
 	"github.com/arbiterhq/arbiter/cluster/store"
 	"github.com/arbiterhq/arbiter/plugins/registry"
 	"github.com/arbiterhq/arbiter/plugins/rollout"
+	"github.com/arbiterhq/arbiter/runtime/auth"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -25,6 +26,8 @@ type ControlState struct {
 	Rollouts   *rollout.State
 	Features   Features
 	Retention  nba.Retention
+	Keys       *auth.Keys
+	Audit      AuditHead
 }
 
 // CatalogState tells which catalog documents there are. Zero numbers mean none.
@@ -83,7 +86,8 @@ func (c *CatalogState) Version(version uint64) (nba.CatalogVersion, bool) {
 
 // Control is the state machine of the control group.
 //
-//	control   "dictionary", "catalog", "plugins", "features", "retention", "rollouts" -> JSON
+//	control   "dictionary", "catalog", "plugins", "features", "retention", "rollouts", "keys", "audit" -> JSON
+//	history   number of an audit record, big endian -> JSON
 //	catalogs  version, big endian                                         -> document
 //	control   see volumes.go for the budgets of volumes
 //
@@ -106,10 +110,13 @@ const (
 	partFeatures
 	partRetention
 	partRollouts
+	partKeysOfAPI
+	partAudit
 	partEnd
 )
 
-var partKeys = [...][]byte{[]byte("dictionary"), []byte("catalog"), []byte("plugins"), []byte("features"), []byte("retention"), []byte("rollouts")}
+var partKeys = [...][]byte{[]byte("dictionary"), []byte("catalog"), []byte("plugins"), []byte("features"), []byte("retention"), []byte("rollouts"),
+	[]byte("keys"), []byte("audit")}
 
 type storedDictionary struct {
 	Purposes   []nba.Purpose   `json:"purposes"`
@@ -158,7 +165,7 @@ func (c *Control) reloadState() error {
 	}
 	defer r.Release()
 	state := &ControlState{Index: c.Position().Index, Dictionary: nba.NewDictionary(), Plugins: &registry.State{}, Rollouts: &rollout.State{},
-		Features: Features{Level: command.LevelFirst}, Retention: nba.DefaultRetention()}
+		Features: Features{Level: command.LevelFirst}, Retention: nba.DefaultRetention(), Keys: &auth.Keys{}}
 	if raw := r.Get(store.Control, partKeys[partDictionary]); raw != nil {
 		var d storedDictionary
 		if err := json.Unmarshal(raw, &d); err != nil {
@@ -185,7 +192,8 @@ func (c *Control) reloadState() error {
 			return err
 		}
 	}
-	for part, into := range map[int]any{partFeatures: &state.Features, partRetention: &state.Retention} {
+	for part, into := range map[int]any{partFeatures: &state.Features, partRetention: &state.Retention,
+		partKeysOfAPI: state.Keys, partAudit: &state.Audit} {
 		if raw := r.Get(store.Control, partKeys[part]); raw != nil {
 			if err := json.Unmarshal(raw, into); err != nil {
 				return fmt.Errorf("reading the %s: %w", partKeys[part], err)
@@ -211,6 +219,8 @@ func (c *Control) finishBatch(u *update) error {
 		c.next.Features,
 		c.next.Retention,
 		c.next.Rollouts,
+		c.next.Keys,
+		c.next.Audit,
 	}
 	for i, part := range parts {
 		if !c.dirty[i] {
@@ -267,6 +277,12 @@ func (c *Control) applyOp(u *update, at At, op command.Op) (Result, error) {
 		return c.changeRollout(at, op.Body)
 	case command.RolloutCounted:
 		return c.countRollout(at, op.Body)
+	case command.Attributed:
+		return c.attributed(u, at, op.Body)
+	case command.KeyCreated:
+		return c.createKey(at, op.Body)
+	case command.KeyRevoked:
+		return c.revokeKey(at, op.Body)
 	case command.VolumeLeased:
 		return c.leaseVolume(u, at, op.Body)
 	case command.VolumeGivenBack:
