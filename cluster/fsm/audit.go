@@ -6,8 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/arbiterhq/arbiter/cluster/command"
@@ -129,51 +129,60 @@ func (c *Control) Audit(after uint64, limit int) (records []AuditRecord, head Au
 	return records, head, err
 }
 
-// facts is the state as lines that people can compare.
-func (s *ControlState) facts() map[string]string {
-	facts := map[string]string{}
+// fact is one line about the state.
+type fact struct{ name, text string }
+
+// facts is the state as lines that people can compare, sorted by name.
+func (s *ControlState) facts() (facts []fact) {
+	add := func(name string, text any) {
+		line, ok := text.(string)
+		if !ok {
+			raw, _ := json.Marshal(text) // of a struct of plain fields
+			line = string(raw)
+		}
+		facts = append(facts, fact{name, line})
+	}
 	for _, a := range s.Dictionary.Attributes() {
-		raw, _ := json.Marshal(a) // of a struct of plain fields
-		facts["attribute "+a.Name] = string(raw)
+		add("attribute "+a.Name, a)
 	}
 	for _, v := range s.Catalog.Versions {
-		switch v.Version {
-		case s.Catalog.Head:
-			facts["newest catalog"] = fmt.Sprintf("version %d, %s", v.Version, v.Digest)
+		if v.Version == s.Catalog.Head {
+			add("newest catalog", fmt.Sprintf("version %d, %s", v.Version, v.Digest))
 		}
 		if v.Version == s.Catalog.Active {
-			facts["active catalog"] = fmt.Sprintf("version %d as catalogVersion %d, %s", v.Version, s.Catalog.CatalogVersion, v.Digest)
+			add("active catalog", fmt.Sprintf("version %d as catalogVersion %d, %s", v.Version, s.Catalog.CatalogVersion, v.Digest))
 		}
 	}
 	for _, v := range s.Plugins.Versions() {
-		facts["plugin "+v.Name+" "+v.Version] = string(v.State) + ", " + v.Digest
+		add("plugin "+v.Name+" "+v.Version, string(v.State)+", "+v.Digest)
 	}
 	for i := range s.Rollouts.Rollouts {
 		r := &s.Rollouts.Rollouts[i]
-		facts["rollout "+r.ID] = fmt.Sprintf("%s, step %d, paused %t", r.Stage, r.Step, r.Paused)
+		add("rollout "+r.ID, fmt.Sprintf("%s, step %d, paused %t", r.Stage, r.Step, r.Paused))
 	}
-	raw, _ := json.Marshal(s.Retention) // of a struct of plain fields
-	facts["retention"] = string(raw)
+	add("retention", s.Retention)
 	for i := range s.Keys.Keys {
-		k := &s.Keys.Keys[i]
-		raw, _ := json.Marshal(k.View()) // of a struct of plain fields
-		facts["key "+k.ID] = string(raw)
+		add("key "+s.Keys.Keys[i].ID, s.Keys.Keys[i].View())
 	}
+	slices.SortFunc(facts, func(a, b fact) int { return strings.Compare(a.name, b.name) })
 	return facts
 }
 
-// changesOf lists what differs, sorted by fact.
-func changesOf(before, after map[string]string) (changes []Change) {
-	names := slices.Collect(maps.Keys(before))
-	for name := range after {
-		if _, both := before[name]; !both {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if before[name] != after[name] {
-			changes = append(changes, Change{Fact: name, Before: before[name], After: after[name]})
+// changesOf lists what differs between two sorted lists.
+func changesOf(before, after []fact) (changes []Change) {
+	for len(before) > 0 || len(after) > 0 {
+		switch {
+		case len(after) == 0 || len(before) > 0 && before[0].name < after[0].name:
+			changes = append(changes, Change{Fact: before[0].name, Before: before[0].text})
+			before = before[1:]
+		case len(before) == 0 || after[0].name < before[0].name:
+			changes = append(changes, Change{Fact: after[0].name, After: after[0].text})
+			after = after[1:]
+		default:
+			if before[0].text != after[0].text {
+				changes = append(changes, Change{Fact: before[0].name, Before: before[0].text, After: after[0].text})
+			}
+			before, after = before[1:], after[1:]
 		}
 	}
 	return changes

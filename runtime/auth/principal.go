@@ -31,15 +31,22 @@ func (p *Principal) May(want Permission) bool {
 // Local is the principal of calls to a node that demands no proof.
 func Local() *Principal { return &Principal{Kind: KindLocal} }
 
-type principalKey struct{}
-
-// With is ctx with the principal of the call.
-func With(ctx context.Context, p *Principal) context.Context {
-	return context.WithValue(ctx, principalKey{}, p)
+// Call is what is asked, and by whom. It is immutable.
+type Call struct {
+	Principal *Principal
+	// Action is the operation of the API, Object the path it was called with, Request the id of the request.
+	Action, Object, Request string
 }
 
-// From is the principal in ctx, or nil for work that a node does by itself.
-func From(ctx context.Context) *Principal {
-	p, _ := ctx.Value(principalKey{}).(*Principal)
-	return p
+type callKey struct{}
+
+// With is ctx for the work of a call.
+func With(ctx context.Context, call *Call) context.Context {
+	return context.WithValue(ctx, callKey{}, call)
+}
+
+// From is the call in ctx, or nil for work that a node does by itself.
+func From(ctx context.Context) *Call {
+	call, _ := ctx.Value(callKey{}).(*Call)
+	return call
 }
