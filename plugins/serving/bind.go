@@ -25,6 +25,13 @@ func (h *Host) bindAll(plan Plan, dictionary *nba.Dictionary) (*Set, error) {
 		}
 	}
 	problems = append(problems, h.bindTrials(s, dictionary)...)
+	for name, digest := range plan.LastGood {
+		if m := s.models[name]; m != nil && digest != active[name] {
+			if other, found := h.bindOne(name, digest, dictionary); len(found) == 0 && other.version.manifest.Kind == m.version.manifest.Kind {
+				m.lastGood = other
+			}
+		}
+	}
 	if len(problems) > 0 {
 		code := nba.CodeInvalid
 		for i := range problems {
@@ -57,7 +64,7 @@ func (h *Host) bindOne(name, digest string, dictionary *nba.Dictionary) (*model,
 	return &model{
 		info:    nba.ModelInfo{Name: m.Name, Version: m.Version, Digest: version.digest},
 		version: version, inputs: in, probability: m.Output == artifact.OutputProbability,
-		metrics: h.metrics.forPlugin(name),
+		metrics: h.metrics.forPlugin(name), hosted: len(m.Capabilities) > 0, log: h.logOf(name), counters: h.countersOf(name),
 	}, problems
 }
 
@@ -145,6 +152,17 @@ func bind(m *artifact.Manifest, dictionary *nba.Dictionary) (inputs, []nba.Detai
 		default:
 			b.attribute(i, f, missing)
 		}
+	}
+	for i, name := range m.Attributes {
+		if a, ok := dictionary.Attribute(name); ok {
+			b.in.told = append(b.in.told, toldAttribute{a.ID, a.Name, a.PurposeSet})
+			continue
+		}
+		remedy := "declare it with PUT /v1/attributes, or correct the manifest"
+		if near := dictionary.Nearest(name); near != "" {
+			remedy = "did you mean " + near + "?"
+		}
+		b.problem(fmt.Sprintf("/attributes/%d", i), nba.CodeAttributeUnknown, "plugin %s is told of attribute %s, which is not in the dictionary; %s", b.plugin, name, remedy)
 	}
 	return b.in, b.problems
 }

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -75,6 +76,10 @@ type Host struct {
 	uses     uint64             // guarded by mu; counts uses, orders loaded.used
 
 	shadows *shadows
+
+	logsMu   sync.Mutex
+	logs     map[string]*pluginLog // by plugin; guarded by logsMu
+	counters map[string]*counters  // by plugin; guarded by logsMu
 }
 
 // loaded is one prepared version. The Host holds one reference to its pool, each Set another.
@@ -82,6 +87,10 @@ type loaded struct {
 	manifest *artifact.Manifest
 	digest   string
 	pool     *wasm.Pool
+	breaker  breaker
+	logger   *slog.Logger
+	calls    hostCalls
+	tellings tellings
 	sets     int    // Sets that use it; guarded by Host.mu
 	used     uint64 // when it was last prepared, put into or out of a Set; guarded by Host.mu
 	awaited  bool   // prepared, and not in a Set since; guarded by Host.mu
@@ -103,7 +112,8 @@ func NewHost(options Options) (*Host, error) {
 	options.Policy.MaxCallFuel = min(orDefault(options.Policy.MaxCallFuel), int64(sandbox.Config().MaxCallFuel))
 	running, stop := context.WithCancelCause(context.Background())
 	h := &Host{options: options, sandbox: sandbox, metrics: NewMetrics(options.Registerer), running: running, stop: stop,
-		versions: map[string]*loaded{}, flights: map[string]*flight{}, serving: map[string]string{}, shadows: newShadows()}
+		versions: map[string]*loaded{}, flights: map[string]*flight{}, serving: map[string]string{}, shadows: newShadows(),
+		logs: map[string]*pluginLog{}, counters: map[string]*counters{}}
 	h.work.Go(func() { h.shadows.run(running) })
 	return h, nil
 }
@@ -171,7 +181,7 @@ func (h *Host) prepare(f *flight, digest string, module []byte) {
 	if err != nil {
 		return
 	}
-	v := &loaded{manifest: admitted.Manifest, digest: digest, pool: admitted.Pool, awaited: true}
+	v := &loaded{manifest: admitted.Manifest, digest: digest, pool: admitted.Pool, awaited: true, logger: h.sandbox.Config().Logger}
 	h.versions[digest] = v
 	h.touch(v)
 	h.evict()
@@ -243,7 +253,14 @@ func (h *Host) Serve(plan Plan, dictionary *nba.Dictionary) (*Set, error) {
 func (h *Host) NewSetAside(digests map[string]string, dictionary *nba.Dictionary) (*Set, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.newSet(Plan{Active: digests}, dictionary)
+	s, err := h.newSet(Plan{Active: digests}, dictionary)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range s.models {
+		m.aside = true
+	}
+	return s, nil
 }
 
 // newSet makes a Set with one reference. The caller holds mu.

@@ -18,7 +18,8 @@ type inputs struct {
 	ratios     []ratioInput
 	histories  []historyInput
 	contexts   []namedInput
-	properties []namedInput // places count within the candidate features
+	properties []namedInput    // places count within the candidate features
+	told       []toldAttribute // of a strategy
 	subjectN   int
 	candidateN int
 	names      []string // of all features, in order; for explanations

@@ -35,6 +35,11 @@ type model struct {
 	probability bool
 	metrics     modelMetrics
 	trial       *trial // nil unless another version is compared with this one
+	lastGood    *model // stands in when the version keeps failing; nil: none does
+	aside       bool   // the Set serves no traffic: the version answers whatever it did before
+	hosted      bool   // the guest has host functions
+	log         *pluginLog
+	counters    *counters
 }
 
 // Acquire takes a reference; false means that the last one is gone, and that a newer Set is in use.
@@ -99,14 +104,22 @@ func (s *Set) Score(ctx context.Context, call *engine.ScoreCall) (*nba.ModelInfo
 	if m.trial != nil {
 		return m.trial.score(ctx, s, m, call)
 	}
-	if err := m.answer(ctx, call, nil); err != nil {
-		return nil, err
-	}
-	return &m.info, nil
+	return m.answer(ctx, call, nil)
 }
 
-// answer scores call with an instance of its own. spent may be nil.
-func (m *model) answer(ctx context.Context, call *engine.ScoreCall, spent *effort) error {
+// answer has a version score call, or what stands in for it. spent may be nil.
+func (m *model) answer(ctx context.Context, call *engine.ScoreCall, spent *effort) (*nba.ModelInfo, error) {
+	return m.guard(func() error { return m.answerWith(ctx, call, spent) }, func(other *model) error {
+		if err := other.answerWith(ctx, call, nil); err != nil {
+			return err
+		}
+		call.StandIn = true
+		return nil
+	})
+}
+
+// answerWith scores call with an instance of the version.
+func (m *model) answerWith(ctx context.Context, call *engine.ScoreCall, spent *effort) error {
 	instance, err := m.version.pool.Acquire(ctx)
 	if err != nil {
 		return m.failed(err)
@@ -148,6 +161,8 @@ func (m *model) score(ctx context.Context, instance *wasm.Instance, call *engine
 	if in.candidateN == 0 {
 		rows = 1
 	}
+	host := m.host(call)
+	defer m.version.calls.put(host)
 	if call.Features != nil {
 		call.Features.Rows, call.Features.Withheld = call.Features.Rows[:0], in.withheld(call.Mask)
 	}
@@ -165,6 +180,9 @@ func (m *model) score(ctx context.Context, instance *wasm.Instance, call *engine
 			in.explain(instance, n, call)
 		}
 		began := spent.begin()
+		if host != nil {
+			instance.Serve(wasm.Call{Host: host})
+		}
 		used, err := instance.Score(ctx, n)
 		if err != nil {
 			return err
@@ -199,6 +217,8 @@ func (m *model) failed(err error) error {
 		reason, code = reasonTimeout, nba.CodeTimeout
 	case errors.Is(err, errRange):
 		reason = reasonRange
+	case isBadAnswer(err):
+		reason = reasonAnswer
 	default:
 		reason, code = reasonHost, nba.CodeInternal
 	}

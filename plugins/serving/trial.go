@@ -21,6 +21,9 @@ type Plan struct {
 	Trials []Trial
 	// Warm are the digests of versions that are kept loaded besides, as far as they are prepared.
 	Warm []string
+	// LastGood maps plugin names to the digests of the versions that stand in for the active ones when
+	// those keep failing, as far as they are prepared.
+	LastGood map[string]string
 }
 
 // Trial is a version that is compared with the active one of its plugin.
@@ -42,7 +45,7 @@ type Trial struct {
 
 // Equal tells whether two plans are served alike.
 func (p *Plan) Equal(o *Plan) bool {
-	return maps.Equal(p.Active, o.Active) && slices.Equal(p.Warm, o.Warm) && slices.EqualFunc(p.Trials, o.Trials, func(a, b Trial) bool {
+	return maps.Equal(p.Active, o.Active) && maps.Equal(p.LastGood, o.LastGood) && slices.Equal(p.Warm, o.Warm) && slices.EqualFunc(p.Trials, o.Trials, func(a, b Trial) bool {
 		return a.Plugin == b.Plugin && a.Digest == b.Digest && a.Salt == b.Salt && a.Permille == b.Permille &&
 			a.ShadowPermille == b.ShadowPermille && a.Tally == b.Tally
 	})
@@ -52,7 +55,8 @@ func (p *Plan) Equal(o *Plan) bool {
 func (s *Set) versions() iter.Seq[*loaded] {
 	return func(yield func(*loaded) bool) {
 		for _, m := range s.models {
-			if !yield(m.version) || m.trial != nil && m.trial.candidate != nil && !yield(m.trial.candidate.version) {
+			if !yield(m.version) || m.lastGood != nil && !yield(m.lastGood.version) ||
+				m.trial != nil && m.trial.candidate != nil && !yield(m.trial.candidate.version) {
 				return
 			}
 		}
@@ -138,9 +142,10 @@ func (t *trial) score(ctx context.Context, s *Set, incumbent *model, call *engin
 		t.Tally.Subject(arm, hash)
 	}
 	var spent effort
-	if err := m.answer(ctx, call, &spent); err != nil {
+	info, err := m.answer(ctx, call, &spent)
+	if err != nil || call.StandIn {
 		t.Tally.Failed(arm)
-		return nil, err
+		return info, err
 	}
 	t.Tally.Called(arm, spent.rows, spent.fuel, spent.took)
 	for _, score := range call.Out[:spent.rows] {
