@@ -590,10 +590,10 @@ func TestLevels(t *testing.T) {
 		version uint8
 		level   Level
 	}{
-		{SubjectPut, 1, 1}, {SubjectPatch, 1, 1}, {SubjectDelete, 1, 1}, {DecisionRecorded, 1, 1}, {DecisionRecorded, 2, 2}, {ResponseRecorded, 1, 1},
+		{SubjectPut, 1, 1}, {SubjectPatch, 1, 1}, {SubjectDelete, 1, 1}, {SubjectDelete, 2, 4}, {DecisionRecorded, 1, 1}, {DecisionRecorded, 2, 2}, {ResponseRecorded, 1, 1},
 		{Keyed, 1, 2}, {Expired, 1, 2}, {StateMarked, 1, 2}, {AttributesDeclared, 1, 1}, {CatalogStored, 1, 1}, {CatalogActivated, 1, 1},
 		{PluginStaged, 1, 1}, {PluginActivated, 1, 1}, {NodeAnnounced, 1, 1}, {RetentionSet, 1, 2},
-		{0, 1, 0}, {SubjectPut, 2, 4}, {SubjectPatch, 2, 4}, {CatalogActivated, 2, 4}, {SubjectPut, 3, 0}, {SubjectDelete, 2, 0}, {DecisionRecorded, 3, 3}, {DecisionRecorded, 4, 4}, {DecisionRecorded, 5, 0}, {60, 1, 0}, {StateMarked, 0, 0},
+		{0, 1, 0}, {SubjectPut, 2, 4}, {SubjectPatch, 2, 4}, {CatalogActivated, 2, 4}, {SubjectPut, 3, 0}, {DecisionRecorded, 3, 3}, {DecisionRecorded, 4, 4}, {DecisionRecorded, 5, 0}, {60, 1, 0}, {StateMarked, 0, 0},
 	} {
 		level, known := Needs(step.kind, step.version)
 		if level != step.level || known != (step.level > 0) || level > LevelKnown {

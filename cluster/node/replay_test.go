@@ -345,3 +345,27 @@ func TestReplayWithAnotherCatalog(t *testing.T) {
 		t.Errorf("an unknown version: %v", err)
 	}
 }
+
+// TestReplayOfAnErasedSubject: it says that the subject was erased, also after a restart, until the
+// decision would have been forgotten anyway.
+func TestReplayOfAnErasedSubject(t *testing.T) {
+	dir := t.TempDir()
+	n := openNode(t, dir)
+	loadDemo(t, n, 10)
+	d := decide(t, n, request("S-000003", "web"))
+	if err := n.DeleteSubject(t.Context(), nba.SubjectRef{ID: "S-000003"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := n.ReplayDecision(t.Context(), d.DecisionID, 0); nba.CodeOf(err) != nba.CodeSubjectErased {
+			t.Errorf("got %v, want SUBJECT_ERASED", err)
+		}
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+		n = openNode(t, dir)
+	}
+	if _, err := n.ReplayDecision(t.Context(), "01AN4Z07BY79KA1307SR9X4MV3", 0); nba.CodeOf(err) != nba.CodeDecisionUnknown {
+		t.Errorf("got %v, want DECISION_UNKNOWN", err)
+	}
+}
