@@ -107,15 +107,6 @@ func (e *Engine) Decide(ctx context.Context, in Input, out *nba.Decision) error 
 	return nil
 }
 
-// answer is what is made of those that the funnel left, in time or not.
-var answer = [...]func(*decision){
-	(*decision).arrange,
-	(*decision).propose,
-	(*decision).fallBack,
-	(*decision).claim,
-	(*decision).explain,
-}
-
 // pipeline is the funnel: each stage takes actions out, or tells more about those that stay.
 var pipeline = [...]func(*decision){
 	(*decision).consent,
@@ -127,4 +118,13 @@ var pipeline = [...]func(*decision){
 	(*decision).volume,
 	(*decision).score,
 	(*decision).arbitrate,
+}
+
+// answer is what is made of those that the funnel left, in time or not.
+var answer = [...]func(*decision){
+	(*decision).arrange,
+	(*decision).propose,
+	(*decision).fallBack,
+	(*decision).claim,
+	(*decision).explain,
 }
