@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/arbiterhq/arbiter/plugins/artifact"
-	"github.com/arbiterhq/arbiter/plugins/rollout"
 	"github.com/arbiterhq/arbiter/plugins/strategy"
 	"github.com/arbiterhq/arbiter/runtime/consent"
 	"github.com/arbiterhq/arbiter/runtime/engine"
@@ -61,17 +60,14 @@ func (s *Set) Arrange(ctx context.Context, call *engine.StrategyCall) (*nba.Mode
 	if m.version.manifest.Kind != artifact.KindStrategy {
 		return nil, nba.Errorf(nba.CodeInvalid, "plugin %s is no strategy; name one in the catalog", call.Name)
 	}
-	if m.trial != nil {
-		return m.trial.arrange(ctx, m, call)
-	}
-	return m.arrange(ctx, call, nil)
+	return m.arrange(ctx, call)
 }
 
 // arrange has an instance of a version answer, or what stands in for it.
-func (m *model) arrange(ctx context.Context, call *engine.StrategyCall, spent *effort) (*nba.ModelInfo, error) {
-	return m.guard(func() error { return m.arrangeWith(ctx, call, spent) }, func(other *model) error {
+func (m *model) arrange(ctx context.Context, call *engine.StrategyCall) (*nba.ModelInfo, error) {
+	return m.guard(func() error { return m.arrangeWith(ctx, call) }, func(other *model) error {
 		call.Picks, call.ByPriority = call.Picks[:0], false
-		if err := other.arrangeWith(ctx, call, nil); err != nil {
+		if err := other.arrangeWith(ctx, call); err != nil {
 			return err
 		}
 		call.StandIn = true
@@ -79,7 +75,7 @@ func (m *model) arrange(ctx context.Context, call *engine.StrategyCall, spent *e
 	})
 }
 
-func (m *model) arrangeWith(ctx context.Context, call *engine.StrategyCall, spent *effort) error {
+func (m *model) arrangeWith(ctx context.Context, call *engine.StrategyCall) error {
 	t := m.version.tellings.get()
 	defer m.version.tellings.put(t)
 	candidates := min(len(call.Candidates), m.version.manifest.Limits.MaxRows)
@@ -94,7 +90,6 @@ func (m *model) arrangeWith(ctx context.Context, call *engine.StrategyCall, spen
 	if err != nil {
 		return m.failed(err)
 	}
-	began := spent.begin()
 	answer, used, err := instance.Decide(ctx, t.input, candidates, wasm.Call{NowMS: call.Now.UnixMilli(), Seed: m.seed(call.Seed), Host: host})
 	if err == nil {
 		call.Picks, call.ByPriority, err = strategy.ParseAnswer(answer, candidates, call.Picks[:0])
@@ -107,7 +102,6 @@ func (m *model) arrangeWith(ctx context.Context, call *engine.StrategyCall, spen
 		return m.failed(err)
 	}
 	m.version.pool.Put(instance)
-	spent.end(candidates, used, began)
 	m.count(candidates, used)
 	for rest := candidates; rest < len(call.Candidates); rest++ { // what it was not told of comes behind
 		call.Picks = append(call.Picks, engine.StrategyPick{Candidate: rest})
@@ -121,28 +115,6 @@ type badAnswer struct{ error }
 func isBadAnswer(err error) bool {
 	_, ok := errors.AsType[*badAnswer](err)
 	return ok
-}
-
-// arrange has a call answered by the version that the subject gets, and counts it, as score does.
-func (t *trial) arrange(ctx context.Context, incumbent *model, call *engine.StrategyCall) (*nba.ModelInfo, error) {
-	hash := t.salt.Hash(call.Subject.Ref())
-	arm, m := rollout.Assign(hash, t.Permille), incumbent
-	if arm == rollout.ArmCandidate && t.candidate != nil {
-		m = t.candidate
-	} else {
-		arm = rollout.ArmIncumbent
-	}
-	if t.Permille > 0 && (t.Own == nil || t.Own(call.Subject.Ref())) {
-		t.Tally.Subject(arm, hash)
-	}
-	var spent effort
-	info, err := m.arrange(ctx, call, &spent)
-	if err != nil || call.StandIn {
-		t.Tally.Failed(arm)
-		return info, err
-	}
-	t.Tally.Called(arm, spent.rows, spent.fuel, spent.took)
-	return info, nil
 }
 
 // tell reads what the manifest asks for, as far as the subject consented.
