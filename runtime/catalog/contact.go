@@ -283,7 +283,7 @@ func (c *compiler) contact(spec *contactSpec) contact.Policy {
 	case spec.quiet != nil:
 		code = codeQuietHours
 	case spec.isCoolOff:
-		code, p.Max, p.Pending, p.Outcomes = codeCoolOff, 1, true, contact.Shown()
+		code, p.Max, p.Pending, p.Outcomes, p.CoolOff = codeCoolOff, 1, true, contact.Shown(), true
 	case spec.limit.given:
 		code, p.Max = codeContactLimit, uint16(spec.limit.value)
 		switch spec.counting.value {

@@ -21,6 +21,8 @@ type Policy struct {
 	Window   Window
 	Outcomes Outcomes
 	Pending  bool
+	// CoolOff tells that the limit was written as a cool-off, for people.
+	CoolOff bool
 	// Quiet is not nil for quiet hours; the fields above are unused then.
 	Quiet *Quiet
 	// Link tells on whose ledger the policy counts: 0 is the subject's own, i+1 that of the subject that

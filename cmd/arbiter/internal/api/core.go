@@ -45,6 +45,8 @@ type Core interface {
 	Consents(ctx context.Context, ref nba.SubjectRef, read *nba.Read) (nba.ConsentDocument, error)
 	// PutConsents replaces all of that for an existing subject; ifVersion is as for PutSubject.
 	PutConsents(ctx context.Context, doc nba.ConsentDocument, ifVersion *uint64) (version uint64, err error)
+	// Contacts tells where a subject stands with each contact policy; read is as for Subject.
+	Contacts(ctx context.Context, ref nba.SubjectRef, read *nba.Read) (nba.SubjectContacts, error)
 	// DeleteSubject removes a subject with its history and decision records.
 	DeleteSubject(ctx context.Context, ref nba.SubjectRef, ifVersion *uint64) error
 	// History lists interactions, newest first. next is "" on the last page; it is opaque to callers.
@@ -96,6 +98,8 @@ type Core interface {
 
 	// Cluster is the nodes and the groups as this node sees them.
 	Cluster(ctx context.Context) nba.Cluster
+
+	Security
 
 	// Ready is nil when the node can serve, else CodeUnavailable with the reason.
 	Ready(ctx context.Context) error

@@ -336,6 +336,22 @@ func (m *memCore) Consents(_ context.Context, ref nba.SubjectRef, _ *nba.Read) (
 	return out, nil
 }
 
+func (m *memCore) Contacts(_ context.Context, ref nba.SubjectRef, _ *nba.Read) (nba.SubjectContacts, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.subjects[ref] == nil {
+		return nba.SubjectContacts{}, nba.Errorf(nba.CodeSubjectUnknown, "no such subject")
+	}
+	until := memTime.Add(time.Hour)
+	return nba.SubjectContacts{
+		SubjectRef: ref, CatalogVersion: 7, At: memTime,
+		Policies: []nba.ContactStanding{{Policy: "weekly", Kind: "limit", Code: "CONTACT_LIMIT", Label: "contact limit weekly is reached",
+			On: &nba.SubjectRef{ID: "A-1", Type: nba.Account}, Channel: "sms", Max: 3, Used: 3, Reserved: 1, Reached: true, Since: &memTime, FreeAt: &until}},
+		Contacts: []nba.Contact{{Time: memTime, DecisionID: "01KB0000000000000000000000", Channel: "sms", Direction: nba.Outbound, Issue: "Grow", Group: "Plans",
+			Action: "family-plan", Outcomes: []nba.Outcome{nba.Impression}}},
+	}, nil
+}
+
 func (m *memCore) PutConsents(_ context.Context, doc nba.ConsentDocument, ifVersion *uint64) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -21,6 +21,7 @@ type operation struct {
 	limit    limit
 	admin    bool // also on the admin listener
 	quick    bool // answers without a core, also before the node is ready
+	local    bool // needs no proof from callers on this machine, and is refused to all others
 	// idempotent operations take an Idempotency-Key. POST /v1/decisions does too.
 	idempotent bool
 }
@@ -93,6 +94,7 @@ func operations(options *Options) []operation {
 		{id: "deleteSubject", method: http.MethodDelete, path: "/v1/subjects/{id}", query: byType, handle: deleteSubject, idempotent: true},
 		{id: "getConsents", method: http.MethodGet, path: "/v1/subjects/{id}/consents", query: readQuery("type"), handle: getConsents},
 		{id: "putConsents", method: http.MethodPut, path: "/v1/subjects/{id}/consents", query: byType, consumes: jsonBody, handle: putConsents, idempotent: true},
+		{id: "getContacts", method: http.MethodGet, path: "/v1/subjects/{id}/contacts", query: readQuery("type"), handle: getContacts},
 		{id: "getHistory", method: http.MethodGet, path: "/v1/subjects/{id}/history", handle: getHistory,
 			query: readQuery("type", "limit", "cursor")},
 
@@ -119,6 +121,14 @@ func operations(options *Options) []operation {
 		{id: "activatePlugin", method: http.MethodPost, path: "/v1/plugins/{name}/versions/{version}/activate", handle: activatePlugin, budget: budgetAdmin},
 
 		{id: "makeFeatures", method: http.MethodPost, path: "/v1/features", consumes: jsonBody, handle: makeFeatures, budget: budgetAdmin},
+
+		{id: "listKeys", method: http.MethodGet, path: "/v1/keys", handle: listKeys, budget: budgetAdmin},
+		{id: "createKey", method: http.MethodPost, path: "/v1/keys", consumes: jsonBody, handle: createKey, budget: budgetAdmin},
+		{id: "createFirstKey", method: http.MethodPost, path: "/v1/keys/first", consumes: jsonBody, handle: createFirstKey, budget: budgetAdmin,
+			admin: true, local: true},
+		{id: "revokeKey", method: http.MethodDelete, path: "/v1/keys/{id}", handle: revokeKey, budget: budgetAdmin},
+		{id: "whoAmI", method: http.MethodGet, path: "/v1/whoami", handle: whoAmI},
+		{id: "listAudit", method: http.MethodGet, path: "/v1/audit", query: []string{"after", "limit"}, handle: listAudit, budget: budgetAdmin},
 
 		{id: "getCluster", method: http.MethodGet, path: "/v1/cluster", handle: cluster, admin: true},
 		{id: "health", method: http.MethodGet, path: "/healthz", handle: health, admin: true, quick: true},

@@ -33,7 +33,7 @@ func outcomeColour(p paint, o nba.Outcome) string {
 	switch o {
 	case nba.Accepted, nba.Converted, nba.Clicked:
 		return p.green(string(o))
-	case nba.Rejected, nba.Dismissed:
+	case nba.Rejected, nba.Dismissed, nba.Ignored:
 		return p.yellow(string(o))
 	default:
 		return string(o)
