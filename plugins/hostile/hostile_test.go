@@ -2,7 +2,6 @@ package hostile_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"runtime"
 	"strconv"
@@ -14,7 +13,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/arbiterhq/arbiter/plugins/admission"
 	"github.com/arbiterhq/arbiter/plugins/artifact"
 	"github.com/arbiterhq/arbiter/plugins/hostile"
 	"github.com/arbiterhq/arbiter/plugins/serving"
@@ -24,19 +22,7 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/wasm"
 )
 
-// childWord as the first argument makes the test binary the child that compiles.
-const childWord = "compile-child"
-
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == childWord {
-		if err := admission.CompileChild(context.Background(), os.Stdin); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	good      = "good"
