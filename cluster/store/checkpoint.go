@@ -77,27 +77,31 @@ func (s *Store) markOf(tx *bbolt.Tx) (*mark, error) {
 	return m, nil
 }
 
-// checkpoint makes the present state of the file durable, in the background, for those who wait. It is
-// called between flushes, with flushing held, after pins.begin.
+// markOfRuns is the last mark with the runs of views instead of its own.
+func (s *Store) markOfRuns(views []*runView) *mark {
+	m := *s.marks.newest()
+	m.runs = nil
+	for _, v := range views {
+		m.runs = append(m.runs, markRun{v.file.number, v.end})
+	}
+	return &m
+}
+
+// checkpoint makes what was flushed durable, in the background, for those who wait: the runs, that is. The
+// bbolt file stays as it is in the checkpoint before. It is called between flushes, with flushing held,
+// after pins.begin.
 func (s *Store) checkpoint(for_ []*wanted) {
-	note := s.marks.newest().note
+	views := s.pending.Load().runs
+	m := s.markOfRuns(views)
 	for _, w := range for_ {
 		if w.note != nil {
-			note = w.note
+			m.note = w.note
 		}
 	}
-	s.sinceTime = time.Now()
-	m, tx, err := s.pinState()
-	if err != nil {
-		s.answer(for_, fmt.Errorf("beginning a checkpoint: %w", err))
-		return
-	}
-	m.note = note
-	s.sinceWrites = 0
-	raw := s.raw
+	s.sinceTime, s.sinceWrites = time.Now(), 0
 	s.loops.Go(func() {
 		release := takeTurn(s.options.Shared.syncing)
-		err := s.options.disk.sync(raw)
+		err := s.syncRuns(views)
 		if err == nil {
 			err = s.marks.put(m)
 		}
@@ -105,15 +109,74 @@ func (s *Store) checkpoint(for_ []*wanted) {
 		if err != nil {
 			// What a sync could not write may be gone from memory too: the file is good as of the
 			// last checkpoint only, and must be opened again there.
-			err = errors.Join(fmt.Errorf("making the state durable: %w", err), tx.Rollback())
+			err = fmt.Errorf("making the state durable: %w", err)
 			s.write.Lock()
 			s.fail(err)
 			s.write.Unlock()
 		} else {
-			s.pins.set(tx, note)
+			s.pins.set(nil, views, m.note)
 		}
 		s.answer(for_, err)
 	})
+}
+
+// syncRuns makes runs durable. A checkpoint is being made.
+func (s *Store) syncRuns(views []*runView) error {
+	for _, v := range views {
+		if err := v.file.sync(v.end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkpointFile makes the present state of the bbolt file durable, with the runs that are being merged into
+// it, unless all of them are, and those of the last checkpoint that are newer. No write of the file runs.
+func (s *Store) checkpointFile(merging []*runView, merged bool) (err error) {
+	for !s.pins.begin() {
+		s.pins.wait()
+	}
+	defer func() { s.answer(nil, err) }()
+	m, tx, err := s.pinState()
+	if err != nil {
+		return fmt.Errorf("beginning a checkpoint: %w", err)
+	}
+	// If the last checkpoint has a newer file, it has all of those that are being merged too: so this is
+	// the state as of one Update either way.
+	runs := without(s.pins.runs(), merging)
+	if !merged {
+		runs = append(runs, merging...)
+	}
+	old := s.markOfRuns(runs)
+	m.note, m.runs = old.note, old.runs
+	release := takeTurn(s.options.Shared.syncing)
+	err = s.options.disk.sync(s.raw)
+	if err == nil {
+		err = s.syncRuns(runs)
+	}
+	if err == nil {
+		err = s.marks.put(m)
+	}
+	release()
+	if err != nil {
+		err = errors.Join(fmt.Errorf("making the state durable: %w", err), tx.Rollback()) // see checkpoint
+		s.write.Lock()
+		s.fail(err)
+		s.write.Unlock()
+		return err
+	}
+	if !merged {
+		s.pins.set(tx, runs, m.note)
+		return nil
+	}
+	s.dropRuns(merging)
+	s.pins.set(tx, runs, m.note)
+	for _, v := range merging {
+		v.file.release()
+		// One that stays is removed when the store is opened.
+		_ = s.options.disk.remove(v.file.path)
+	}
+	return nil
 }
 
 // answer ends a checkpoint and tells those who wait.
@@ -127,8 +190,8 @@ func (s *Store) answer(for_ []*wanted, err error) {
 	s.write.Unlock()
 }
 
-// checkpointHere makes the present state of the file durable before it returns. It is called between
-// flushes, with flushing held.
+// checkpointHere makes what was flushed durable before it returns. It is called between flushes, with
+// flushing held.
 func (s *Store) checkpointHere(note []byte) error {
 	for !s.pins.begin() {
 		s.pins.wait()
@@ -138,7 +201,7 @@ func (s *Store) checkpointHere(note []byte) error {
 	return <-w.done
 }
 
-// checkpointNow writes what is pending into the file and makes it durable, for Close.
+// checkpointNow makes durable what is pending, for Close.
 func (s *Store) checkpointNow() error {
 	s.pins.wait()
 	if err := s.Flush(); err != nil {

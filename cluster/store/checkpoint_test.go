@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -96,7 +97,7 @@ type moody struct {
 func (m *moody) mood() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.failing.Load() && m.rng.IntN(150) == 0 {
+	if m.failing.Load() && m.rng.IntN(100) == 0 {
 		return unix.ENOSPC
 	}
 	return nil
@@ -115,6 +116,15 @@ func (m *moody) opened(db *bbolt.DB, f *os.File) {
 }
 
 func (m *moody) claim(*os.File, int64, int64) error { return m.mood() }
+
+func (m *moody) writeAt(f *os.File, b []byte, at int64) error {
+	if strings.Contains(f.Name(), ".run-") {
+		if err := m.mood(); err != nil {
+			return errors.Join(m.realDisk.writeAt(f, b[:len(b)/2], at), err)
+		}
+	}
+	return m.realDisk.writeAt(f, b, at)
+}
 
 // TestWritesThatFail: flushes and checkpoints fail in their midst, again and again. Readers see the right
 // state all the time, and so does who opens the file afterwards.
@@ -141,6 +151,9 @@ func TestWritesThatFail(t *testing.T) {
 				} else {
 					failed++
 				}
+			}
+			if rng.IntN(30) == 0 && s.Merge() != nil {
+				failed++
 			}
 			if rng.IntN(20) == 0 {
 				if _, state, err := present(s); err != nil || !maps.Equal(state, h.state) {
@@ -296,7 +309,7 @@ func TestStreamThatTakesTooLong(t *testing.T) {
 	for i := range 8 {
 		put(t, s, Subjects, fmt.Sprint(i), string(make([]byte, 1<<20)))
 	}
-	if err := s.Flush(); err != nil {
+	if err := errors.Join(s.Flush(), s.Merge()); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(2 * watchInterval)
@@ -330,26 +343,28 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// TestFlushIsSpread: a flush takes a good part of the time until the next, unless somebody waits for it.
-func TestFlushIsSpread(t *testing.T) {
-	s := openTest(t, Options{FlushInterval: 400 * time.Millisecond})
-	for i := range 1000 {
-		put(t, s, Subjects, fmt.Sprint(i), "value")
+// TestMergeIsSpread: a merge leaves the processors to others, unless somebody waits for it.
+func TestMergeIsSpread(t *testing.T) {
+	s := openTest(t, Options{})
+	merge := func() time.Duration {
+		for i := range 4000 {
+			put(t, s, Subjects, fmt.Sprintf("%016d", i*7919%4000), string(make([]byte, 500)))
+		}
+		if err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if err := s.Merge(); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(start)
 	}
-	start := time.Now()
-	waitFor(t, "flush", func() bool { return s.pending.Load().flushes })
-	begun := time.Now()
-	waitFor(t, "end of the flush", func() bool { return !s.pending.Load().flushes })
-	t.Logf("begun after %s, took %s", begun.Sub(start), time.Since(begun))
-	if took := time.Since(begun); took < 100*time.Millisecond {
-		t.Errorf("the flush took only %s", took)
+	merge()
+	spread := merge()
+	s.hurry.Add(1)
+	waited := merge()
+	t.Logf("took %s, and %s where somebody waits", spread, waited)
+	if spread < waited {
+		t.Errorf("a merge took %s, less than one that somebody waits for: %s", spread, waited)
 	}
-	for i := range 1000 {
-		put(t, s, Subjects, fmt.Sprint(i), "other")
-	}
-	start = time.Now()
-	if err := s.Checkpoint(nil); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("a checkpoint that is waited for took %s", time.Since(start))
 }

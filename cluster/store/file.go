@@ -27,19 +27,28 @@ func (s *Store) recover() error {
 	}
 	s.marks = marks
 	s.name.set(marks.last.file)
+	runs, err := s.openRuns(marks.last)
+	if err != nil {
+		return errors.Join(err, marks.close())
+	}
 	// What a restore that was cut short left behind, or one that was not, is of no use.
 	if err := s.options.disk.remove(s.filePath(s.otherName())); err != nil {
 		return errors.Join(fmt.Errorf("removing the other file: %w", err), marks.close())
 	}
-	if err := s.openAt(marks.last); err != nil {
+	if err := s.openAt(marks.last, runs); err != nil {
+		releaseRuns(runs)
 		return errors.Join(err, marks.close())
 	}
+	s.pending.Store(&pending{runs: runs})
 	return nil
 }
 
 // found creates the file, with an empty state as its first checkpoint.
 func (s *Store) found() error {
 	s.name.set(filepath.Base(s.path))
+	if err := s.removeRuns(nil); err != nil {
+		return err
+	}
 	if err := s.attach(s.path); err != nil {
 		return err
 	}
@@ -60,12 +69,13 @@ func (s *Store) found() error {
 		}
 		return errors.Join(err, s.db.Close())
 	}
-	s.pins.set(tx, nil)
+	s.pins.set(tx, nil, nil)
 	return nil
 }
 
-// openAt opens the file as of the checkpoint: both meta pages are made those of the checkpoint.
-func (s *Store) openAt(m *mark) error {
+// openAt opens the file as of the checkpoint, whose runs are open: both meta pages are made those of the
+// checkpoint.
+func (s *Store) openAt(m *mark, runs []*runView) error {
 	path := s.filePath(m.file)
 	if err := rewind(path, m, s.options.disk); err != nil {
 		return err
@@ -80,7 +90,7 @@ func (s *Store) openAt(m *mark) error {
 	if uint64(tx.ID()) != m.txid() {
 		return errors.Join(fmt.Errorf("%w: the file opens at transaction %d, not %d", ErrDamaged, tx.ID(), m.txid()), tx.Rollback(), s.db.Close())
 	}
-	s.pins.set(tx, m.note)
+	s.pins.set(tx, runs, m.note)
 	s.db.NoFreelistSync = true // but at checkpoints
 	if err := makeBuckets(s.db); err != nil {
 		s.pins.end()
@@ -183,12 +193,8 @@ func makeBuckets(db *bbolt.DB) error {
 }
 
 // remap opens the file again with more address space, if it might outgrow what it has by so much. It is
-// called before a flush, with flushing held: the file is then the state as of one Update. If it is not,
-// since a flush failed in its midst, nothing is done: what that added was counted before it began.
-func (s *Store) remap(more int64) error {
-	if s.partial {
-		return nil
-	}
+// called between writes of the file, with filing held, while runs are merged.
+func (s *Store) remap(more int64, merging []*runView) error {
 	info, err := s.raw.Stat()
 	if err != nil {
 		return fmt.Errorf("sizing the store: %w", err)
@@ -197,17 +203,23 @@ func (s *Store) remap(more int64) error {
 		return nil
 	}
 	// The checkpoint loses its pin while the file is closed; so it must be the present state.
-	if err := s.checkpointHere(s.marks.newest().note); err != nil {
+	if err := s.checkpointFile(merging, false); err != nil {
 		return err
 	}
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
+	s.pins.wait()
 	s.write.Lock()
 	defer s.write.Unlock()
 	s.pool.pause()
+	runs := s.pins.runs()
+	takeRuns(runs)
 	s.pins.end()
 	if err = s.db.Close(); err == nil {
 		s.options.InitialMmapBytes = max(s.options.InitialMmapBytes, int(4*(info.Size()+more)))
-		err = s.openAt(s.marks.newest())
+		err = s.openAt(s.marks.newest(), runs)
 	}
+	releaseRuns(runs)
 	if err != nil {
 		s.db = nil
 		s.fail(fmt.Errorf("opening the store again: %w", err))

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"time"
 )
@@ -33,12 +34,13 @@ func (s *Store) waitForRoom() error {
 			return ErrClosed
 		case s.broken != nil:
 			return s.broken
-		case s.pressure(p) < 2*due:
+		case max(s.pressure(p), s.runPressure(p)) < 2*due:
 			return nil
-		case s.interrupted && (s.flushErr != nil || s.options.Shared.full()):
-			return errors.Join(fmt.Errorf("%w while it could not write its file", ErrClosed), s.flushErr)
+		case s.interrupted && (s.flushErr != nil || s.options.Shared.full() || s.runPressure(p) >= 2*due):
+			return errors.Join(fmt.Errorf("%w while it could not write its files", ErrClosed), s.flushErr, s.mergeErr)
 		}
 		s.work.Broadcast()
+		s.ripe.Broadcast()
 		if s.options.Shared.full() {
 			// The others that take the memory do not wake this one.
 			s.write.Unlock()
@@ -55,19 +57,25 @@ const (
 	maxDelay   = 5 * time.Millisecond
 )
 
-// SlowDown makes whoever updates as fast as the flush, once the flush has fallen behind: many short
+// SlowDown makes whoever updates as fast as the flush or the merge, once they have fallen behind: many short
 // delays instead of one long wait at the bound. Delays that are too short to sleep add up. It is for
 // whoever calls Update, between two calls: no state depends on it.
 func (s *Store) SlowDown() {
 	p := s.pending.Load()
 	writes := s.updated - s.slowed
 	s.slowed = s.updated
-	over := s.pressure(p) - due
-	if over <= 0 {
+	behind := time.Duration(0)
+	if over := s.pressure(p) - due; over > 0 {
+		behind = time.Duration(2 * over * s.perWrite.Load() * writes / due)
+	}
+	if over := s.runPressure(p) - due; over > 0 {
+		behind = max(behind, time.Duration(2*over*s.perMerge.Load()*writes/due))
+	}
+	if behind == 0 {
 		s.debt = 0
 		return
 	}
-	s.debt += time.Duration(2 * over * s.perWrite.Load() * writes / due)
+	s.debt += behind
 	if s.debt < leastDelay {
 		return
 	}
@@ -76,8 +84,8 @@ func (s *Store) SlowDown() {
 	s.debt = max(0, s.debt-time.Since(start))
 }
 
-// flushLoop writes what is pending into the file whenever it is enough or old enough, and makes the file
-// durable whenever it is time or somebody waits for it.
+// flushLoop writes what is pending into a run whenever it is enough or old enough, and makes runs durable
+// whenever it is time or somebody waits for it.
 func (s *Store) flushLoop() {
 	defer s.loops.Done()
 	for {
@@ -112,20 +120,36 @@ func (s *Store) flushAndCheckpoint() error {
 		waiting = s.takeWanted()
 		s.write.Unlock()
 	}
-	err := s.flush(true)
+	err := s.flush()
 	due := s.sinceWrites > 0 && (s.sinceWrites >= s.options.CheckpointWrites || time.Since(s.sinceTime) >= s.options.CheckpointInterval)
 	switch {
 	case err != nil:
 		for _, w := range waiting {
 			w.done <- err
 		}
-	case (len(waiting) > 0 || due) && s.pins.begin():
+	case len(waiting) == 0 && !due:
+	case s.pins.begin():
 		s.checkpoint(waiting)
+	default:
+		s.waitAgain(waiting)
 	}
 	return err
 }
 
-// tickLoop makes a flush due every FlushInterval.
+// waitAgain is for those who wait for a checkpoint while another has just begun.
+func (s *Store) waitAgain(waiting []*wanted) {
+	s.write.Lock()
+	defer s.write.Unlock()
+	if s.broken == nil {
+		s.wanted = append(waiting, s.wanted...)
+		return
+	}
+	for _, w := range waiting {
+		w.done <- s.broken
+	}
+}
+
+// tickLoop makes a flush due every FlushInterval, and closes files that are read no more.
 func (s *Store) tickLoop() {
 	defer s.loops.Done()
 	ticker := time.NewTicker(s.options.FlushInterval)
@@ -136,35 +160,35 @@ func (s *Store) tickLoop() {
 			s.write.Lock()
 			s.due = true
 			s.work.Broadcast()
+			s.ripe.Broadcast()
 			s.write.Unlock()
+			s.oldRuns.close()
 		case <-s.quit:
 			return
 		}
 	}
 }
 
-// Flush writes everything that was applied before the call into the file. It may be called at any time,
-// also while Update runs. It does not make the file durable: see Checkpoint.
+// Flush writes everything that was applied before the call into a run. It may be called at any time, also
+// while Update runs. It does not make the run durable: see Checkpoint.
 func (s *Store) Flush() error {
-	s.hurry.Add(1)
-	defer s.hurry.Add(-1)
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
-	return s.flush(false)
+	return s.flush()
 }
 
-// flush writes what is pending. After it the file is the state as of one Update. Flushing is held.
-func (s *Store) flush(paced bool) error {
+// flush writes what is pending. After it the runs are the state as of one Update. Flushing is held.
+func (s *Store) flush() error {
 	// What an earlier flush could not write goes first.
 	for range 2 {
-		if done, err := s.flushOnce(paced); done || err != nil {
+		if done, err := s.flushOnce(); done || err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) flushOnce(paced bool) (done bool, err error) {
+func (s *Store) flushOnce() (done bool, err error) {
 	s.write.Lock()
 	if s.broken != nil {
 		defer s.write.Unlock()
@@ -177,21 +201,14 @@ func (s *Store) flushOnce(paced bool) (done bool, err error) {
 			s.write.Unlock()
 			return true, nil
 		}
-		p = &pending{flushing: p.active, flushLoad: p.load, seq: p.seq, flushes: true}
+		p = &pending{flushing: p.active, flushLoad: p.load, runs: p.runs, seq: p.seq, flushes: true}
 		s.writing = layer{}
 		s.pending.Store(p)
 		s.room.Broadcast()
 	}
-	span := time.Since(s.rotated)
-	if fresh {
-		s.rotated = time.Now()
-	}
 	s.write.Unlock()
 
-	if err = s.remap(spareAttempts * s.mayAdd(p.flushLoad)); err == nil {
-		s.partial = true
-		err = s.writeLayer(&p.flushing, pace{store: s, on: paced, span: min(span, s.options.FlushInterval)})
-	}
+	view, err := s.writeRun(p)
 	if Full(err) {
 		s.options.Space.Exhausted()
 	}
@@ -200,14 +217,74 @@ func (s *Store) flushOnce(paced bool) (done bool, err error) {
 	s.flushErr = err
 	s.tellProblem()
 	if err == nil {
-		s.partial = false
-		s.committed()
+		s.committed(view)
 	}
 	s.room.Broadcast()
 	return fresh, err
 }
 
-// spareAttempts is how many attempts at a flush the address space is enough for.
+// writeRun writes the layer that is flushed into the newest run file, or into a new one.
+func (s *Store) writeRun(p *pending) (*runView, error) {
+	items := p.flushing.items(s.items[:0])
+	defer func() {
+		clear(items) // hold no value of a layer that is written
+		s.items = items
+	}()
+	start := time.Now()
+	view, err := s.runFor(p.runs, items)
+	if err != nil {
+		return nil, err
+	}
+	buffer, ok := s.options.Shared.buffers.Get().(*[]byte)
+	if !ok {
+		buffer = new([]byte)
+	}
+	refs, used, err := view.file.append(items, *buffer)
+	if cap(used) <= 4*runChunk {
+		*buffer = used
+		s.options.Shared.buffers.Put(buffer)
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, all := runSize(items)
+	view.file.end += (all + runPage - 1) &^ (runPage - 1)
+	view = view.extended(refs, view.file.end)
+	s.perWrite.Store((7*s.perWrite.Load() + int64(time.Since(start))/int64(len(items))) / 8)
+	return view, nil
+}
+
+// runFor is the view that a run of the items is added to: that of the newest file, or of a new one.
+func (s *Store) runFor(views []*runView, items []item) (*runView, error) {
+	_, size := runSize(items)
+	size += runPage
+	if s.target != nil {
+		if s.target.end+size <= int64(len(s.target.data)) {
+			for _, v := range views {
+				if v.file == s.target {
+					return v, nil
+				}
+			}
+			return &runView{file: s.target, seed: s.options.Shared.seed}, nil // no run of it is whole yet
+		}
+		if s.target.end == 0 {
+			return nil, errors.New("a run does not fit into a file of its own")
+		}
+	}
+	if size > maxRunFile {
+		return nil, fmt.Errorf("a run of %d bytes is too large", size)
+	}
+	// A number is not used twice: a file that was removed may still be read.
+	number := s.number + 1
+	f, err := s.openRunFile(number, os.O_CREATE|os.O_TRUNC, max(s.options.RunBytes, size))
+	if err != nil {
+		return nil, err
+	}
+	s.target, s.number = f, number
+	return &runView{file: f, seed: s.options.Shared.seed}, nil
+}
+
+// spareAttempts is how many attempts at a write the address space is enough for.
 const spareAttempts = 4
 
 // tellProblem tells Writable what is wrong. Write is held.
@@ -217,20 +294,27 @@ func (s *Store) tellProblem() {
 		err = s.flushErr
 	}
 	if err == nil {
+		err = s.mergeErr
+	}
+	if err == nil {
 		s.problem.Store(nil)
 	} else {
 		s.problem.Store(&err)
 	}
 }
 
-// committed makes readers look into the file for what was flushed. Write is held.
-func (s *Store) committed() {
+// committed makes readers look into the run for what was flushed: view is that of the newest file with the
+// run. Write is held.
+func (s *Store) committed(view *runView) {
 	next := *s.pending.Load()
 	s.options.Shared.add(-next.flushLoad.cost())
 	s.sinceWrites += next.flushLoad.writes
+	s.flushedAt = time.Now()
 	next.flushing, next.flushLoad, next.flushes = layer{}, load{}, false
+	next.runs = append([]*runView{view}, without(next.runs, []*runView{view})...)
 	next.seq = s.pool.advance()
 	s.pending.Store(&next)
+	s.ripe.Broadcast()
 }
 
 // item is one write of a layer.
@@ -258,37 +342,6 @@ const (
 	yieldEvery                        = 32
 )
 
-// writeLayer writes a layer in slices, each a transaction of its own: readers look into the layer until
-// all of it is written, and a checkpoint comes only then. A slice has a stretch of the keys, so slices
-// copy hardly more pages than one large transaction would.
-func (s *Store) writeLayer(l *layer, p pace) error {
-	items := l.items(s.items[:0])
-	defer func() {
-		clear(items) // hold no value of a layer that is written
-		s.items = items
-	}()
-	p.begin(len(items))
-	for at := 0; at < len(items); {
-		n := min(s.slice, len(items)-at)
-		if p.behind() {
-			n = min(max(n, mostSlice/2), len(items)-at)
-		}
-		release := p.turn()
-		start := time.Now()
-		err := s.updateFile(func(tx *fileTx) error { return tx.putItems(items[at : at+n]) })
-		took := time.Since(start)
-		release()
-		if err != nil {
-			return err
-		}
-		at += n
-		s.perWrite.Store((7*s.perWrite.Load() + int64(took)/int64(n)) / 8)
-		s.slice = max(leastSlice, min(mostSlice, int(float64(n)*float64(sliceTime)/float64(took+1)), 2*s.slice))
-		p.pause(at)
-	}
-	return nil
-}
-
 func (t *fileTx) putItems(items []item) (err error) {
 	for i := range items {
 		e := &items[i]
@@ -300,56 +353,10 @@ func (t *fileTx) putItems(items []item) (err error) {
 		if err != nil {
 			return err
 		}
-		// A flush is work in the background: whoever waits for a processor goes first.
+		// This is work in the background: whoever waits for a processor goes first.
 		if i%yieldEvery == yieldEvery-1 {
 			runtime.Gosched()
 		}
 	}
 	return nil
-}
-
-// pace spreads a flush over the time that what it writes took to gather, so that it takes an even part of
-// the processors, and lets go of that when the next gathers faster.
-type pace struct {
-	store *Store
-	on    bool
-	span  time.Duration
-	start time.Time
-	total int
-	done  int
-}
-
-// spread is the part of the span that a flush may take.
-const spread = 0.8
-
-func (p *pace) begin(total int) { p.start, p.total = time.Now(), total }
-
-// behind tells that the flush must go on without a pause.
-func (p *pace) behind() bool {
-	if !p.on || p.store.hurry.Load() > 0 {
-		return true
-	}
-	return p.store.pressure(p.store.pending.Load()) > due*int64(p.done+p.store.slice)/int64(p.total)
-}
-
-// turn waits until no other store of the node writes, unless the flush is behind.
-func (p *pace) turn() (release func()) {
-	if p.behind() {
-		return func() {}
-	}
-	return takeTurn(p.store.options.Shared.turn)
-}
-
-const maxPause = 20 * time.Millisecond
-
-// pause waits after a slice until it is time for the next.
-func (p *pace) pause(done int) {
-	p.done = done
-	for done < p.total {
-		early := time.Duration(spread*float64(p.span)*float64(done)/float64(p.total)) - time.Since(p.start)
-		if early <= 0 || p.behind() {
-			return
-		}
-		time.Sleep(min(early, maxPause))
-	}
 }

@@ -145,7 +145,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatalf("key %d is lost", i)
 		}
 	}
-	if err := whole(s.db); err != nil {
+	if err := whole(s); err != nil {
 		t.Error(err)
 	}
 	if err := s.Close(); err != nil {
@@ -196,7 +196,7 @@ func TestInterruptedOnAFullDisk(t *testing.T) {
 	if get(t, s, Subjects, "kept") != "yes" || string(s.Note()) != "kept" {
 		t.Error("the checkpoint is lost")
 	}
-	if err := errors.Join(whole(s.db), s.Close()); err != nil {
+	if err := errors.Join(whole(s), s.Close()); err != nil {
 		t.Error(err)
 	}
 }

@@ -28,6 +28,13 @@ type mark struct {
 	pageSize int
 	meta     [metaBytes]byte // the meta page of bbolt
 	note     []byte          // see Store.Checkpoint
+	runs     []markRun       // the files of runs over it, the newest first
+}
+
+// markRun tells how much of a run file belongs to a checkpoint.
+type markRun struct {
+	number uint64
+	end    int64
 }
 
 // The meta page of bbolt: a page header (16 bytes, beginning with the page number) and the meta itself.
@@ -58,7 +65,8 @@ const (
 var errMark = errors.New("mark is damaged")
 
 // append encodes m as one slot: magic, CRC-32C of the rest, its length (4 each, little endian); sequence
-// number (8), page size (4), meta page (80), file name and note, each after its length (2).
+// number (8), page size (4), meta page (80), file name and note, each after its length (2). If there are
+// runs: their number (2), and for each file its number and length (8 each).
 func (m *mark) append(dst []byte) ([]byte, error) {
 	body := binary.LittleEndian.AppendUint64(nil, m.seq)
 	body = binary.LittleEndian.AppendUint32(body, uint32(m.pageSize))
@@ -67,6 +75,13 @@ func (m *mark) append(dst []byte) ([]byte, error) {
 	body = append(body, m.file...)
 	body = binary.LittleEndian.AppendUint16(body, uint16(len(m.note)))
 	body = append(body, m.note...)
+	if len(m.runs) > 0 {
+		body = binary.LittleEndian.AppendUint16(body, uint16(len(m.runs)))
+	}
+	for _, r := range m.runs {
+		body = binary.LittleEndian.AppendUint64(body, r.number)
+		body = binary.LittleEndian.AppendUint64(body, uint64(r.end))
+	}
 	if len(m.note) > markSlot || len(body)+markHead > markSlot {
 		return nil, fmt.Errorf("the note of a checkpoint has %d bytes: too many", len(m.note))
 	}
@@ -94,14 +109,39 @@ func decodeMark(slot []byte) (*mark, error) {
 	body = body[12+copy(m.meta[:], body[12:]):]
 	file, body, ok := cutBytes(body)
 	note, body, okNote := cutBytes(body)
-	if !ok || !okNote || len(body) > 0 || len(file) == 0 || strings.ContainsAny(string(file), "/\x00") || string(file) == ".." {
+	runs, okRuns := decodeMarkRuns(body)
+	if !ok || !okNote || !okRuns || len(file) == 0 || strings.ContainsAny(string(file), "/\x00") || string(file) == ".." {
 		return nil, errMark
 	}
 	if m.pageSize < 1024 || m.pageSize > 64<<10 || binary.LittleEndian.Uint32(m.meta[metaMagicAt:]) != metaMagic {
 		return nil, errMark
 	}
-	m.file, m.note = string(file), append([]byte(nil), note...)
+	m.file, m.note, m.runs = string(file), append([]byte(nil), note...), runs
 	return m, nil
+}
+
+// mostMarkRuns bounds the run files of a mark. There are two or three.
+const mostMarkRuns = 256
+
+func decodeMarkRuns(body []byte) (runs []markRun, ok bool) {
+	if len(body) == 0 {
+		return nil, true
+	}
+	if len(body) < 2 {
+		return nil, false
+	}
+	n := int(binary.LittleEndian.Uint16(body))
+	if body = body[2:]; n == 0 || n > mostMarkRuns || len(body) != 16*n {
+		return nil, false
+	}
+	for ; len(body) > 0; body = body[16:] {
+		r := markRun{binary.LittleEndian.Uint64(body), int64(binary.LittleEndian.Uint64(body[8:]))}
+		if r.end <= 0 || len(runs) > 0 && r.number >= runs[len(runs)-1].number {
+			return nil, false
+		}
+		runs = append(runs, r)
+	}
+	return runs, true
 }
 
 func cutBytes(b []byte) (head, rest []byte, ok bool) {

@@ -19,16 +19,20 @@ func TestPendingAgainstAMap(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		path := filepath.Join(t.TempDir(), "s.db")
-		options := Options{FlushWrites: 1 + rng.IntN(200), FlushInterval: time.Hour}
+		options := Options{FlushWrites: 1 + rng.IntN(200), FlushInterval: time.Hour, RunBytes: int64(2+rng.IntN(20)) << 13}
 		s, err := Open(path, options)
 		if err != nil {
 			t.Fatal(err)
 		}
 		model := map[string]string{}
 		for step := range 120 {
-			switch rng.IntN(10) {
+			switch rng.IntN(11) {
 			case 0:
 				err = s.Flush()
+			case 3:
+				if err = s.Merge(); errors.Is(err, errGivenUp) {
+					err = nil
+				}
 			case 1:
 				if err = s.Close(); err == nil {
 					s, err = Open(path, options)
@@ -159,7 +163,7 @@ func compare(t *testing.T, s *Store, model map[string]string, rng *rand.Rand) {
 // number, so a reader that sees two numbers saw half of an update or of a flush, and one that sees a
 // smaller number than was returned before it began saw an old state.
 func TestReadersSeeOneUpdate(t *testing.T) {
-	s := openTest(t, Options{FlushWrites: 50, FlushInterval: time.Millisecond})
+	s := openTest(t, Options{FlushWrites: 50, FlushInterval: time.Millisecond, RunBytes: 64 << 10})
 	var done sync.Mutex
 	returned := 0
 	stop := make(chan struct{})

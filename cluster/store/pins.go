@@ -6,20 +6,29 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// pin is a read transaction at a checkpoint. While it is open, no page of the checkpoint is used again,
-// so the file can be opened there. It is shared by the store and by the snapshots that read it.
-type pin struct {
+// base is a read transaction at the state of the bbolt file that a checkpoint has. While it is open, no
+// page of that state is used again, so the file can be opened there. Checkpoints share it until runs are
+// merged into the file.
+type base struct {
 	tx   *bbolt.Tx
-	note []byte
 	refs int        // guarded by pins.mu
 	mu   sync.Mutex // held while a bucket is looked up in tx
 }
 
+// pin is the state of a checkpoint: a base and runs over it, whose files are taken. It is shared by the
+// store and by the snapshots that read it.
+type pin struct {
+	base *base
+	runs []*runView
+	note []byte
+	refs int // guarded by pins.mu
+}
+
 // cursor is a cursor of its own for each caller.
 func (p *pin) cursor(b Bucket) *bbolt.Cursor {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.tx.Bucket(bucketNames[b]).Cursor()
+	p.base.mu.Lock()
+	defer p.base.mu.Unlock()
+	return p.base.tx.Bucket(bucketNames[b]).Cursor()
 }
 
 // pins keeps the pin of the last checkpoint, and knows whether the next one is being made.
@@ -33,11 +42,18 @@ type pins struct {
 
 func (p *pins) init() { p.ended.L = &p.mu }
 
-// set makes tx the pin of the last checkpoint, which has the note, and lets go of the one before.
-func (p *pins) set(tx *bbolt.Tx, note []byte) {
+// set makes tx and runs the pin of the last checkpoint, which has the note, and lets go of the one before.
+// A nil tx is that of the one before.
+func (p *pins) set(tx *bbolt.Tx, runs []*runView, note []byte) {
+	takeRuns(runs) // the store has them
 	p.mu.Lock()
 	old := p.last
-	p.last = &pin{tx: tx, note: note, refs: 1}
+	next := &pin{base: &base{tx: tx}, runs: runs, note: note, refs: 1}
+	if tx == nil {
+		next.base = old.base
+	}
+	next.base.refs++
+	p.last = next
 	p.mu.Unlock()
 	if old != nil {
 		p.release(old)
@@ -54,13 +70,31 @@ func (p *pins) take() *pin {
 	return p.last
 }
 
+// runs are those of the last checkpoint.
+func (p *pins) runs() []*runView {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last == nil {
+		return nil
+	}
+	return p.last.runs
+}
+
 func (p *pins) release(old *pin) {
 	p.mu.Lock()
 	old.refs--
 	end := old.refs == 0
+	endBase := false
+	if end {
+		old.base.refs--
+		endBase = old.base.refs == 0
+	}
 	p.mu.Unlock()
 	if end {
-		_ = old.tx.Rollback() // it fails only for a transaction that is closed already
+		releaseRuns(old.runs)
+	}
+	if endBase {
+		_ = old.base.tx.Rollback() // it fails only for a transaction that is closed already
 	}
 }
 

@@ -14,6 +14,7 @@ type Reader struct {
 	store   *Store
 	pending *pending
 	tx      *bbolt.Tx
+	runs    []*runView // whose files are taken while tx is open
 	seq     uint64
 	cursors [bucketEnd]*bbolt.Cursor
 	// Key is room for the caller to build keys in, kept with the reader.
@@ -34,12 +35,15 @@ func (s *Store) Acquire() (*Reader, error) {
 		p := s.pending.Load()
 		if r.tx == nil || r.seq != p.seq {
 			r.end()
-			r.seq = p.seq
+			if !takeRuns(p.runs) {
+				continue // they were merged since p was the newest
+			}
+			r.seq, r.runs = p.seq, p.runs
 			if r.tx, err = s.beginRead(); err != nil {
 				s.pool.give(r, s.options.MaxIdleReaders)
 				return nil, fmt.Errorf("beginning a read: %w", err)
 			}
-			// If a flush was published meanwhile, the transaction may be newer than p: look again.
+			// If a merge was published meanwhile, the transaction may be newer than p: look again.
 			if s.pending.Load().seq != p.seq {
 				continue
 			}
@@ -95,7 +99,7 @@ func (r *Reader) ScanBack(b Bucket, prefix, from []byte, fn func(key, value []by
 }
 
 func (r *Reader) sight() sight {
-	return sight{newest: &r.pending.active, older: &r.pending.flushing, cursors: r.cursor}
+	return sight{newest: &r.pending.active, older: &r.pending.flushing, runs: r.pending.runs, seed: r.store.options.Shared.seed, cursors: r.cursor}
 }
 
 func (r *Reader) cursor(b Bucket) *bbolt.Cursor {
@@ -111,16 +115,18 @@ func (r *Reader) end() {
 		_ = r.tx.Rollback() // it fails only for a transaction that is closed already
 		r.tx, r.cursors = nil, [bucketEnd]*bbolt.Cursor{}
 	}
+	releaseRuns(r.runs)
+	r.runs = nil
 }
 
 // pool keeps readers, with their open transactions, between reads. A transaction is kept only while
-// it is the newest state: a commit closes the idle ones, and those in use when they come back.
+// it is the newest state: a flush closes the idle ones, and those in use when they come back.
 type pool struct {
 	mu       sync.Mutex
 	returned sync.Cond // out fell, or paused ended
 	idle     []*Reader
 	out      int
-	seq      uint64 // counts commits
+	seq      uint64 // counts flushes and merges
 	paused   bool   // nobody may take: the file is being replaced
 	closed   bool
 }
@@ -164,7 +170,7 @@ func (p *pool) give(r *Reader, maxIdle int) {
 	}
 }
 
-// advance is called after a commit of the file; it returns the number of commits.
+// advance is called after runs changed; it returns how often they did.
 func (p *pool) advance() (seq uint64) {
 	p.mu.Lock()
 	p.seq++
@@ -175,18 +181,18 @@ func (p *pool) advance() (seq uint64) {
 }
 
 func (p *pool) closeIdle() {
-	var buffer [64]*bbolt.Tx
+	var buffer [64]Reader
 	open := buffer[:0]
 	p.mu.Lock()
 	for _, r := range p.idle {
 		if r.tx != nil {
-			open = append(open, r.tx)
-			r.tx, r.cursors = nil, [bucketEnd]*bbolt.Cursor{}
+			open = append(open, Reader{tx: r.tx, runs: r.runs})
+			r.tx, r.runs, r.cursors = nil, nil, [bucketEnd]*bbolt.Cursor{}
 		}
 	}
 	p.mu.Unlock()
-	for _, tx := range open {
-		_ = tx.Rollback() // see Reader.end
+	for i := range open {
+		open[i].end()
 	}
 }
 
@@ -201,7 +207,7 @@ func (p *pool) pause() {
 	p.closeIdle()
 }
 
-// resume lets readers in; it returns the number of commits, of which the new file counts as one.
+// resume lets readers in; it returns the count that advance goes on with.
 func (p *pool) resume() (seq uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -68,7 +68,7 @@ func (s *Store) watchGrowth(most int64, to *io.PipeWriter, sent <-chan struct{})
 		case <-sent:
 			return
 		case <-ticker.C:
-			if size, err := s.Size(); err == nil && size > most {
+			if size, err := s.fileSize(); err == nil && size > most {
 				to.CloseWithError(ErrStreamTooLong)
 				return
 			}
@@ -197,18 +197,23 @@ func (s *Store) restore(in *Incoming) error {
 	}
 	s.hurry.Add(1)
 	defer s.hurry.Add(-1)
+	s.replacing.Add(1) // a merge ends at once
+	defer s.replacing.Add(-1)
+	s.filing.Lock()
+	defer s.filing.Unlock()
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
 	s.pins.wait()
 	s.write.Lock()
 	defer s.write.Unlock()
 	s.pool.pause()
-	old := s.name.get()
+	old, runs := s.name.get(), s.pending.Load().runs
 	err := s.exchange(in)
 	s.options.Shared.add(-s.pending.Load().cost())
 	s.writing = layer{}
 	s.pending.Store(&pending{seq: s.pool.resume()})
-	s.flushErr, s.sinceWrites, s.partial = nil, 0, false
+	s.flushErr, s.mergeErr, s.sinceWrites = nil, nil, 0
+	s.dropTarget(runs)
 	s.tellProblem()
 	s.room.Broadcast()
 	in.store = nil
@@ -217,7 +222,12 @@ func (s *Store) restore(in *Incoming) error {
 		s.fail(err) // which file is the state is for the next start to tell
 		return err
 	}
-	return s.options.disk.remove(s.filePath(old))
+	err = s.options.disk.remove(s.filePath(old))
+	for _, v := range runs {
+		v.file.release()
+		err = errors.Join(err, s.options.disk.remove(v.file.path))
+	}
+	return err
 }
 
 func (s *Store) exchange(in *Incoming) error {
@@ -236,7 +246,7 @@ func (s *Store) exchange(in *Incoming) error {
 		return fmt.Errorf("replacing the store: %w", err)
 	}
 	s.name.set(in.name)
-	if err := s.openAt(&next); err != nil {
+	if err := s.openAt(&next, nil); err != nil {
 		s.db = nil
 		return fmt.Errorf("opening the restored store: %w", err)
 	}

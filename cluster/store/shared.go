@@ -1,6 +1,7 @@
 package store
 
 import (
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 )
@@ -17,6 +18,13 @@ type Shared struct {
 	// syncing is held by the store that makes its file durable: one at a time, so that the log's own
 	// syncs find a disk that is not busy with all of them.
 	syncing chan struct{}
+	// merging is held by the store that merges its runs: one at a time takes the disk and the processors.
+	merging chan struct{}
+	// stores is how many are open. They share runBytes of disk and runKeys in memory for their runs.
+	stores            atomic.Int64
+	runBytes, runKeys int64
+	seed              maphash.Seed // of the tables of runs
+	buffers           sync.Pool    // of *[]byte, to write runs with
 }
 
 // takeTurn waits for a turn and gives what ends it.
@@ -28,12 +36,31 @@ func takeTurn(turn chan struct{}) (release func()) {
 // DefaultMemory bounds what all stores of a node keep in memory for their files, in bytes.
 const DefaultMemory = 48 << 20
 
+// What all stores of a node may have in run files together: bytes on the disk, and keys, of which each takes
+// about 20 bytes of memory.
+const (
+	DefaultRunBytes = 3 << 29
+	DefaultRunKeys  = 2 << 20
+)
+
+// mostRunBytes is the most that one store has in its runs, however few there are.
+const mostRunBytes = 128 << 20
+
+// runShare is what one store may have in its runs.
+func (s *Shared) runShare() (bytes, keys int64) {
+	stores := max(1, s.stores.Load())
+	return min(mostRunBytes, s.runBytes/stores), s.runKeys / stores
+}
+
 // NewShared bounds the memory for writes that are not in the files yet; 0 is DefaultMemory.
 func NewShared(memory int64) *Shared {
 	if memory <= 0 {
 		memory = DefaultMemory
 	}
-	s := &Shared{limit: memory, turn: make(chan struct{}, 1), syncing: make(chan struct{}, 1)}
+	s := &Shared{
+		limit: memory, turn: make(chan struct{}, 1), syncing: make(chan struct{}, 1), merging: make(chan struct{}, 1),
+		runBytes: DefaultRunBytes, runKeys: DefaultRunKeys, seed: maphash.MakeSeed(),
+	}
 	s.freed.L = &s.mu
 	return s
 }

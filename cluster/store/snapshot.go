@@ -2,7 +2,6 @@ package store
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -57,7 +56,11 @@ func (s *Store) Durable() (*Snapshot, error) {
 		s.pool.give(&Reader{store: s}, 0)
 		return nil, errNotOpen
 	}
-	return &Snapshot{store: s, pin: p, size: p.tx.Size()}, nil
+	snapshot := &Snapshot{store: s, pin: p, size: p.base.tx.Size()}
+	for _, v := range p.runs {
+		snapshot.size += v.end
+	}
+	return snapshot, nil
 }
 
 // Release ends the snapshot. It may be called more than once, by one goroutine.
@@ -74,10 +77,15 @@ func (s *Snapshot) Note() []byte { return s.pin.note }
 
 // Get returns a copy of the value of key, or nil.
 func (s *Snapshot) Get(b Bucket, key []byte) []byte {
-	if k, v := s.pin.cursor(b).Seek(key); bytes.Equal(k, key) {
+	sight := s.sight()
+	if v := sight.get(b, key); v != nil {
 		return append([]byte{}, v...)
 	}
 	return nil
+}
+
+func (s *Snapshot) sight() sight {
+	return sight{newest: &layer{}, older: &layer{}, runs: s.pin.runs, seed: s.store.options.Shared.seed, cursors: s.pin.cursor}
 }
 
 // WriteTo streams all keys in order. It implements io.WriterTo.
@@ -87,9 +95,9 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	head := []byte(snapshotMagic)
 	_, err := buffered.Write(head)
 	count := uint64(0)
+	sight := s.sight()
 	for b := Meta; b < bucketEnd && err == nil; b++ {
-		c := s.pin.cursor(b)
-		for k, v := c.First(); k != nil && err == nil; k, v = c.Next() {
+		sight.scan(b, nil, func(k, v []byte) bool {
 			count++
 			head = append(head[:0], byte(b)+1)
 			head = binary.AppendUvarint(head, uint64(len(k)))
@@ -98,7 +106,8 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 			_, _ = buffered.Write(head)
 			_, _ = buffered.Write(k)
 			_, err = buffered.Write(v)
-		}
+			return err == nil
+		})
 	}
 	head = binary.LittleEndian.AppendUint64(append(head[:0], 0), count)
 	_, _ = buffered.Write(head)

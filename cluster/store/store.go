@@ -49,13 +49,16 @@ type Options struct {
 	InitialMmapBytes int
 	// MaxIdleReaders bounds the readers kept for reuse.
 	MaxIdleReaders int
-	// What was applied gathers in memory. It is written into the file, sorted, when FlushWrites writes or
-	// FlushBytes bytes have gathered or FlushInterval has passed, in small slices spread over the time that
-	// the next ones take to gather. Beyond that, Update is slowed down; twice as much makes it wait.
+	// What was applied gathers in memory. It is written into a run, sorted, when FlushWrites writes or
+	// FlushBytes bytes have gathered or FlushInterval has passed. Twice as much makes Update wait.
 	FlushWrites, FlushBytes int
 	FlushInterval           time.Duration
-	// The file is made durable, so that a start needs no older log, when this time has passed since the
-	// last time or so many writes went into the file.
+	// Runs are merged into the bbolt file when they have grown to their part of what the stores of a node
+	// share, or after a time without writes. The part can be bounded further.
+	RunBytes   int64
+	MergeAfter time.Duration
+	// What was flushed is made durable, so that a start needs no older log, when this time has passed
+	// since the last time or so many writes were flushed.
 	CheckpointInterval time.Duration
 	CheckpointWrites   int
 	// StreamGrowth is how far the file may grow while a snapshot is streamed, if that is more than half of
@@ -88,6 +91,12 @@ func (o Options) Default() Options {
 	}
 	if o.FlushInterval == 0 {
 		o.FlushInterval = time.Second
+	}
+	if o.RunBytes == 0 {
+		o.RunBytes = mostRunBytes
+	}
+	if o.MergeAfter == 0 {
+		o.MergeAfter = 10 * time.Second
 	}
 	if o.CheckpointInterval == 0 {
 		o.CheckpointInterval = 2 * time.Second
@@ -122,6 +131,9 @@ func (o Options) Validate() error {
 	if o.FlushWrites < 1 || o.FlushBytes < 1 || o.FlushInterval <= 0 {
 		problems = append(problems, errors.New("FlushWrites, FlushBytes and FlushInterval must be positive"))
 	}
+	if o.RunBytes < 1 || o.RunBytes > maxRunFile/2 || o.MergeAfter <= 0 {
+		problems = append(problems, errors.New("RunBytes must be positive and at most 8 GiB, MergeAfter positive"))
+	}
 	if o.CheckpointWrites < 1 || o.CheckpointInterval <= 0 {
 		problems = append(problems, errors.New("CheckpointWrites and CheckpointInterval must be positive"))
 	}
@@ -144,39 +156,49 @@ type Store struct {
 	pool    pool
 	marks   *marks
 	pins    pins
+	oldRuns oldRuns
 	// receiving is true while an Incoming is being made.
 	receiving atomic.Bool
 
-	// flushing is held while the file is written or replaced; write may be taken while it is held.
-	// write is held while anything below changes, and for the length of an Update.
+	// filing is held while the bbolt file is written or replaced, flushing while runs are written or
+	// replaced, write while anything below changes, and for the length of an Update. They are taken in
+	// this order, pins.begin between the first two or after flushing.
+	filing      sync.Mutex
 	flushing    sync.Mutex
 	write       sync.Mutex
 	pending     atomic.Pointer[pending]
 	writing     layer     // what Update works on; pending.active is its last snapshot
 	work        sync.Cond // there may be something to flush
-	room        sync.Cond // a flush ended
+	room        sync.Cond // a flush or a merge ended
+	ripe        sync.Cond // there may be something to merge
 	due         bool      // a flush is due by time
 	rotated     time.Time // when the last flush began
 	closing     bool
 	interrupted bool
 	flushErr    error                 // of the last flush
-	problem     atomic.Pointer[error] // flushErr or broken, for those who do not hold write
+	mergeErr    error                 // of the last merge
+	flushedAt   time.Time             // when the last flush ended
+	problem     atomic.Pointer[error] // flushErr, mergeErr or broken, for those who do not hold write
 	broken      error                 // the file cannot be written any more until it is opened again
 	wanted      []*wanted
 	quit        chan struct{}
 	loops       sync.WaitGroup
-	hurry       atomic.Int32 // somebody waits for a flush: do not pace it
-	perWrite    atomic.Int64 // nanoseconds a flush takes for a write, not paced
+	hurry       atomic.Int32 // somebody waits: do not pace a merge
+	replacing   atomic.Int32 // somebody waits for a merge to be given up
+	perWrite    atomic.Int64 // nanoseconds a flush takes for a write
+	perMerge    atomic.Int64 // nanoseconds a merge takes for a write, not paced
 	stopping    atomic.Bool  // closing, interrupted or broken
 	// Of the goroutine that updates.
 	updated, slowed int64         // writes in all, and when SlowDown looked last
 	debt            time.Duration // that it is to wait
 	// Of the goroutine that holds flushing.
 	items       []item
-	slice       int       // writes of one transaction
-	sinceWrites int       // writes into the file since the last checkpoint
+	target      *runFile  // that the next run goes into; nil: a new one
+	number      uint64    // of the last run file
+	sinceWrites int       // writes flushed since the last checkpoint
 	sinceTime   time.Time // of the last checkpoint
-	partial     bool      // a flush has begun and is not in the file as a whole
+	// Of the goroutine that holds filing.
+	slice int // writes of one transaction
 }
 
 // name is the name of a file, which a restore changes.
@@ -195,17 +217,21 @@ func Open(path string, options Options) (*Store, error) {
 		return nil, fmt.Errorf("store options: %w", err)
 	}
 	s := &Store{path: path, options: options, quit: make(chan struct{}), slice: firstSlice, rotated: time.Now()}
-	s.work.L, s.room.L = &s.write, &s.write
+	s.work.L, s.room.L, s.ripe.L = &s.write, &s.write, &s.write
 	s.pending.Store(&pending{})
 	s.pool.init()
 	s.pins.init()
+	s.flushedAt = time.Now()
 	// The stores of a node are not made durable at the same moment.
 	s.sinceTime = time.Now().Add(-rand.N(options.CheckpointInterval))
 	if err := s.recover(); err != nil {
+		s.oldRuns.close()
 		return nil, fmt.Errorf("opening the store %s: %w", filepath.Base(path), err)
 	}
-	s.loops.Add(2)
+	s.options.Shared.stores.Add(1)
+	s.loops.Add(3)
 	go s.flushLoop()
+	go s.mergeLoop()
 	go s.tickLoop()
 	return s, nil
 }
@@ -222,8 +248,17 @@ func (s *Store) otherName() string {
 	return first
 }
 
-// Size is the length of the file in bytes.
+// Size is the length of the files in bytes.
 func (s *Store) Size() (int64, error) {
+	size, err := s.fileSize()
+	for _, v := range s.pending.Load().runs {
+		size += v.end
+	}
+	return size, err
+}
+
+// fileSize is the length of the bbolt file.
+func (s *Store) fileSize() (int64, error) {
 	info, err := os.Stat(s.filePath(s.name.get()))
 	if err != nil {
 		return 0, fmt.Errorf("sizing the store: %w", err)
@@ -266,6 +301,7 @@ func (s *Store) Interrupt() {
 func (s *Store) wakeWaiting() {
 	s.stopping.Store(true)
 	s.room.Broadcast()
+	s.ripe.Broadcast()
 	s.options.Shared.wake()
 }
 
@@ -282,6 +318,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.hurry.Add(1)
+	s.replacing.Add(1)
 	close(s.quit)
 	s.loops.Wait()
 	s.write.Lock()
@@ -300,6 +337,10 @@ func (s *Store) Close() error {
 	}
 	err = errors.Join(err, s.marks.close())
 	s.db = nil
+	releaseRuns(s.pending.Load().runs)
+	s.dropTarget(s.pending.Load().runs)
 	s.options.Shared.add(-s.pending.Load().cost())
+	s.options.Shared.stores.Add(-1)
+	s.oldRuns.close()
 	return err
 }

@@ -65,7 +65,7 @@ func (s *Store) applyPending(fn func(*Tx) error) error {
 	}
 	defer r.Release()
 	before := s.pending.Load()
-	tx := &Tx{store: s, sight: sight{newest: &s.writing, older: &r.pending.flushing, cursors: r.cursor}}
+	tx := &Tx{store: s, sight: sight{newest: &s.writing, older: &r.pending.flushing, runs: r.pending.runs, seed: s.options.Shared.seed, cursors: r.cursor}}
 	if err := fn(tx); err != nil {
 		s.writing = rebuilt(&before.active)
 		return err
