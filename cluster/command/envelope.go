@@ -45,6 +45,11 @@ const (
 	RolloutChanged      Kind = 73
 	RolloutCounted      Kind = 74
 
+	SignerTrusted     Kind = 80
+	SignerDistrusted  Kind = 81
+	PluginRemoved     Kind = 82
+	PluginDeactivated Kind = 83
+
 	VolumeLeased    Kind = 90
 	VolumeGivenBack Kind = 91
 

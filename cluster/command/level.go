@@ -47,6 +47,7 @@ func Needs(kind Kind, version uint8) (level Level, ok bool) {
 	case RolloutStarted, RolloutAcknowledged, RolloutChanged, RolloutCounted:
 		return LevelRollouts, true
 	case ContactsReserved, ContactsTold, TimeElapsed, DecisionsResolved, NewsDelivered, LeaseGranted, LeaseReturned,
+		SignerTrusted, SignerDistrusted, PluginRemoved, PluginDeactivated,
 		VolumeLeased, VolumeGivenBack, Attributed, KeyCreated, KeyRevoked:
 		return LevelRollouts, true
 	}

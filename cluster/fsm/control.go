@@ -27,6 +27,7 @@ type ControlState struct {
 	Features   Features
 	Retention  nba.Retention
 	Keys       *auth.Keys
+	Signers    *registry.Keys
 	Audit      AuditHead
 }
 
@@ -86,7 +87,7 @@ func (c *CatalogState) Version(version uint64) (nba.CatalogVersion, bool) {
 
 // Control is the state machine of the control group.
 //
-//	control   "dictionary", "catalog", "plugins", "features", "retention", "rollouts", "keys", "audit" -> JSON
+//	control   "dictionary", "catalog", "plugins", "features", "retention", "rollouts", "keys", "audit", "signers" -> JSON
 //	history   number of an audit record, big endian -> JSON
 //	catalogs  version, big endian                                         -> document
 //	control   see volumes.go for the budgets of volumes
@@ -112,11 +113,12 @@ const (
 	partRollouts
 	partKeysOfAPI
 	partAudit
+	partSigners
 	partEnd
 )
 
 var partKeys = [...][]byte{[]byte("dictionary"), []byte("catalog"), []byte("plugins"), []byte("features"), []byte("retention"), []byte("rollouts"),
-	[]byte("keys"), []byte("audit")}
+	[]byte("keys"), []byte("audit"), []byte("signers")}
 
 type storedDictionary struct {
 	Purposes   []nba.Purpose   `json:"purposes"`
@@ -165,7 +167,7 @@ func (c *Control) reloadState() error {
 	}
 	defer r.Release()
 	state := &ControlState{Index: c.Position().Index, Dictionary: nba.NewDictionary(), Plugins: &registry.State{}, Rollouts: &rollout.State{},
-		Features: Features{Level: command.LevelFirst}, Retention: nba.DefaultRetention(), Keys: &auth.Keys{}}
+		Features: Features{Level: command.LevelFirst}, Retention: nba.DefaultRetention(), Keys: &auth.Keys{}, Signers: &registry.Keys{}}
 	if raw := r.Get(store.Control, partKeys[partDictionary]); raw != nil {
 		var d storedDictionary
 		if err := json.Unmarshal(raw, &d); err != nil {
@@ -193,7 +195,7 @@ func (c *Control) reloadState() error {
 		}
 	}
 	for part, into := range map[int]any{partFeatures: &state.Features, partRetention: &state.Retention,
-		partKeysOfAPI: state.Keys, partAudit: &state.Audit} {
+		partKeysOfAPI: state.Keys, partAudit: &state.Audit, partSigners: state.Signers} {
 		if raw := r.Get(store.Control, partKeys[part]); raw != nil {
 			if err := json.Unmarshal(raw, into); err != nil {
 				return fmt.Errorf("reading the %s: %w", partKeys[part], err)
@@ -221,6 +223,7 @@ func (c *Control) finishBatch(u *update) error {
 		c.next.Rollouts,
 		c.next.Keys,
 		c.next.Audit,
+		c.next.Signers,
 	}
 	for i, part := range parts {
 		if !c.dirty[i] {
@@ -283,6 +286,14 @@ func (c *Control) applyOp(u *update, at At, op command.Op) (Result, error) {
 		return c.createKey(at, op.Body)
 	case command.KeyRevoked:
 		return c.revokeKey(at, op.Body)
+	case command.SignerTrusted:
+		return c.trustKey(at, op.Body)
+	case command.SignerDistrusted:
+		return c.distrustKey(op.Body)
+	case command.PluginRemoved:
+		return c.removePlugin(op.Body)
+	case command.PluginDeactivated:
+		return c.deactivatePlugin(op.Body)
 	case command.VolumeLeased:
 		return c.leaseVolume(u, at, op.Body)
 	case command.VolumeGivenBack:
