@@ -182,6 +182,12 @@ func (c *compiler) scopes(spec *actionSpec) []*scopeSpec {
 func (c *compiler) policies(a *Action, scope *scopeSpec) {
 	for k := range scope.policies {
 		for _, spec := range scope.policies[k] {
+			if spec.plugin.given() {
+				if rule, ok := c.rule(&spec, PolicyKind(k)); ok {
+					a.Rules[k] = append(a.Rules[k], rule)
+				}
+				continue
+			}
 			predicate, source := c.condition(&spec)
 			if predicate == nil {
 				continue
@@ -313,24 +319,30 @@ func (c *compiler) scopeExists(w *weightSpec) bool {
 	return ok
 }
 
-// fallback resolves the fallback, which must be proposable to everybody at any time.
-func (c *compiler) fallback() {
-	spec := c.doc.fallback
-	if !spec.given() {
-		return
+// fallbacks resolves the fallbacks, which must be proposable to everybody at any time.
+func (c *compiler) fallbacks() {
+	first := map[string]*yaml.Node{}
+	for _, spec := range c.doc.fallbacks {
+		if !c.unique(first, spec, "fallback") {
+			continue
+		}
+		a, ok := c.catalog.actions[spec.value]
+		if !ok {
+			c.fail(spec.node, nba.CodeInvalid, "unknown action %s%s", quote(spec.value),
+				c.suggest(spec.value, sortedKeys(c.catalog.actions), "declare it under actions"))
+			continue
+		}
+		c.fallback(spec, a)
 	}
-	a, ok := c.catalog.actions[spec.value]
-	if !ok {
-		c.fail(spec.node, nba.CodeInvalid, "unknown action %s%s", quote(spec.value),
-			c.suggest(spec.value, sortedKeys(c.catalog.actions), "declare it under actions"))
-		return
-	}
+}
+
+func (c *compiler) fallback(spec text, a *Action) {
 	var obstacles []string
 	if a.Purpose.ConsentRequired {
 		obstacles = append(obstacles, fmt.Sprintf("purpose %s needs consent", a.Purpose.Name))
 	}
 	for k := range PolicyKind(PolicyKinds) {
-		if len(a.Policies[k]) > 0 {
+		if len(a.Policies[k])+len(a.Rules[k]) > 0 {
 			obstacles = append(obstacles, fmt.Sprintf("it has %s policies, its own or inherited", k))
 		}
 	}
@@ -346,5 +358,6 @@ func (c *compiler) fallback() {
 	for _, obstacle := range obstacles {
 		c.fail(spec.node, nba.CodeInvalid, "the fallback must suit everybody at any time, but %s: choose or make another action", obstacle)
 	}
-	c.catalog.Fallback = a
+	a.Fallback = true
+	c.catalog.Fallbacks = append(c.catalog.Fallbacks, a)
 }

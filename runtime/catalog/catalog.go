@@ -8,6 +8,7 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/expr"
 	"github.com/arbiterhq/arbiter/runtime/nba"
+	"github.com/arbiterhq/arbiter/runtime/table"
 )
 
 // Limits of a document.
@@ -28,6 +29,7 @@ const (
 	MaxExpressions    = 10_000 // distinct texts
 	MaxNameBytes      = 64
 	MaxLabelBytes     = 256
+	MaxFallbacks      = 64
 	MaxValue          = 1e12
 	MaxContextWeight  = 100
 	MinLeverPercent   = -100
@@ -49,10 +51,12 @@ type Catalog struct {
 	Actions []*Action
 	// Channels are in the order of the document.
 	Channels []*Channel
-	// Models are the plugins the actions are scored by, in the order of their names.
+	// Ruled tells whether plugins decide policies.
+	Ruled bool
+	// Models are the plugins the actions are scored by, or ruled by, in the order of their names.
 	Models []Model
-	// Fallback is proposed when nothing else is left; nil if the document names none.
-	Fallback *Action
+	// Fallbacks are proposed where nothing else is left, in the order they are tried.
+	Fallbacks []*Action
 	// Contacts are the contact policies.
 	Contacts Contacts
 	// ControlGroups are in the order of the document; Catalog.ControlGroup finds that of a subject.
@@ -138,6 +142,8 @@ func (k PolicyKind) String() string {
 type Predicate struct {
 	ID      int
 	Program *expr.Program
+	// Table is the decision table that the condition asks, if it does.
+	Table *table.Table
 }
 
 // Policy is one engagement policy: an action stays only where When is true.
@@ -190,6 +196,8 @@ type Action struct {
 	Levers       []*expr.Program
 	// Policies are those of the issue, then the group, then the action.
 	Policies [PolicyKinds][]Policy
+	// Rules are those that plugins decide, after all Policies of their kind.
+	Rules [PolicyKinds][]Rule
 	// Weights are the context weights with this action in their scope, in the order of the document.
 	Weights []ContextWeight
 	// From is inclusive and To exclusive; nil means without bound.
@@ -201,6 +209,8 @@ type Action struct {
 	Bundle *Bundle
 	// OneOf are the sets of actions of which a decision proposes one, by bit.
 	OneOf uint64
+	// Fallback tells that the action is one of Catalog.Fallbacks.
+	Fallback bool
 	// Volumes are the budgets of the action over all subjects.
 	Volumes []contact.Volume
 

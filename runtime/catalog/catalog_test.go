@@ -155,8 +155,8 @@ func describe(c *Catalog) string {
 	if c.Contacts.Policies != nil {
 		fmt.Fprintf(&b, "contacts are kept %v; zone %v or attribute %d\n", c.Contacts.Keep, c.Contacts.Zone, c.Contacts.ZoneAttribute)
 	}
-	if c.Fallback != nil {
-		fmt.Fprintf(&b, "fallback %s\n", c.Fallback.Name)
+	for _, a := range c.Fallbacks {
+		fmt.Fprintf(&b, "fallback %s\n", a.Name)
 	}
 	return b.String()
 }

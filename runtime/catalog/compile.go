@@ -87,7 +87,7 @@ func (c *compiler) compile(root *yaml.Node) {
 	c.contacts()
 	c.controlGroups()
 	c.catalog.Arbitration = c.doc.arbitration
-	c.fallback()
+	c.fallbacks()
 	c.histories()
 	c.index()
 }
@@ -149,12 +149,7 @@ func (c *compiler) modelNames() {
 			c.fail(m.plugin.node, nba.CodePluginUnknown, "no plugin %s%s", quote(m.plugin.value),
 				c.suggest(m.plugin.value, c.env.Models, "push it first: arbiter plugin push"))
 		}
-		position := slices.Index(c.plugins, m.plugin.value)
-		if position < 0 {
-			position = len(c.plugins)
-			c.plugins = append(c.plugins, m.plugin.value)
-		}
-		c.models[m.name.value] = position
+		c.models[m.name.value] = c.pluginPosition(m.plugin.value)
 	}
 }
 
@@ -181,7 +176,11 @@ func (c *compiler) checkPolicies() {
 		c.tableNumber(&s.leverTable)
 		for k := range s.policies {
 			for _, p := range s.policies[k] {
-				c.condition(&p)
+				if p.plugin.given() {
+					c.rule(&p, PolicyKind(k))
+				} else {
+					c.condition(&p)
+				}
 			}
 		}
 	}
@@ -206,6 +205,7 @@ func (c *compiler) index() {
 	for i, a := range c.catalog.Actions {
 		a.Index = i
 		c.catalog.actions[a.Name] = a
+		c.indexRules(a, order)
 		if a.Propensity.Model >= 0 {
 			a.Propensity.Model = order[a.Propensity.Model]
 			m := &c.catalog.Models[a.Propensity.Model]

@@ -23,7 +23,7 @@ type (
 		issues         []issueSpec
 		actions        []actionSpec
 		contextWeights []weightSpec
-		fallback       text
+		fallbacks      []text
 		contacts       []contactSpec
 		controls       []controlSpec
 		controlSalt    text
@@ -53,7 +53,7 @@ type (
 	// evidenceSpec is how much a model has learned from, and how much the starting propensity counts.
 	evidenceSpec struct{ evidence, starting number }
 	policySpec   struct {
-		when, table, code, label text
+		when, table, plugin, code, label text
 	}
 	// scopeSpec is what issues, groups and actions have in common.
 	scopeSpec struct {
@@ -124,9 +124,24 @@ func (d *decoder) document(n *yaml.Node) *document {
 		optional("contactPolicies", d.list("contact policies", MaxContactPolicies, func(n *yaml.Node) { doc.contacts = append(doc.contacts, d.contactPolicy(n)) })),
 		optional("timeZone", d.timeZone(&doc.zone)),
 		optional("consent", d.consent(&doc.consent)),
-		optional("fallback", func(n *yaml.Node) { d.object(n, "the fallback", required("action", d.name(&doc.fallback))) }),
+		optional("fallback", d.fallback(&doc.fallbacks)),
 	)
 	return doc
+}
+
+// fallback reads one action, or several in the order they are tried.
+func (d *decoder) fallback(to *[]text) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		var one text
+		before := d.mistakes
+		d.object(n, "the fallback", optional("action", d.name(&one)), optional("actions", d.list("fallbacks", MaxFallbacks, d.names(to))))
+		if d.mistakes == before && one.given() == (len(*to) > 0) {
+			d.fail(n, nba.CodeInvalid, "the fallback needs the field action, or actions with several in the order they are tried")
+		}
+		if one.given() {
+			*to = []text{one}
+		}
+	}
 }
 
 func (d *decoder) exactly(want string) func(*yaml.Node) {
@@ -215,11 +230,18 @@ func (d *decoder) policy(n *yaml.Node) policySpec {
 	d.object(n, "a policy",
 		optional("when", d.expression(&p.when)),
 		optional("table", d.name(&p.table)),
+		optional("plugin", d.name(&p.plugin)),
 		optional("code", d.code(&p.code)),
 		optional("label", d.label(&p.label, MaxLabelBytes)),
 	)
-	if d.mistakes == before && p.when.given() == p.table.given() {
-		d.fail(n, nba.CodeInvalid, "a policy needs the field when, or table with the name of a decision table")
+	given := 0
+	for _, t := range [...]text{p.when, p.table, p.plugin} {
+		if t.given() {
+			given++
+		}
+	}
+	if d.mistakes == before && given != 1 {
+		d.fail(n, nba.CodeInvalid, "a policy needs the field when, or table with the name of a decision table, or plugin with the name of a plugin")
 	}
 	return p
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strconv"
 
 	"github.com/arbiterhq/arbiter/runtime/arbitration"
@@ -31,7 +32,7 @@ func (d *decision) arbitrate() {
 		if d.isControl(catalog.PropensityOnly) {
 			c.ContextWeight, c.Value, c.Lever = 1, 1, 1
 		}
-		c.HeldBack = c.Action == d.in.Catalog.Fallback
+		c.HeldBack = c.Action.Fallback
 		c.Prioritize()
 		c.Below = c.Propensity < d.in.Catalog.Arbitration.MinPropensity || c.Priority < d.in.Catalog.Arbitration.MinPriority
 	}
@@ -165,29 +166,43 @@ func (d *decision) reason(c *arbitration.Candidate, rank, of int) nba.Reason {
 	return reason
 }
 
-// fallBack proposes the fallback, which does not compete, in the first placement that got nothing and
-// has a treatment of it, unless the request excludes it.
+// fallBack proposes, in each placement that got nothing, the first of the fallbacks that has a treatment
+// there and is neither excluded by the request nor proposed already. Fallbacks do not compete.
 func (d *decision) fallBack() {
-	fallback := d.in.Catalog.Fallback
-	if fallback == nil || d.isExcluded(fallback) {
+	if len(d.in.Catalog.Fallbacks) == 0 {
 		return
 	}
 	for i, placement := range d.placements {
 		entry := &d.out.Propositions[i]
-		if len(entry.Items) > 0 || fallback.Treatment(placement.ID) == nil {
+		if len(entry.Items) > 0 {
 			continue
 		}
-		if !d.mayFallBack(fallback) {
-			return
+		c := d.fallbackFor(placement)
+		if c == nil {
+			continue
 		}
-		item := d.proposition(d.fallbackCandidate(fallback), placement, 1)
+		item := d.proposition(c, placement, 1)
 		item.Reason = nba.Reason{Code: ReasonFallback, Label: "nothing else is left for this placement"}
 		if d.timedOut {
 			item.Reason.Label = "the deadline passed before the actions were ranked"
 		}
 		entry.Items = append(entry.Items, item)
-		return
 	}
+}
+
+// fallbackFor is the fallback of a placement, placed; nil if there is none.
+func (d *decision) fallbackFor(placement *catalog.Placement) *arbitration.Candidate {
+	for _, fallback := range d.in.Catalog.Fallbacks {
+		if fallback.Treatment(placement.ID) == nil || d.isExcluded(fallback) || d.isPlaced(fallback) || !d.mayFallBack(fallback) {
+			continue
+		}
+		return d.fallbackCandidate(fallback)
+	}
+	return nil
+}
+
+func (d *decision) isPlaced(a *catalog.Action) bool {
+	return slices.ContainsFunc(d.candidates, func(c arbitration.Candidate) bool { return c.Placed && c.Action == a })
 }
 
 // mayFallBack tells whether the contact policies allow the fallback too. It may not have passed their
