@@ -37,6 +37,9 @@ type Config struct {
 	Registry *prometheus.Registry
 	Clock    clock.Clock
 
+	// RolloutEvery is how often a node reports and judges the counters of rollouts.
+	RolloutEvery time.Duration
+
 	// Router tunes the replicated state; its Dir, DataGroups, OnControl, Metrics and Logger are set
 	// by Open.
 	Router router.Options
@@ -46,8 +49,8 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		DataGroups: 2, MaxModuleBytes: 16 << 20, MaxResponses: 1000, HistoryPage: 50, MaxHistoryPage: 1000,
-		StartTimeout: 30 * time.Second,
-		Logger:       slog.Default(), Registry: prometheus.NewRegistry(), Clock: clock.System{},
+		StartTimeout: 30 * time.Second, RolloutEvery: time.Second,
+		Logger: slog.Default(), Registry: prometheus.NewRegistry(), Clock: clock.System{},
 	}
 }
 
@@ -65,6 +68,9 @@ func (c Config) Validate() error {
 		if limit.value < 1 {
 			problems = append(problems, fmt.Errorf("%s is %d: it must be at least 1", limit.name, limit.value))
 		}
+	}
+	if c.RolloutEvery <= 0 {
+		problems = append(problems, fmt.Errorf("RolloutEvery is %s: it must be more than 0", c.RolloutEvery))
 	}
 	if c.Logger == nil || c.Registry == nil || c.Clock == nil {
 		problems = append(problems, errors.New("logger, registry and clock are needed: start from DefaultConfig"))

@@ -113,6 +113,8 @@ func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nb
 		}
 		if err == nil && key != nil && key.Replayed() { // another call with this key was quicker
 			_, err = n.replay(ctx, v, req.Subject, out)
+		} else if err == nil && !req.Options.Simulate {
+			v.count(req.Subject, out)
 		}
 		return err
 	}

@@ -15,6 +15,7 @@ type metrics struct {
 	activations    prometheus.Counter
 	modelFailures  *prometheus.CounterVec
 	catalogVersion prometheus.Gauge
+	rollouts       *rolloutMetrics
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -36,6 +37,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		catalogVersion: prometheus.NewGauge(prometheus.GaugeOpts{Name: "arbiter_catalog_version",
 			Help: "Index of the log entry that activated the catalog in force."}),
 	}
+	m.rollouts = newRolloutMetrics(reg)
 	reg.MustRegister(m.decisions, m.degraded, m.propositions, m.responses, m.imported, m.activations, m.modelFailures, m.catalogVersion)
 	return m
 }

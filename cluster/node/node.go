@@ -51,6 +51,7 @@ type Node struct {
 	cancel    context.CancelFunc
 	followers sync.WaitGroup
 	news      chan struct{} // a new control state was applied
+	rolling   *rolling
 	loading   atomic.Pointer[[]string]
 }
 
@@ -118,6 +119,7 @@ func (n *Node) onControl(state *fsm.ControlState) {
 		case n.news <- struct{}{}:
 		default: // follow looks at the newest state anyway
 		}
+		n.rolling.wake()
 	}
 }
 

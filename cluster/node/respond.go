@@ -48,6 +48,7 @@ func (n *Node) Respond(ctx context.Context, responses []nba.Response) ([]nba.Res
 			return nil, at(err, i, len(responses))
 		}
 		n.metrics.responses.WithLabelValues(string(receipts[i].Outcome)).Inc()
+		n.acceptedOne(&responses[i], &receipts[i])
 	}
 	return receipts, nil
 }

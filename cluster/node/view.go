@@ -17,6 +17,7 @@ type view struct {
 	state   *fsm.ControlState
 	catalog *catalog.Catalog // nil before the first activation
 	models  *serving.Set
+	trials  []viewTrial
 }
 
 // acquire takes the current view. The caller releases it.
@@ -67,6 +68,7 @@ func (n *Node) replaceView(state *fsm.ControlState) {
 	next := &view{state: state}
 	next.catalog = n.catalogOf(old, state)
 	next.models = n.modelsOf(old, state)
+	next.trials = trialsOf(next.models.Plan())
 	n.current.Store(next)
 	if old != nil {
 		old.release()
@@ -95,18 +97,26 @@ func (n *Node) catalogOf(old *view, state *fsm.ControlState) *catalog.Catalog {
 // exactly the active versions; one that had to leave a model out is made anew, so that the model
 // comes back as soon as it can be loaded.
 func (n *Node) modelsOf(old *view, state *fsm.ControlState) *serving.Set {
-	active := state.Plugins.Active()
-	if old != nil && sameDigests(served(old.models), active) && old.models.Acquire() {
+	plan := n.planOf(state)
+	if old != nil && old.models.Plan().Equal(&plan) && old.models.Acquire() {
 		return old.models
 	}
+	if set, err := n.host.Serve(plan, state.Dictionary); err == nil {
+		return set
+	} else if len(plan.Trials) > 0 {
+		n.logger.Error("a version on trial or an active model cannot be served", "error", err)
+		for i := range plan.Trials {
+			plan.Trials[i].Digest = ""
+		}
+	}
 	for {
-		set, err := n.host.NewSet(active, state.Dictionary)
+		set, err := n.host.Serve(plan, state.Dictionary)
 		if err == nil {
 			return set
 		}
 		// A model that cannot be served must not take the others with it.
 		n.logger.Error("an active model cannot be served; decisions use starting propensities for it", "error", err)
-		active = n.servable(active, state.Dictionary)
+		plan.Active, plan.Trials = n.servable(plan.Active, state.Dictionary), nil
 	}
 }
 
@@ -114,35 +124,12 @@ func (n *Node) modelsOf(old *view, state *fsm.ControlState) *serving.Set {
 func (n *Node) servable(active map[string]string, dict *nba.Dictionary) map[string]string {
 	kept := map[string]string{}
 	for name, digest := range active {
-		if set, err := n.host.NewSet(map[string]string{name: digest}, dict); err == nil {
+		if set, err := n.host.NewSetAside(map[string]string{name: digest}, dict); err == nil {
 			set.Release()
 			kept[name] = digest
 		}
 	}
 	return kept
-}
-
-// served are the digests a set serves, by plugin name.
-func served(set *serving.Set) map[string]string {
-	digests := map[string]string{}
-	for _, name := range set.Models() {
-		if info, ok := set.Info(name); ok {
-			digests[name] = info.Digest
-		}
-	}
-	return digests
-}
-
-func sameDigests(a, b map[string]string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for name, digest := range a {
-		if b[name] != digest {
-			return false
-		}
-	}
-	return true
 }
 
 // maxCompiledCatalogs bounds the catalogs kept for activation and for decisions that pin a version.

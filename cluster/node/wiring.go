@@ -30,7 +30,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n := &Node{
 		cfg: cfg, logger: cfg.Logger, clock: cfg.Clock, metrics: newMetrics(cfg.Registry),
 		catalogs: map[uint64]*catalog.Catalog{}, scratch: newScratchPool(), moved: &sync.Pool{New: func() any { return new(moved) }},
-		news: make(chan struct{}, 1),
+		news: make(chan struct{}, 1), rolling: newRolling(),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.engine = engine.New(engine.Options{ModelFailed: n.modelFailed})
@@ -60,6 +60,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		n.followers.Add(1)
 		go n.follow()
 	}
+	n.followers.Add(2)
+	go n.rollOut()
+	go n.getReady()
 	return n, nil
 }
 
@@ -78,12 +81,20 @@ func hostOptions(cfg Config) serving.Options {
 // loadActive prepares the active models. One that cannot be loaded costs its propensities, not the
 // start: decisions then say that they are degraded.
 func (n *Node) loadActive(ctx context.Context) {
-	for name, digest := range n.router.Control().State().Plugins.Active() {
+	state := n.router.Control().State()
+	for name, digest := range state.Plugins.Active() {
 		if !n.router.Alone() && !n.router.Blobs().Has(digest) {
 			continue // follow fetches it from another node
 		}
 		if err := n.load(ctx, digest); err != nil {
 			n.logger.Error("an active model cannot be loaded", "plugin", name, "digest", digest, "error", err)
+		}
+	}
+	for _, r := range state.Rollouts.Running() {
+		if r.Stage.Comparing() && n.router.Blobs().Has(r.Digest) { // else getReady fetches it
+			if err := n.load(ctx, r.Digest); err != nil {
+				n.logger.Error("the version of a rollout cannot be loaded", "rollout", r.ID, "plugin", r.Plugin, "digest", r.Digest, "error", err)
+			}
 		}
 	}
 }
