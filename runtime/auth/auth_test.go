@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
@@ -171,5 +172,21 @@ func TestRoles(t *testing.T) {
 	}
 	if roles, err := ParseRoles([]string{"channel", "admin", "channel"}); err != nil || fmt.Sprint(roles) != "[admin channel]" {
 		t.Errorf("%v, %v", roles, err)
+	}
+}
+
+func TestLifetimes(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	for text, want := range map[string]time.Duration{"": DefaultLifetime, "never": 0, "90d": 90 * 24 * time.Hour, "12h": 12 * time.Hour, "30m": 30 * time.Minute,
+		"5s": 5 * time.Second, "3650d": MaxLifetime, "3651d": -1, "0d": -1, "d": -1, "-1d": -1, "1.5h": -1, "99999999999999999999s": -1, "1w": -1} {
+		token, _ := newKey(t, "x", Channel)
+		request := KeyRequest{Name: "x", Roles: []string{"channel"}, ExpiresIn: text}
+		key, err := request.Key(token, now, "")
+		switch {
+		case (err == nil) != (want >= 0):
+			t.Errorf("%q: %v", text, err)
+		case err == nil && want == 0 && key.ExpiresAt != 0, err == nil && want > 0 && key.ExpiresAt != now.Add(want).UnixMilli():
+			t.Errorf("%q: ends at %d", text, key.ExpiresAt)
+		}
 	}
 }

@@ -30,6 +30,9 @@ const (
 	CodePreconditionNeeds Code = "PRECONDITION_REQUIRED"  // If-Match is missing
 	CodeKeyReused         Code = "IDEMPOTENCY_KEY_REUSED" // the key was used for another request
 	CodeContactLimit      Code = "CONTACT_LIMIT"          // one more contact would exceed a contact policy
+	CodeUnauthenticated   Code = "UNAUTHENTICATED"        // the caller did not prove who it is
+	CodeForbidden         Code = "FORBIDDEN"              // the caller may not do this
+	CodeRateLimited       Code = "RATE_LIMITED"           // the caller sends more than its key may
 	CodeTooLarge          Code = "TOO_LARGE"              // beyond a documented limit
 	CodeOverloaded        Code = "OVERLOADED"             // a bounded queue is full; retry later
 	CodeUnavailable       Code = "UNAVAILABLE"            // no leader, starting, or shutting down

@@ -49,8 +49,8 @@ type server struct {
 	url, admin   string
 	exited       chan struct{}
 	stopDeadline time.Duration
-	http    *http.Client // nil: the default
-	cliArgs []string     // of every command line
+	http         *http.Client // nil: the default
+	cliArgs      []string     // of every command line
 }
 
 type lockedBuffer struct {

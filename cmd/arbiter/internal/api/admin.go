@@ -9,24 +9,27 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/arbiterhq/arbiter/cluster/importer"
+	"github.com/arbiterhq/arbiter/runtime/auth"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // Admin is the operator's listener on net/http: health, metrics, profiles and the uploads that are
-// too large for the API port. It has no authentication and belongs on loopback.
+// too large for the API port. Callers prove who they are as on the API port.
 type Admin struct {
 	server  *http.Server
 	core    Core
 	options Options
 	metrics *metrics
 	mux     *http.ServeMux
+	access  *access
 
 	ctx    context.Context // ends at shutdown; parent of what outlives no request
 	cancel context.CancelFunc
@@ -36,6 +39,7 @@ type Admin struct {
 func NewAdmin(core Core, registry *prometheus.Registry, options Options) *Admin {
 	a := &Admin{core: core, options: options, mux: http.NewServeMux()}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
+	a.access = newAccess(core, &a.options)
 	table := operations(&a.options)
 	a.metrics = newMetrics(registry, "admin", table)
 	allowed := map[string][]string{}
@@ -54,12 +58,13 @@ func NewAdmin(core Core, registry *prometheus.Registry, options Options) *Admin 
 	for path, methods := range allowed {
 		a.mux.Handle(path, a.answer(methodNotAllowed(strings.Join(methods, ", ")), strings.Join(methods, ", ")))
 	}
-	a.mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: options.Timeouts.Write}))
-	a.mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	a.mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	a.mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	a.mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	a.mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	a.mux.Handle("GET /metrics", a.need(auth.ReadCluster,
+		promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: options.Timeouts.Write})))
+	for path, show := range map[string]http.HandlerFunc{
+		"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+	} {
+		a.mux.Handle("GET /debug/pprof/"+path, a.need(auth.Operate, show))
+	}
 	a.mux.Handle("/", a.answer(nba.Errorf(nba.CodeNotFound,
 		"no such path: the admin listener has /healthz, /readyz, /metrics, /debug/pprof/ and the uploads; the API has a port of its own"), ""))
 	a.server = &http.Server{
@@ -145,9 +150,51 @@ func (a *Admin) guard(op *operation, next netHandler) http.Handler {
 				panic(p)
 			}
 		}()
-		if err := next(w, r, id); err != nil {
+		r, err := a.admit(op, r, id)
+		if err == nil {
+			err = next(w, r, id)
+		}
+		if err != nil {
 			a.fail(w, err, id, op.path)
 		}
+	})
+}
+
+// admit refuses a call that its caller may not make, and puts who calls into the request's context.
+func (a *Admin) admit(op *operation, r *http.Request, id string) (*http.Request, error) {
+	var principal *auth.Principal
+	switch {
+	case op.local && !fromHere(r):
+		return r, onlyLocal()
+	case a.access != nil && !op.quick && !op.local:
+		var err error
+		if principal, err = a.access.admit(r.Context(), r.Header.Get("Authorization"), op); err != nil {
+			return r, err
+		}
+	}
+	if principal == nil && !op.changes() {
+		return r, nil
+	}
+	return r.WithContext(auth.With(r.Context(), callOf(op, principal, r.URL.Path, id))), nil
+}
+
+// fromHere tells whether a request comes from this machine.
+func fromHere(r *http.Request) bool {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && at.Addr().Unmap().IsLoopback()
+}
+
+// need guards what is no operation of the API.
+func (a *Admin) need(permission auth.Permission, next http.Handler) http.Handler {
+	if a.access == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := a.access.check(r.Context(), r.Header.Get("Authorization"), permission); err != nil {
+			a.answer(err, "").ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
@@ -168,7 +215,7 @@ func writeNet(w http.ResponseWriter, r reply) {
 	header := w.Header()
 	for _, h := range [...]struct{ name, value string }{
 		{"Content-Type", r.contentType}, {"ETag", r.etag}, {"Location", r.location}, {"Retry-After", r.retryAfter},
-		{"Allow", r.allow}, {"X-Content-Type-Options", "nosniff"}, {"Cache-Control", "no-store"},
+		{"Allow", r.allow}, {"WWW-Authenticate", r.challenge}, {"X-Content-Type-Options", "nosniff"}, {"Cache-Control", "no-store"},
 	} {
 		if h.value != "" {
 			header.Set(h.name, h.value)

@@ -37,7 +37,8 @@ type reply struct {
 	replay      string // of a decision that was made again: identical or differs
 	replayed    string // "true" for the answer of an earlier request with the same key
 	allow       string
-	fault       error // internal, to be logged; body tells the caller
+	challenge   string // how to prove who one is
+	fault       error  // internal, to be logged; body tells the caller
 }
 
 // handler serves one operation. It runs in the goroutine of its request; ctx has the operation's

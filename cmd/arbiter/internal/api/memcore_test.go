@@ -20,6 +20,8 @@ import (
 
 // memCore is a Core in memory, as small as the contract lets it be.
 type memCore struct {
+	memSecurity
+
 	consents map[nba.SubjectRef]nba.ConsentDocument
 	mu       sync.Mutex
 	dict     *nba.Dictionary

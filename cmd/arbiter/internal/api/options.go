@@ -17,6 +17,10 @@ type Options struct {
 
 	Limits   config.Limits
 	Timeouts config.Timeouts
+
+	// AuthRequired makes every caller prove who it is, with an API key or a token that Tokens knows.
+	AuthRequired bool
+	Tokens       TokenVerifier // nil: API keys alone
 }
 
 // DefaultOptions are the documented defaults, with a logger that writes nothing.
@@ -24,5 +28,5 @@ func DefaultOptions() Options { return OptionsFrom(config.Default()) }
 
 // OptionsFrom takes limits and timeouts of a configuration.
 func OptionsFrom(c config.Config) Options {
-	return Options{Logger: telemetry.Discard(), Limits: c.Limits, Timeouts: c.Timeouts}
+	return Options{Logger: telemetry.Discard(), Limits: c.Limits, Timeouts: c.Timeouts, AuthRequired: c.Auth.Required}
 }

@@ -49,6 +49,9 @@ var meanings = map[nba.Code]meaning{
 	nba.CodePreconditionNeeds: {http.StatusPreconditionRequired, "A precondition is required"},
 	nba.CodeKeyReused:         {http.StatusUnprocessableEntity, "The idempotency key was used for another request"},
 	nba.CodeContactLimit:      {http.StatusConflict, "A contact limit is reached"},
+	nba.CodeUnauthenticated:   {http.StatusUnauthorized, "Who are you?"},
+	nba.CodeForbidden:         {http.StatusForbidden, "You may not do this"},
+	nba.CodeRateLimited:       {http.StatusTooManyRequests, "Too many requests"},
 	nba.CodeTooLarge:          {http.StatusRequestEntityTooLarge, "The input is too large"},
 	nba.CodeOverloaded:        {http.StatusTooManyRequests, "The node is overloaded"},
 	nba.CodeUnavailable:       {http.StatusServiceUnavailable, "The node cannot serve now"},
@@ -125,8 +128,11 @@ func (p Problem) reply() reply {
 		panic(err) // a bug of ours: a Problem holds nothing that JSON cannot
 	}
 	r := reply{status: p.Status, contentType: contentTypeProblem, body: body}
-	if p.Code == nba.CodeOverloaded || p.Code == nba.CodeUnavailable {
+	if p.Code == nba.CodeOverloaded || p.Code == nba.CodeUnavailable || p.Code == nba.CodeRateLimited {
 		r.retryAfter = retryAfterSeconds
+	}
+	if p.Code == nba.CodeUnauthenticated {
+		r.challenge = "Bearer" // RFC 6750
 	}
 	return r
 }

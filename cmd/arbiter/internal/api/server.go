@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/arbiterhq/arbiter/runtime/auth"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
@@ -27,6 +28,7 @@ type Server struct {
 	metrics *metrics
 	calls   sync.Pool // of *decisionCall
 	uploads uploads
+	access  *access
 
 	ctx    context.Context // ends when the server is down; parent of every request's ctx
 	cancel context.CancelFunc
@@ -41,6 +43,7 @@ func New(core Core, options Options) *Server {
 	s := newServer(core, options)
 	table := operations(&s.options)
 	s.metrics = newMetrics(options.Registry, "api", table)
+	s.access = newAccess(core, &s.options)
 	for i := range table {
 		op := &table[i]
 		serve := s.serve(op)
@@ -233,7 +236,7 @@ func (s *Server) serve(op *operation) fiber.Handler {
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, op.budget.timeout(&s.options.Timeouts))
 		defer cancel()
-		out, err := op.keyed(ctx, s.core, in)
+		out, err := op.keyed(attribute(ctx, op, c, in.id), s.core, in)
 		if err != nil {
 			return err
 		}
@@ -256,7 +259,10 @@ func (s *Server) timed(op *operation, next fiber.Handler) fiber.Handler {
 			s.metrics.inFlight.Dec()
 			figures.observe(status, time.Since(start))
 		}()
-		err := next(c)
+		err := s.admit(op, c)
+		if err == nil {
+			err = next(c)
+		}
 		if err != nil {
 			p, _ := problemOf(err, "")
 			status = p.Status
@@ -265,6 +271,33 @@ func (s *Server) timed(op *operation, next fiber.Handler) fiber.Handler {
 		status = c.Context().Response.StatusCode()
 		return nil
 	}
+}
+
+// localsPrincipal is where admit leaves who calls.
+const localsPrincipal = "principal"
+
+// admit refuses a call that its caller may not make.
+func (s *Server) admit(op *operation, c *fiber.Ctx) error {
+	if op.local && !c.Context().RemoteIP().IsLoopback() {
+		return onlyLocal()
+	}
+	if s.access == nil || op.quick || op.local {
+		return nil
+	}
+	principal, err := s.access.admit(s.ctx, string(c.Context().Request.Header.Peek(fiber.HeaderAuthorization)), op)
+	if err == nil {
+		c.Locals(localsPrincipal, principal)
+	}
+	return err
+}
+
+// attribute puts who calls into the ctx of an operation that may be put on record or wants to know.
+func attribute(ctx context.Context, op *operation, c *fiber.Ctx, id string) context.Context {
+	principal, known := c.Locals(localsPrincipal).(*auth.Principal)
+	if !known && !op.changes() {
+		return ctx
+	}
+	return auth.With(ctx, callOf(op, principal, c.Path(), id))
 }
 
 // newRequest copies what a handler may need: its strings outlive the request.
@@ -299,7 +332,7 @@ func write(ctx *fasthttp.RequestCtx, r reply) {
 	ctx.Response.SetStatusCode(r.status)
 	for _, h := range [...]struct{ name, value string }{
 		{fiber.HeaderETag, r.etag}, {fiber.HeaderLocation, r.location}, {fiber.HeaderRetryAfter, r.retryAfter}, {fiber.HeaderAllow, r.allow}, {headerAge, r.age},
-		{headerReplayed, r.replayed}, {headerReplay, r.replay},
+		{headerReplayed, r.replayed}, {fiber.HeaderWWWAuthenticate, r.challenge}, {headerReplay, r.replay},
 	} {
 		if h.value != "" {
 			header.Set(h.name, h.value)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/arbiterhq/arbiter/runtime/nba"
@@ -23,6 +24,7 @@ type Config struct {
 	Admin    Listener
 	Cluster  Cluster
 	TLS      TLS
+	Auth     Auth
 	Limits   Limits
 	Timeouts Timeouts
 	Log      Log
@@ -58,6 +60,33 @@ type TLS struct {
 	Cert string // the node's certificate, PEM; empty: plain HTTP
 	Key  string // its key
 	CA   string // the authorities whose certificates the nodes of the cluster show each other
+}
+
+// Auth says who may call the API.
+type Auth struct {
+	Required bool // callers prove who they are with an API key or an OIDC token
+	OIDC     OIDC
+}
+
+// OIDC is an OpenID Connect provider whose tokens are taken.
+type OIDC struct {
+	Issuer     string // https URL; empty: none
+	Audience   string // what the tokens must be made for
+	RolesClaim string // the claim that lists the roles
+	CA         string // authorities to trust for the provider besides those of the system, PEM
+}
+
+func (a *Auth) validate(p *problems) {
+	switch {
+	case a.OIDC.Issuer != "" && !a.Required:
+		p.key("auth.required", "must be true for the tokens of auth.oidc.issuer to matter")
+	case a.OIDC.Issuer != "" && !strings.HasPrefix(a.OIDC.Issuer, "https://") && !strings.HasPrefix(a.OIDC.Issuer, "http://127.0.0.1"):
+		p.key("auth.oidc.issuer", "must be an https URL")
+	case a.OIDC.Issuer != "" && a.OIDC.Audience == "":
+		p.key("auth.oidc.audience", "is missing: tokens that are made for others must not be taken")
+	case a.OIDC.Issuer != "" && a.OIDC.RolesClaim == "":
+		p.key("auth.oidc.rolesClaim", "is missing: name the claim that lists the roles")
+	}
 }
 
 // On tells whether the listeners are secured.
@@ -117,7 +146,7 @@ type Log struct {
 func Default() Config {
 	return Config{
 		API: Listener{Addr: "127.0.0.1:8080"}, Admin: Listener{Addr: "127.0.0.1:8081"},
-		Cluster: Cluster{Replicas: 3},
+		Cluster: Cluster{Replicas: 3}, Auth: Auth{OIDC: OIDC{RolesClaim: "roles"}},
 		Limits: Limits{
 			HeaderBytes: 16 << 10, BodyBytes: 1 << 20, CatalogBytes: 4 << 20, PluginBytes: 16 << 20,
 			ImportBytes: 32 << 20, Connections: 16384, Uploads: 8, ImportResults: 100_000,
@@ -144,13 +173,15 @@ func (c *Config) validate(p *problems) {
 		p.key("data.dir", "is missing: name the folder that holds this node's data")
 	}
 	p.between("data.groups", c.Data.Groups, 0, 64)
-	p.listener("api.addr", c.API.Addr)
-	p.listener("admin.addr", c.Admin.Addr)
+	guarded := c.TLS.On() && c.Auth.Required
+	p.address("api.addr", c.API.Addr, guarded)
+	p.address("admin.addr", c.Admin.Addr, guarded)
 	if _, port, err := net.SplitHostPort(c.API.Addr); err == nil && port != "0" && c.API.Addr == c.Admin.Addr {
 		p.key("admin.addr", "is the same as api.addr: choose another port")
 	}
 	c.Cluster.validate(p, c.TLS.On() && c.TLS.CA != "")
 	c.TLS.validate(p, &c.Cluster)
+	c.Auth.validate(p)
 	c.Limits.validate(p)
 	c.Timeouts.validate(p)
 	if _, err := telemetry.ParseLevel(c.Log.Level); err != nil {
@@ -192,11 +223,8 @@ func (t *Timeouts) validate(p *problems) {
 	}
 }
 
-// listener refuses what is not loopback: without TLS and authentication, whoever reaches the port reads
-// and changes customer data.
-func (p *problems) listener(key, addr string) { p.address(key, addr, false) }
-
-// address checks where a listener is; a guarded one may be anywhere.
+// address checks where a listener is. Only a guarded one may be beyond loopback: without TLS and proof of
+// who calls, whoever reaches the port reads and changes customer data.
 func (p *problems) address(key, addr string, guarded bool) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -211,8 +239,8 @@ func (p *problems) address(key, addr string, guarded bool) {
 		return
 	}
 	if ip, err := netip.ParseAddr(host); err != nil || !ip.Unmap().IsLoopback() {
-		p.key(key, "reaches beyond loopback, and this release has no TLS and authentication to guard it: "+
-			"listen on 127.0.0.1, ::1 or localhost and put an authenticating proxy in front")
+		p.key(key, "reaches beyond loopback without a guard: set tls.cert and tls.key, and auth.required (for other nodes, tls.ca), "+
+			"or listen on 127.0.0.1, ::1 or localhost")
 	}
 }
 

@@ -58,6 +58,12 @@ func (c *Config) settings() []setting {
 		{"tls.key", "key of the certificate, a PEM file", (*textValue)(&c.TLS.Key)},
 		{"tls.ca", "authorities that sign the certificates of all nodes, a PEM file", (*textValue)(&c.TLS.CA)},
 
+		{"auth.required", "true: callers prove who they are, with an API key (arbiter key) or an OIDC token", (*boolValue)(&c.Auth.Required)},
+		{"auth.oidc.issuer", "OpenID Connect provider whose tokens are taken, an https URL; empty for none", (*textValue)(&c.Auth.OIDC.Issuer)},
+		{"auth.oidc.audience", "what the tokens must be made for", (*textValue)(&c.Auth.OIDC.Audience)},
+		{"auth.oidc.rolesClaim", "claim of the tokens that lists the roles", (*textValue)(&c.Auth.OIDC.RolesClaim)},
+		{"auth.oidc.ca", "authorities to trust for the provider besides those of the system, a PEM file", (*textValue)(&c.Auth.OIDC.CA)},
+
 		{"limits.headerBytes", "longest request line with headers", (*bytesValue)(&c.Limits.HeaderBytes)},
 		{"limits.bodyBytes", "largest request body of any other kind", (*bytesValue)(&c.Limits.BodyBytes)},
 		{"limits.catalogBytes", "largest catalog document", (*bytesValue)(&c.Limits.CatalogBytes)},
@@ -88,6 +94,22 @@ type textValue string
 
 func (v *textValue) Set(text string) error { *v = textValue(text); return nil }
 func (v *textValue) String() string        { return string(*v) }
+
+type boolValue bool
+
+func (v *boolValue) Set(text string) error {
+	switch text {
+	case "true":
+		*v = true
+	case "false":
+		*v = false
+	default:
+		return fmt.Errorf("must be true or false")
+	}
+	return nil
+}
+
+func (v *boolValue) String() string { return strconv.FormatBool(bool(*v)) }
 
 type intValue int
 

@@ -1,0 +1,35 @@
+package api
+
+import "github.com/arbiterhq/arbiter/runtime/auth"
+
+// permissions are what each operation needs, by its id; a test keeps the table complete. Operations that
+// are public need none.
+var permissions = map[string]auth.Permission{
+	"decide": auth.Decide, "respond": auth.Decide,
+
+	"getDecision": auth.ReadSubjects, "getSubject": auth.ReadSubjects, "getHistory": auth.ReadSubjects, "getConsents": auth.ReadSubjects,
+	"getContacts": auth.ReadSubjects, "replayDecision": auth.ReadSubjects,
+
+	"importSubjects": auth.WriteSubjects, "putSubject": auth.WriteSubjects, "patchSubject": auth.WriteSubjects,
+	"deleteSubject": auth.WriteSubjects, "putConsents": auth.WriteSubjects,
+
+	"getAttributes": auth.ReadCatalog, "getCatalog": auth.ReadCatalog, "listCatalogVersions": auth.ReadCatalog,
+	"getCatalogVersion": auth.ReadCatalog, "listCatalogActivations": auth.ReadCatalog, "validateCatalog": auth.ReadCatalog,
+	"declareAttributes": auth.WriteCatalog, "putCatalog": auth.WriteCatalog, "activateCatalog": auth.WriteCatalog,
+
+	"listPlugins": auth.ReadPlugins, "getPlugin": auth.ReadPlugins, "makeFeatures": auth.ReadPlugins | auth.ReadSubjects,
+	"pushPlugin": auth.WritePlugins, "activatePlugin": auth.WritePlugins,
+
+	"getRetention": auth.ReadCluster, "getCluster": auth.ReadCluster, "setRetention": auth.Operate,
+
+	"listKeys": auth.ManageKeys, "createKey": auth.ManageKeys, "revokeKey": auth.ManageKeys, "whoAmI": 0,
+	"listAudit": auth.ReadAudit,
+}
+
+// permissionOf is what op needs; one that is not in the table is for admins.
+func permissionOf(op *operation) auth.Permission {
+	if need, ok := permissions[op.id]; ok {
+		return need
+	}
+	return auth.ManageKeys
+}
