@@ -33,6 +33,7 @@ type decision struct {
 	candidates []arbitration.Candidate
 	positions  []int
 	scoring    scoring
+	verdicts   []uint8 // of plugins on actions for engagement policies; empty: none was asked
 	contacts   contacts
 	placing    arbitration.Placing
 	control    *catalog.ControlGroup // of the subject; nil: none
@@ -121,7 +122,7 @@ func (e *Engine) release(d *decision) {
 	d.evaluator.Reset(expr.Vars{}, 0)
 	*d = decision{
 		placements: d.placements[:0], excluded: d.excluded[:0], actions: d.actions[:0], candidates: d.candidates[:0],
-		positions: d.positions[:0], evaluator: d.evaluator, scoring: d.scoring, live: d.live,
+		positions: d.positions[:0], evaluator: d.evaluator, scoring: d.scoring, live: d.live, verdicts: d.verdicts[:0],
 		placing:  d.placing,
 		contacts: d.contacts, arrangements: d.arrangements, history: d.history,
 	}

@@ -125,6 +125,7 @@ func (d *decision) engagement() {
 		}
 	}
 	d.actions = kept
+	d.obedient()
 }
 
 // isControl tells whether the subject is in a control group of a kind.
@@ -139,6 +140,7 @@ func (d *decision) eligibility() {
 		d.engagement()
 		return
 	}
+	d.judge(catalog.Eligibility)
 	d.filter(catalog.Eligibility.String(), func(d *decision, a *catalog.Action, into *nba.Stage) bool {
 		return d.valid(a, into) && d.passes(a, catalog.Eligibility, into)
 	})
@@ -148,6 +150,7 @@ func (d *decision) applicability() {
 	if d.explanation == nil || d.isControl(catalog.EligibilityOnly) {
 		return
 	}
+	d.judge(catalog.Applicability)
 	d.filter(catalog.Applicability.String(), func(d *decision, a *catalog.Action, into *nba.Stage) bool {
 		return d.passes(a, catalog.Applicability, into)
 	})
@@ -157,6 +160,7 @@ func (d *decision) suitability() {
 	if d.explanation == nil || d.isControl(catalog.EligibilityOnly) {
 		return
 	}
+	d.judge(catalog.Suitability)
 	d.filter(catalog.Suitability.String(), func(d *decision, a *catalog.Action, into *nba.Stage) bool {
 		return d.passes(a, catalog.Suitability, into)
 	})
@@ -194,7 +198,7 @@ func (d *decision) inSeason(a *catalog.Action, into *nba.Stage) bool {
 func (d *decision) passes(a *catalog.Action, kind catalog.PolicyKind, into *nba.Stage) bool {
 	failing := d.evaluator.Failing(a, kind)
 	if failing == nil {
-		return true
+		return d.obeys(a, kind, into)
 	}
 	remove(into, a, failing.Code, func() string {
 		return withCause(failing.Label, d.evaluator.Why(failing.When.Program, d.in.Dictionary, a.Purpose))
