@@ -200,13 +200,16 @@ func (i *Instance) Exchange(in, out []byte) (answer []byte, fuelUsed uint64, err
 	if i.guest == nil {
 		return out, 0, fmt.Errorf("exchanging documents with a module of the native contract")
 	}
+	return i.exchange(in, out, i.pool.spec.fuel(0))
+}
+
+func (i *Instance) exchange(in, out []byte, fuel uint64) (answer []byte, fuelUsed uint64, err error) {
 	if err := i.renew(); err != nil {
 		return out, 0, err
 	}
-	granted := i.pool.spec.fuel(0)
-	i.fuel.Set(granted)
+	i.fuel.Set(fuel)
 	answer, err = i.guest.session.Exchange(i.guest, in, out)
-	fuelUsed, err = i.settle(granted, err)
+	fuelUsed, err = i.settle(fuel, err)
 	return answer, fuelUsed, err
 }
 

@@ -36,8 +36,9 @@ type Instance struct {
 	outCap int
 	stack  [6]uint64
 
-	guest *Guest // of a module with a Protocol; nil for the contract of sdk/abi
-	spent bool   // the instance may not be called again
+	guest  *Guest // of a module with a Protocol; nil for the contract of sdk/abi
+	answer []byte // of the last call of such a strategy
+	spent  bool   // the instance may not be called again
 }
 
 // MaxRows is the number of rows one call takes.

@@ -15,6 +15,10 @@ func (i *Instance) Decide(ctx context.Context, input []byte, candidates int, cal
 	if len(input) > abi.MaxBytes {
 		return nil, 0, fmt.Errorf("an input of %d bytes is larger than the %d that a strategy takes", len(input), abi.MaxBytes)
 	}
+	if i.guest != nil {
+		i.answer, fuelUsed, err = i.exchange(input, i.answer[:0], i.pool.spec.fuel(candidates))
+		return i.answer, fuelUsed, err
+	}
 	if len(input) > i.inCap {
 		if err := i.buffers(ctx, bufferSize(len(input)), i.outCap); err != nil {
 			return nil, 0, err
