@@ -128,6 +128,9 @@ func (d *decoder) checkContact(s *contactSpec) {
 // oneOf reads one of some words.
 func (d *decoder) oneOf(to *text, words ...string) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, jsonSchema{"enum": words}) {
+			return
+		}
 		if n.Kind != yaml.ScalarNode || !slices.Contains(words, n.Value) {
 			d.fail(n, nba.CodeInvalid, "this must be one of %s", strings.Join(words, ", "))
 			return
@@ -140,6 +143,9 @@ func (d *decoder) part(to *contact.Parts) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		parts := map[string]contact.Parts{"channel": contact.PartChannel, "direction": contact.PartSide, "issue": contact.PartIssue,
 			"group": contact.PartGroup, "action": contact.PartAction}
+		if d.describing != nil && d.takes(n, jsonSchema{"enum": sortedKeys(parts)}) {
+			return
+		}
 		part, ok := parts[n.Value]
 		if !ok {
 			d.fail(n, nba.CodeInvalid, "contacts can share a channel, direction, issue, group or action")
@@ -150,6 +156,9 @@ func (d *decoder) part(to *contact.Parts) func(*yaml.Node) {
 
 func (d *decoder) outcome(to *contact.Outcomes) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, jsonSchema{"enum": nba.Outcomes}) {
+			return
+		}
 		set := contact.OutcomesOf(nba.Outcome(n.Value))
 		if set == 0 {
 			var known []string
@@ -166,6 +175,9 @@ func (d *decoder) outcome(to *contact.Outcomes) func(*yaml.Node) {
 func (d *decoder) window(to *contact.Window) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		units := map[string]contact.Unit{"day": contact.Day, "week": contact.Week, "month": contact.Month}
+		if d.describing != nil && d.either(n, func(n *yaml.Node) { d.takes(n, jsonSchema{"enum": sortedKeys(units)}) }, d.rolling(to)) {
+			return
+		}
 		if unit, ok := units[n.Value]; ok && n.Kind == yaml.ScalarNode {
 			*to = contact.Window{Since: unit}
 			return
@@ -181,6 +193,9 @@ func (d *decoder) rolling(to *contact.Window) func(*yaml.Node) {
 // duration reads a whole number of minutes, hours, days or weeks: 90m, 48h, 30d, 2w.
 func (d *decoder) duration(to *time.Duration, most time.Duration) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, jsonSchema{"type": "string", "pattern": "^[0-9]+[mhdw]$"}) {
+			return
+		}
 		value, ok := parseDuration(n)
 		switch {
 		case !ok:
@@ -222,6 +237,9 @@ func (d *decoder) quietHours(n *yaml.Node) *contact.Quiet {
 // minute reads a time of day, as minutes since midnight.
 func (d *decoder) minute(to *int) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, jsonSchema{"type": "string", "pattern": "^([01]?[0-9]|2[0-3]):[0-5][0-9]$"}) {
+			return
+		}
 		at, err := time.Parse("15:04", n.Value)
 		if err != nil || n.Tag != "!!str" {
 			d.fail(n, nba.CodeInvalid, "this must be a time of day in quotes, such as \"21:00\"")
@@ -233,6 +251,9 @@ func (d *decoder) minute(to *int) func(*yaml.Node) {
 
 func (d *decoder) day(to *uint8) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, jsonSchema{"type": "string", "pattern": "^([Mm][Oo][Nn]|[Tt][Uu][Ee]|[Ww][Ee][Dd]|[Tt][Hh][Uu]|[Ff][Rr][Ii]|[Ss][Aa][Tt]|[Ss][Uu][Nn])$"}) {
+			return
+		}
 		for day := time.Sunday; day <= time.Saturday; day++ {
 			if strings.EqualFold(n.Value, day.String()[:3]) {
 				*to |= 1 << day

@@ -24,6 +24,8 @@ type decoder struct {
 	problems []nba.Detail
 	mistakes int // including those beyond maxCollected
 	compared int // names compared for suggestions
+
+	describing *description // not nil: nothing is read; see Schema
 }
 
 // Limits of the report: what is listed, what is collected before sorting, and the work spent on
@@ -160,6 +162,10 @@ func optional(key string, read func(*yaml.Node)) field { return field{key: key, 
 
 // object reads a mapping with known keys. what names it in messages, with its article.
 func (d *decoder) object(n *yaml.Node, what string, fields ...field) {
+	if schema, ok := d.describes(n); ok {
+		d.describeObject(schema, what, fields)
+		return
+	}
 	if n.Kind != yaml.MappingNode {
 		d.fail(n, nba.CodeInvalid, "%s is a mapping with the fields %s", what, keys(fields))
 		return
@@ -218,6 +224,10 @@ func keys(fields []field) string {
 // list reads a sequence of at most limit items. plural names the items in messages.
 func (d *decoder) list(plural string, limit int, item func(*yaml.Node)) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if schema, ok := d.describes(n); ok {
+			d.describeList(schema, limit, item)
+			return
+		}
 		if n.Kind != yaml.SequenceNode {
 			d.fail(n, nba.CodeInvalid, "%s are a list: begin each with -", plural)
 			return
@@ -235,6 +245,10 @@ func (d *decoder) list(plural string, limit int, item func(*yaml.Node)) func(*ya
 // dictionary reads a mapping with free keys, which are names.
 func (d *decoder) dictionary(plural string, limit int, entry func(key, value *yaml.Node)) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if schema, ok := d.describes(n); ok {
+			d.describeDictionary(schema, limit, entry)
+			return
+		}
 		if n.Kind != yaml.MappingNode {
 			d.fail(n, nba.CodeInvalid, "%s are a mapping of names to values", plural)
 			return
@@ -271,6 +285,9 @@ func (t text) given() bool { return t.node != nil }
 // label reads free text of one to limit bytes.
 func (d *decoder) label(to *text, limit int) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, textSchema(limit)) {
+			return
+		}
 		switch {
 		case n.Kind != yaml.ScalarNode || n.Tag != "!!str":
 			d.fail(n, nba.CodeInvalid, "this must be text: put it in quotes")
@@ -287,6 +304,9 @@ const nameRule = "a name begins with a letter and has up to 64 letters, digits, 
 // name reads an identifier.
 func (d *decoder) name(to *text) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, nameSchema()) {
+			return
+		}
 		if n.Kind != yaml.ScalarNode || n.Tag != "!!str" || !validName(n.Value) {
 			d.fail(n, nba.CodeInvalid, "%s", nameRule)
 			return
@@ -312,6 +332,9 @@ func validName(name string) bool {
 // code reads a reason code, such as NOT_A_FAMILY.
 func (d *decoder) code(to *text) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, jsonSchema{"type": "string", "pattern": fmt.Sprintf("^[A-Z][A-Z0-9_]{0,%d}$", MaxNameBytes-1)}) {
+			return
+		}
 		valid := n.Kind == yaml.ScalarNode && n.Value != "" && len(n.Value) <= MaxNameBytes && n.Value[0] >= 'A' && n.Value[0] <= 'Z'
 		for i := 0; valid && i < len(n.Value); i++ {
 			c := n.Value[i]
@@ -328,6 +351,9 @@ func (d *decoder) code(to *text) func(*yaml.Node) {
 // expression reads the text of a CEL expression; true and false may stand without quotes.
 func (d *decoder) expression(to *text) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, jsonSchema{"type": []string{"string", "boolean"}}) {
+			return
+		}
 		if n.Kind != yaml.ScalarNode || n.Tag != "!!str" && n.Tag != "!!bool" {
 			d.fail(n, nba.CodeInvalid, "this must be an expression: put it in quotes, as in 'subject.tenure > 12'")
 			return
@@ -344,6 +370,9 @@ type number struct {
 
 func (d *decoder) number(to *number, low, high float64) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, jsonSchema{"type": "number", "minimum": low, "maximum": high}) {
+			return
+		}
 		value, ok := parseNumber(n)
 		switch {
 		case !ok:
@@ -371,6 +400,9 @@ func formatNumber(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64)
 
 func (d *decoder) flag(to *bool) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, jsonSchema{"type": "boolean"}) {
+			return
+		}
 		if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" {
 			d.fail(n, nba.CodeInvalid, "this must be true or false")
 			return
@@ -382,6 +414,9 @@ func (d *decoder) flag(to *bool) func(*yaml.Node) {
 // moment reads a time: RFC 3339, or a date, which means its beginning in UTC.
 func (d *decoder) moment(to **time.Time) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, jsonSchema{"type": "string", "pattern": `^[0-9]{4}-[0-9]{2}-[0-9]{2}(T.+)?$`}) {
+			return
+		}
 		if n.Kind == yaml.ScalarNode {
 			for _, layout := range [...]string{time.RFC3339Nano, time.DateOnly} {
 				if t, err := time.Parse(layout, n.Value); err == nil {

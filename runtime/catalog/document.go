@@ -12,6 +12,8 @@ import (
 const (
 	apiVersion = "arbiter/v1"
 	kind       = "Catalog"
+
+	wholeDocument = "a catalog"
 )
 
 // The document as it is written, before references are resolved.
@@ -104,7 +106,7 @@ type (
 
 func (d *decoder) document(n *yaml.Node) *document {
 	doc := &document{}
-	d.object(n, "a catalog",
+	d.object(n, wholeDocument,
 		required("apiVersion", d.exactly(apiVersion)),
 		required("kind", d.exactly(kind)),
 		required("name", d.name(&doc.name)),
@@ -146,6 +148,9 @@ func (d *decoder) fallback(to *[]text) func(*yaml.Node) {
 
 func (d *decoder) exactly(want string) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, jsonSchema{"const": want}) {
+			return
+		}
 		if n.Kind != yaml.ScalarNode || n.Value != want {
 			d.fail(n, nba.CodeInvalid, "this must be %s: it is the only one this version reads", want)
 		}
@@ -157,6 +162,9 @@ func (d *decoder) channel(n *yaml.Node) channelSpec {
 	d.object(n, "a channel",
 		required("name", d.name(&c.name)),
 		optional("direction", func(n *yaml.Node) {
+			if d.describing != nil && d.takes(n, jsonSchema{"enum": []nba.Direction{nba.Inbound, nba.Outbound}}) {
+				return
+			}
 			if c.direction = nba.Direction(n.Value); n.Kind != yaml.ScalarNode || c.direction != nba.Inbound && c.direction != nba.Outbound {
 				d.fail(n, nba.CodeInvalid, "a direction is inbound or outbound")
 			}
@@ -179,8 +187,14 @@ func (d *decoder) channel(n *yaml.Node) channelSpec {
 func (d *decoder) placement(to *[]placementSpec) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		var p placementSpec
-		if n.Kind == yaml.MappingNode {
+		named := func(n *yaml.Node) {
 			d.object(n, "a placement", required("name", d.name(&p.name)), optional("strategy", d.name(&p.strategy)))
+		}
+		if d.describing != nil && d.either(n, d.name(&p.name), named) {
+			return
+		}
+		if n.Kind == yaml.MappingNode {
+			named(n)
 		} else {
 			d.name(&p.name)(n)
 		}
@@ -297,6 +311,9 @@ func (d *decoder) offering(a *actionSpec) func(*yaml.Node) {
 // value reads a number, text, which is an expression, or the output of a table.
 func (d *decoder) value(a *actionSpec) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.either(n, d.expression(&a.valueExpression), d.numberOrTable(&a.value, &a.valueTable, 0, MaxValue)) {
+			return
+		}
 		if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
 			d.expression(&a.valueExpression)(n)
 			return
@@ -308,6 +325,9 @@ func (d *decoder) value(a *actionSpec) func(*yaml.Node) {
 // numberOrTable reads a number, or the output of a table that gives one.
 func (d *decoder) numberOrTable(to *number, use *tableUse, low, high float64) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.either(n, d.number(to, low, high), d.tableUse(use, low, high)) {
+			return
+		}
 		if n.Kind == yaml.MappingNode {
 			d.tableUse(use, low, high)(n)
 			return

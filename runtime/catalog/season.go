@@ -84,6 +84,9 @@ func (d *decoder) season(n *yaml.Node) seasonSpec {
 // dayOfYear reads a day of every year: month and day.
 func (d *decoder) dayOfYear(to *int) func(*yaml.Node) {
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.takes(n, jsonSchema{"type": "string", "pattern": "^[0-9]{2}-[0-9]{2}$"}) {
+			return
+		}
 		// 2024 is a leap year: 02-29 is a day.
 		at, err := time.Parse("2006-01-02", "2024-"+n.Value)
 		if err != nil || n.Kind != yaml.ScalarNode {

@@ -54,7 +54,12 @@ func (d *decoder) table(n *yaml.Node) tableSpec {
 			}
 		})),
 		optional("outputs", d.list("outputs", table.MaxOutputs, d.names(&t.outputs))),
-		optional("rows", d.list("rows", table.MaxRows, func(n *yaml.Node) { t.rows = append(t.rows, n) })),
+		optional("rows", d.list("rows", table.MaxRows, func(n *yaml.Node) {
+			cell := jsonSchema{"type": []string{"string", "number", "boolean"}}
+			if d.describing == nil || !d.takes(n, jsonSchema{"type": "array", "items": cell}) {
+				t.rows = append(t.rows, n)
+			}
+		})),
 		optional("csv", d.label(&t.csv, MaxDocumentBytes)),
 	)
 	if (t.csv.given()) == (len(t.rows) > 0) {

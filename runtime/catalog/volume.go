@@ -47,6 +47,9 @@ func (d *decoder) volumes(to *[]volumeSpec) func(*yaml.Node) {
 		*to = append(*to, s)
 	}
 	return func(n *yaml.Node) {
+		if d.describing != nil && d.either(n, one, d.list("volumes", MaxVolumes, one)) {
+			return
+		}
 		if n.Kind == yaml.SequenceNode {
 			d.list("volumes", MaxVolumes, one)(n)
 			return

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"path/filepath"
 	"strconv"
 
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/client"
@@ -21,10 +20,12 @@ func (a *app) catalogCommand() *cobra.Command {
 	return noun("catalog", "The catalog: every action, policy and model binding, as one document",
 		`  arbiter catalog get > catalog.yaml
   arbiter catalog validate catalog.yaml
-  arbiter catalog apply catalog.yaml
-  arbiter catalog versions`,
-		a.catalogGetCommand(), a.catalogPutCommand(), a.catalogApplyCommand(), a.catalogValidateCommand(),
-		a.catalogActivateCommand(), a.catalogVersionsCommand())
+  arbiter catalog diff catalog.yaml
+  arbiter catalog apply catalog.yaml --note 'spring offers'
+  arbiter catalog history
+  arbiter catalog revert`,
+		a.catalogGetCommand(), a.catalogPutCommand(), a.catalogApplyCommand(), a.catalogValidateCommand(), a.catalogDiffCommand(),
+		a.catalogActivateCommand(), a.catalogHistoryCommand(), a.catalogRevertCommand(), a.catalogVersionsCommand(), a.catalogSchemaCommand())
 }
 
 func (a *app) catalogGetCommand() *cobra.Command {
@@ -51,9 +52,10 @@ func (a *app) catalogGetCommand() *cobra.Command {
 func (a *app) catalogPutCommand() *cobra.Command {
 	var ifMatch string
 	cmd := &cobra.Command{
-		Use: "put FILE", Short: "Check and store a catalog, without activating it",
-		Example: "  arbiter catalog put catalog.yaml\n  arbiter catalog put catalog.yaml --if-match v12",
-		Args:    args("FILE"),
+		Use: "put PATH", Short: "Check and store a catalog, without activating it",
+		Long:    "Check and store a catalog, without activating it. " + pathHelp,
+		Example: "  arbiter catalog put catalog.yaml\n  arbiter catalog put catalog/ --if-match v12",
+		Args:    args("PATH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
 				version, err := a.putCatalog(ctx, c, args[0], ifMatch)
@@ -74,9 +76,16 @@ func (a *app) catalogPutCommand() *cobra.Command {
 // putCatalog stores a file. Without ifMatch it replaces the document that is the last one now: a
 // change that somebody makes in between is refused, not overwritten.
 func (a *app) putCatalog(ctx context.Context, c apiClient, file, ifMatch string) (*nba.CatalogVersion, error) {
-	document, err := a.readFile(file, maxCatalogBytes)
+	source, err := a.readCatalog(file)
 	if err != nil {
 		return nil, err
+	}
+	document, err := source.document()
+	if err != nil {
+		return nil, err
+	}
+	if len(source.problems) > 0 { // the node would not see them
+		return nil, source.validate(ctx, c)
 	}
 	if ifMatch == "" {
 		head, err := c.Catalog(ctx, "")
@@ -88,20 +97,13 @@ func (a *app) putCatalog(ctx context.Context, c apiClient, file, ifMatch string)
 		}
 	}
 	version, err := c.PutCatalog(ctx, document, ifMatch)
-	return version, inFile(err, file)
+	return version, source.inFiles(err)
 }
 
-// inFile names the file in the places of a problem that tell a line only.
-func inFile(err error, file string) error {
-	if p, ok := errors.AsType[*client.Problem](err); ok && file != "-" {
-		for i := range p.Errors {
-			if p.Errors[i].Line > 0 {
-				p.Errors[i].File = filepath.Base(file)
-			}
-		}
-	}
-	return err
-}
+// pathHelp says what a PATH of a catalog is.
+const pathHelp = "PATH is a file, - for standard input, or a\n" +
+	"folder: its .yaml files are one catalog, whose lists are joined; names that stand in two files are mistakes, and\n" +
+	"so are other fields that differ. The rows of a table without rows are those of the .csv file with its name."
 
 func isStatus(err error, status int) bool {
 	p, ok := errors.AsType[*client.Problem](err)
@@ -109,20 +111,24 @@ func isStatus(err error, status int) bool {
 }
 
 func (a *app) catalogApplyCommand() *cobra.Command {
+	var note string
 	cmd := &cobra.Command{
-		Use: "apply FILE", Short: "Check, store and activate a catalog",
-		Example: "  arbiter catalog apply catalog.yaml",
-		Args:    args("FILE"),
+		Use: "apply PATH", Short: "Check, store and activate a catalog",
+		Long: "Check, store and activate a catalog. It becomes active on all nodes at once, after every node that answers has\n" +
+			"compiled it and loaded its models. " + pathHelp,
+		Example: "  arbiter catalog apply catalog.yaml\n  arbiter catalog apply catalog/ --note 'spring offers'",
+		Args:    args("PATH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
 				stored, err := a.putCatalog(ctx, c, args[0], "")
 				if err != nil {
 					return err
 				}
-				return a.activateCatalog(ctx, c, stored.Version, "")
+				return a.activateCatalog(ctx, c, stored.Version, note)
 			})
 		},
 	}
+	cmd.Flags().StringVar(&note, "note", "", "what arbiter catalog history says about it")
 	return cmd
 }
 
@@ -138,7 +144,8 @@ func (a *app) activateCatalog(ctx context.Context, c apiClient, version uint64, 
 }
 
 func (a *app) catalogActivateCommand() *cobra.Command {
-	return &cobra.Command{
+	var note string
+	cmd := &cobra.Command{
 		Use: "activate VERSION", Short: "Make a stored catalog the active one",
 		Example: "  arbiter catalog activate 12",
 		Args:    args("VERSION"),
@@ -148,10 +155,12 @@ func (a *app) catalogActivateCommand() *cobra.Command {
 				return usage(cmd, "VERSION is a number, as arbiter catalog versions lists them")
 			}
 			return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
-				return a.activateCatalog(ctx, c, version, "")
+				return a.activateCatalog(ctx, c, version, note)
 			})
 		},
 	}
+	cmd.Flags().StringVar(&note, "note", "", "what arbiter catalog history says about it")
+	return cmd
 }
 
 // trimV lets users give a version as its ETag has it.
@@ -164,17 +173,18 @@ func trimV(version string) string {
 
 func (a *app) catalogValidateCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "validate FILE", Short: "Find every mistake of a catalog; changes nothing",
-		Example: "  arbiter catalog validate catalog.yaml",
-		Args:    args("FILE"),
+		Use: "validate PATH", Short: "Find every mistake of a catalog; changes nothing",
+		Long:    "Find every mistake of a catalog, with its file, line, column and what to do; changes nothing. " + pathHelp,
+		Example: "  arbiter catalog validate catalog.yaml\n  arbiter catalog validate catalog/",
+		Args:    args("PATH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			document, err := a.readFile(args[0], maxCatalogBytes)
+			source, err := a.readCatalog(args[0])
 			if err != nil {
 				return err
 			}
 			return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
-				if err := c.ValidateCatalog(ctx, document); err != nil {
-					return inFile(err, args[0])
+				if err := source.validate(ctx, c); err != nil {
+					return err
 				}
 				return a.print(map[string]any{"valid": true}, func(w io.Writer, p paint) {
 					fmt.Fprintf(w, "%s is %s\n", args[0], p.green("valid"))
