@@ -100,6 +100,7 @@ type Core interface {
 	Cluster(ctx context.Context) nba.Cluster
 
 	Security
+	Rollouts
 
 	// Ready is nil when the node can serve, else CodeUnavailable with the reason.
 	Ready(ctx context.Context) error

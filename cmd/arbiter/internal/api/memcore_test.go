@@ -15,6 +15,7 @@ import (
 
 	"github.com/arbiterhq/arbiter/cluster/importer"
 	"github.com/arbiterhq/arbiter/cluster/router"
+	"github.com/arbiterhq/arbiter/plugins/rollout"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -30,6 +31,7 @@ type memCore struct {
 	of       map[string]nba.SubjectRef            // decision id -> subject
 	catalogs []nba.CatalogDocument
 	plugins  map[string]*nba.PluginVersion
+	rollouts *rollout.State
 	index    uint64
 
 	retention nba.Retention

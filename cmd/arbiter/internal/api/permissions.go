@@ -20,6 +20,10 @@ var permissions = map[string]auth.Permission{
 	"listPlugins": auth.ReadPlugins, "getPlugin": auth.ReadPlugins, "makeFeatures": auth.ReadPlugins | auth.ReadSubjects,
 	"pushPlugin": auth.WritePlugins, "activatePlugin": auth.WritePlugins,
 
+	"listRollouts": auth.ReadPlugins, "getRollout": auth.ReadPlugins,
+	"startRollout": auth.WritePlugins, "promoteRollout": auth.WritePlugins, "pauseRollout": auth.WritePlugins,
+	"resumeRollout": auth.WritePlugins, "abortRollout": auth.WritePlugins, "undoRollout": auth.WritePlugins,
+
 	"getRetention": auth.ReadCluster, "getCluster": auth.ReadCluster, "setRetention": auth.Operate,
 
 	"listKeys": auth.ManageKeys, "createKey": auth.ManageKeys, "revokeKey": auth.ManageKeys, "whoAmI": 0,

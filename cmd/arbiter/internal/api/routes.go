@@ -78,7 +78,7 @@ func operations(options *Options) []operation {
 		catalog  = []string{contentTypeYAML, "application/x-yaml", "text/yaml", "text/x-yaml"}
 		byType   = []string{"type"}
 	)
-	return []operation{
+	return append(rolloutOperations(), []operation{
 		{id: "decide", method: http.MethodPost, path: "/v1/decisions", consumes: jsonBody},
 		{id: "respond", method: http.MethodPost, path: "/v1/responses", consumes: jsonBody, handle: respond, idempotent: true},
 		{id: "getDecision", method: http.MethodGet, path: "/v1/decisions/{id}", query: readQuery(), handle: getDecision},
@@ -134,7 +134,7 @@ func operations(options *Options) []operation {
 		{id: "health", method: http.MethodGet, path: "/healthz", handle: health, admin: true, quick: true},
 		{id: "ready", method: http.MethodGet, path: "/readyz", handle: ready, admin: true, quick: true},
 		{id: "getOpenAPI", method: http.MethodGet, path: "/openapi.yaml", handle: getOpenAPI, quick: true},
-	}
+	}...)
 }
 
 // fiberPath writes {name} as :name.
