@@ -101,7 +101,7 @@ func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nb
 	defer n.scratch.Put(scratch)
 	for attempt := 1; ; attempt++ {
 		in := engine.Input{
-			Dictionary: v.state.Dictionary, Catalog: policies, CatalogVersion: version, Scorer: v.models, Request: req,
+			Dictionary: v.state.Dictionary, Catalog: policies, CatalogVersion: version, Scorer: v.models, Strategy: v.models, Request: req,
 		}
 		in.NoRoom = attempt >= maxDecideAttempts
 		scratch.noteReads(n, v, &in)
@@ -150,7 +150,9 @@ func (n *Node) decideOnce(ctx context.Context, in engine.Input, key *nba.Idempot
 		return nil
 	}
 	scratch.fill(req, out)
-	scratch.record.Kept = scratch.kept
+	if scratch.record.Kept = scratch.kept; in.Reads != nil { // every node takes sections
+		scratch.record.Kept = keepStrategies(scratch.kept, in.Catalog, req.Channel, out)
+	}
 	scratch.record.Claim, scratch.record.KeepContactsMS = &scratch.claim, in.Catalog.Contacts.Keep.Milliseconds()
 	if key != nil && out.Explanation != nil {
 		if scratch.record.Explanation, err = json.Marshal(out.Explanation); err != nil {

@@ -68,9 +68,7 @@ func (n *Node) complete(v *view, rec *nba.DecisionRecord) {
 			}
 			item.ExpiresAt = catalog.Contacts.Until(action, on, rec.Direction, d.DecidedAt)
 			if placement, ok := on.Placement(p.Placement); ok {
-				if treatment := action.Treatment(placement.ID); treatment != nil && treatment.Name == item.Treatment {
-					item.Content = treatment.Content
-				}
+				item.Content = contentOf(action, placement, item)
 			}
 		}
 	}

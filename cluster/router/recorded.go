@@ -95,6 +95,11 @@ func decisionRecord(id ulid.ULID, entry *fsm.DecisionEntry) (rec nba.DecisionRec
 	if err := in.Err(); err != nil {
 		return rec, nil, err
 	}
+	if body := in.Sections().Get(command.KeptStrategies); body != nil {
+		if err := command.DecodeStrategies(body, rec.Propositions); err != nil {
+			return rec, nil, fmt.Errorf("reading what strategies made of a stored decision: %w", err)
+		}
+	}
 	if explained := in.Explanation(); explained != nil {
 		rec.Explanation = new(nba.Explanation)
 		if err := json.Unmarshal(explained, rec.Explanation); err != nil {

@@ -111,15 +111,16 @@ func (d *decision) askStrategy(a *arrangement) (err error) {
 			err = errors.New("the strategy does not tell its version")
 		}
 		if err == nil {
-			err = a.check()
+			err = a.check(&d.addedContent)
 		}
 		return info, err
 	})
 	return err
 }
 
-// check refuses an answer that breaks the contract, as a whole: nothing is half applied.
-func (a *arrangement) check() error {
+// check refuses an answer that breaks the contract, as a whole: nothing is half applied. content is how much
+// all strategies added so far.
+func (a *arrangement) check(content *int) error {
 	seen := [MaxStrategyCandidates]bool{}
 	for i := range a.call.Picks {
 		p := &a.call.Picks[i]
@@ -136,8 +137,12 @@ func (a *arrangement) check() error {
 		if p.Treatment != "" && !a.hasTreatment(p) {
 			return fmt.Errorf("the treatment of pick %d is none of its action in the placements", i)
 		}
-		if err := checkContent(p.Content); err != nil {
+		added, err := checkContent(p.Content)
+		if err != nil {
 			return fmt.Errorf("pick %d: %w", i, err)
+		}
+		if *content += added; *content > MaxStrategyContentTotal {
+			return fmt.Errorf("the strategies add more than %d bytes of content", MaxStrategyContentTotal)
 		}
 	}
 	return nil
@@ -161,16 +166,18 @@ func named(treatments []*catalog.Treatment, name string) *catalog.Treatment {
 	return nil
 }
 
-func checkContent(content map[string]string) error {
+// checkContent tells how many bytes of content a pick adds.
+func checkContent(content map[string]string) (size int, err error) {
 	if len(content) > MaxStrategyContent {
-		return fmt.Errorf("more than %d fields of content", MaxStrategyContent)
+		return 0, fmt.Errorf("more than %d fields of content", MaxStrategyContent)
 	}
 	for name, text := range content {
 		if name == "" || len(name) > MaxStrategyContentBytes || len(text) > MaxStrategyContentBytes {
-			return fmt.Errorf("a field of the content is not of 1 to %d bytes", MaxStrategyContentBytes)
+			return 0, fmt.Errorf("a field of the content is not of 1 to %d bytes", MaxStrategyContentBytes)
 		}
+		size += len(name) + len(text)
 	}
-	return nil
+	return size, nil
 }
 
 // apply makes the order of the placements from the picks. The thresholds hold for weighted priorities

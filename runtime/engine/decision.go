@@ -39,6 +39,7 @@ type decision struct {
 	control    *catalog.ControlGroup // of the subject; nil: none
 	// arrangements are those of the strategies, by position in Catalog.Strategies.
 	arrangements []arrangement
+	addedContent int // bytes that strategies added
 	history      histories
 	local        time.Time // the time of the decision where the subject is; zero: not asked for yet
 

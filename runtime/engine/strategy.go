@@ -38,6 +38,8 @@ const (
 	// bytes of each name and each text.
 	MaxStrategyContent      = 8
 	MaxStrategyContentBytes = 1024
+	// MaxStrategyContentTotal bounds the content that all strategies of a decision add, in bytes.
+	MaxStrategyContentTotal = 32 << 10
 )
 
 // StrategyCall is the input and output of one Arrange call. It belongs to the caller and is reused: the
