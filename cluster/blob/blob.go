@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 const digestPrefix = "sha256:"
@@ -130,4 +131,35 @@ func (s *Store) Has(digest string) bool {
 	}
 	_, err = os.Stat(path)
 	return err == nil
+}
+
+// Delete removes a blob; one that is not there is none the less gone.
+func (s *Store) Delete(digest string) error {
+	path, err := s.path(digest)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("deleting blob %s: %w", digest, err)
+	}
+	return s.sync()
+}
+
+// Older lists the digests of the blobs that were put before a moment.
+func (s *Store) Older(than time.Time) (digests []string, err error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("listing blobs: %w", err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || !info.ModTime().Before(than) {
+			continue // gone meanwhile, or new
+		}
+		digest := digestPrefix + entry.Name()
+		if path, err := s.path(digest); err == nil && filepath.Base(path) == entry.Name() {
+			digests = append(digests, digest)
+		}
+	}
+	return digests, nil
 }

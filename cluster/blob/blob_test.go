@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func open(t *testing.T, dir string) *Store {
@@ -104,4 +105,27 @@ func TestConcurrentPuts(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestDeleteAndOlder(t *testing.T) {
+	s := open(t, t.TempDir())
+	content := []byte("a module")
+	digest := Digest(content)
+	if err := s.Put(digest, content); err != nil {
+		t.Fatal(err)
+	}
+	if old, err := s.Older(time.Now().Add(-time.Hour)); err != nil || len(old) != 0 {
+		t.Errorf("older than an hour: %v, %v", old, err)
+	}
+	if old, err := s.Older(time.Now().Add(time.Hour)); err != nil || len(old) != 1 || old[0] != digest {
+		t.Errorf("older than in an hour: %v, %v", old, err)
+	}
+	for range 2 {
+		if err := s.Delete(digest); err != nil || s.Has(digest) {
+			t.Errorf("delete: %v", err)
+		}
+	}
+	if err := s.Delete("../x"); err == nil {
+		t.Error("a digest that is a path is deleted")
+	}
 }

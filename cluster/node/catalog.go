@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/arbiterhq/arbiter/plugins/artifact"
 	"github.com/arbiterhq/arbiter/runtime/catalog"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
@@ -105,11 +106,8 @@ func (n *Node) compileCatalog(ctx context.Context, document []byte) (*catalog.Ca
 	n.catchUp(ctx)
 	v := n.acquire()
 	defer v.release()
-	models := v.models.Models()
-	if models == nil {
-		models = []string{} // nil would mean that models are not checked
-	}
-	return catalog.Compile(document, "catalog", catalog.Env{Dictionary: v.state.Dictionary, Models: models})
+	return catalog.Compile(document, "catalog", catalog.Env{Dictionary: v.state.Dictionary,
+		Models: v.models.OfKind(artifact.KindScorer), Strategies: v.models.OfKind(artifact.KindStrategy)})
 }
 
 // PutCatalog validates a document and stores it as the new head.

@@ -22,6 +22,10 @@ type Config struct {
 	Cluster *router.Cluster
 	// MaxModuleBytes bounds a plugin artifact.
 	MaxModuleBytes int
+	// AllowUnsigned takes artifacts that no trusted key signed.
+	AllowUnsigned bool
+	// Capabilities are the host functions that plugins are granted; nil means all.
+	Capabilities []string
 	// CompileWith is the program, with its arguments, that compiles plugins in a process of its own (see
 	// admission.Isolation). Empty: they are compiled in this process, which admits smaller modules only.
 	CompileWith []string
@@ -48,7 +52,7 @@ type Config struct {
 // DefaultConfig is the configuration of a node of moderate size, without a DataDir.
 func DefaultConfig() Config {
 	return Config{
-		DataGroups: 2, MaxModuleBytes: 16 << 20, MaxResponses: 1000, HistoryPage: 50, MaxHistoryPage: 1000,
+		DataGroups: 2, AllowUnsigned: true, MaxModuleBytes: 16 << 20, MaxResponses: 1000, HistoryPage: 50, MaxHistoryPage: 1000,
 		StartTimeout: 30 * time.Second, RolloutEvery: time.Second,
 		Logger: slog.Default(), Registry: prometheus.NewRegistry(), Clock: clock.System{},
 	}

@@ -52,6 +52,7 @@ type Node struct {
 	followers sync.WaitGroup
 	news      chan struct{} // a new control state was applied
 	rolling   *rolling
+	collector *collector
 	loading   atomic.Pointer[[]string]
 }
 
@@ -120,6 +121,7 @@ func (n *Node) onControl(state *fsm.ControlState) {
 		default: // follow looks at the newest state anyway
 		}
 		n.rolling.wake()
+		n.collector.wake()
 	}
 }
 

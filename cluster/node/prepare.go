@@ -107,6 +107,9 @@ func (n *Node) servePrepare(ctx context.Context, from string, request []byte) ([
 		if err := n.load(ctx, what.digest); err != nil {
 			return nil, err
 		}
+		if err := n.acceptStored(what.digest); err != nil {
+			return nil, err
+		}
 	}
 	if what.catalog != 0 {
 		return nil, n.prepareCatalog(ctx, what.catalog)
@@ -123,8 +126,11 @@ func (n *Node) prepareCatalog(ctx context.Context, version uint64) error {
 		return err
 	}
 	active := state.Plugins.Active()
+	names := slices.Clone(compiled.Strategies)
 	for i := range compiled.Models {
-		name := compiled.Models[i].Plugin
+		names = append(names, compiled.Models[i].Plugin)
+	}
+	for _, name := range names {
 		digest, ok := active[name]
 		if !ok || n.host.Prepared(digest) {
 			continue // one that is not active costs its propensities alone, on every node alike

@@ -206,7 +206,7 @@ func (p *past) input(v *view, made *catalog.Catalog, version uint64) engine.Inpu
 	req.DecisionRequestID = p.stored.DecisionRequestID
 	return engine.Input{
 		Subject: p.reads.Subject(p.stored.Subject), Dictionary: v.state.Dictionary, Catalog: made, CatalogVersion: version,
-		Scorer: p.models, Request: req, DecisionID: p.stored.DecisionID, Now: p.stored.DecidedAt, Seed: replay.Seed(p.stored.DecisionID),
+		Scorer: p.models, Strategy: p.models, Request: req, DecisionID: p.stored.DecisionID, Now: p.stored.DecidedAt, Seed: replay.Seed(p.stored.DecisionID),
 	}
 }
 

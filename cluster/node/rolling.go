@@ -97,7 +97,7 @@ func (n *Node) unwatch(state *rollout.State) {
 
 // planOf is what a control state wants this node to serve.
 func (n *Node) planOf(state *fsm.ControlState) serving.Plan {
-	plan := serving.Plan{Active: state.Plugins.Active()}
+	plan := serving.Plan{Active: state.Plugins.Active(), LastGood: n.lastGood(state)}
 	plan.Warm = slices.DeleteFunc(state.Rollouts.Warm(), func(digest string) bool { return !n.host.Prepared(digest) })
 	for _, r := range state.Rollouts.Running() {
 		if !r.Stage.Comparing() || plan.Active[r.Plugin] != r.IncumbentDigest {

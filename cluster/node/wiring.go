@@ -19,7 +19,10 @@ import (
 
 // The upward links of the architecture, checked here: each interface is declared by the layer below
 // and implemented by the layer above.
-var _ engine.Scorer = (*serving.Set)(nil)
+var (
+	_ engine.Scorer   = (*serving.Set)(nil)
+	_ engine.Strategy = (*serving.Set)(nil)
+)
 
 // Open assembles a node over a data folder: it opens the groups and waits until they are ready, loads
 // the active models, and builds the first view. On an error nothing is left running.
@@ -30,10 +33,10 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n := &Node{
 		cfg: cfg, logger: cfg.Logger, clock: cfg.Clock, metrics: newMetrics(cfg.Registry),
 		catalogs: map[uint64]*catalog.Catalog{}, scratch: newScratchPool(), moved: &sync.Pool{New: func() any { return new(moved) }},
-		news: make(chan struct{}, 1), rolling: newRolling(),
+		news: make(chan struct{}, 1), rolling: newRolling(), collector: newCollector(),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.engine = engine.New(engine.Options{ModelFailed: n.modelFailed})
+	n.engine = engine.New(engine.Options{ModelFailed: n.modelFailed, StrategyFailed: n.modelFailed})
 	n.host, err = serving.NewHost(hostOptions(cfg))
 	if err != nil {
 		return nil, fmt.Errorf("starting the model host: %w", err)
@@ -60,7 +63,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		n.followers.Add(1)
 		go n.follow()
 	}
-	n.followers.Add(2)
+	n.followers.Add(3)
+	go n.collect()
 	go n.rollOut()
 	go n.getReady()
 	return n, nil
@@ -74,7 +78,7 @@ func hostOptions(cfg Config) serving.Options {
 		options.Sandbox.CacheDir, options.Sandbox.Precompile = filepath.Join(cfg.DataDir, "cache", "wasm"), isolation.Precompile
 		options.Policy = admission.Isolated()
 	}
-	options.Policy.MaxBytes = cfg.MaxModuleBytes
+	options.Policy.MaxBytes, options.Policy.Capabilities = cfg.MaxModuleBytes, cfg.Capabilities
 	return options
 }
 
@@ -88,6 +92,13 @@ func (n *Node) loadActive(ctx context.Context) {
 		}
 		if err := n.load(ctx, digest); err != nil {
 			n.logger.Error("an active model cannot be loaded", "plugin", name, "digest", digest, "error", err)
+		}
+	}
+	for name, digest := range state.Plugins.LastGood() {
+		if n.router.Blobs().Has(digest) {
+			if err := n.load(ctx, digest); err != nil {
+				n.logger.Warn("the version before the active one cannot be loaded; nothing stands in if that fails", "plugin", name, "digest", digest, "error", err)
+			}
 		}
 	}
 	for _, r := range state.Rollouts.Running() {

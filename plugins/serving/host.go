@@ -358,3 +358,13 @@ func (h *Host) Close(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Forget drops a prepared version that no Set uses: its plugin was removed.
+func (h *Host) Forget(digest string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if v, ok := h.versions[digest]; ok && v.sets == 0 {
+		delete(h.versions, digest)
+		v.pool.Release()
+	}
+}

@@ -225,3 +225,14 @@ func (m *model) failed(err error) error {
 	m.metrics.errors.WithLabelValues(reason).Inc()
 	return nba.Errorf(code, "model %s %s could not score: %w", m.info.Name, m.info.Version, err)
 }
+
+// OfKind are the names of the plugins of one kind in the Set, sorted; not nil.
+func (s *Set) OfKind(kind string) []string {
+	names := []string{}
+	for _, name := range s.Models() {
+		if s.models[name].version.manifest.Kind == kind {
+			names = append(names, name)
+		}
+	}
+	return names
+}

@@ -63,14 +63,18 @@ type CatalogDocument struct {
 
 // PluginVersion describes one pushed plugin version. Digest is that of the artifact as pushed.
 type PluginVersion struct {
-	Name        string          `json:"name"`
-	Version     string          `json:"version"`
-	Kind        string          `json:"kind"`
-	Digest      string          `json:"digest"`
-	State       State           `json:"state"`
-	SizeBytes   int             `json:"sizeBytes"`
-	Features    int             `json:"features"`
-	PushedAt    time.Time       `json:"pushedAt"`
-	ActivatedAt *time.Time      `json:"activatedAt,omitempty"`
-	Manifest    json.RawMessage `json:"manifest,omitempty"`
+	Name        string     `json:"name"`
+	Version     string     `json:"version"`
+	Kind        string     `json:"kind"`
+	Digest      string     `json:"digest"`
+	State       State      `json:"state"`
+	SizeBytes   int        `json:"sizeBytes"`
+	Features    int        `json:"features"`
+	PushedAt    time.Time  `json:"pushedAt"`
+	ActivatedAt *time.Time `json:"activatedAt,omitempty"`
+	// SignedBy is the id of the trusted key that had signed the artifact when it was pushed.
+	SignedBy string `json:"signedBy,omitempty"`
+	// Health is how an active version does on the node that was asked; it is not stored.
+	Health   *PluginHealth   `json:"health,omitempty"`
+	Manifest json.RawMessage `json:"manifest,omitempty"`
 }
