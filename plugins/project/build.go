@@ -23,6 +23,9 @@ func Build(ctx context.Context, dir string) (module []byte, s *Spec, err error) 
 	if s, err = LoadSpec(dir); err != nil {
 		return nil, nil, err
 	}
+	if s.Manifest.Adapter != nil {
+		return s.buildWrapped(ctx, dir)
+	}
 	if err := s.writeFeatures(dir); err != nil {
 		return nil, nil, err
 	}

@@ -19,6 +19,8 @@ const (
 	// growPages are granted beyond the memory that the module begins with; Go's heap begins there.
 	growPages   = 2
 	growPagesGo = 64
+	// growPagesForeign are granted to modules of other hosts, most of which allocate.
+	growPagesForeign = 32
 )
 
 // measure fills in the limits that plugin.yaml leaves out.
@@ -30,8 +32,11 @@ func (s *Spec) measure(ctx context.Context, module []byte) (artifact.Limits, err
 			return limits, err
 		}
 		limits.MemoryPages = growPages
-		if s.Language == Go {
+		switch {
+		case s.Language == Go:
 			limits.MemoryPages = growPagesGo
+		case s.Manifest.Adapter != nil:
+			limits.MemoryPages = growPagesForeign
 		}
 		for _, memory := range m.Memories {
 			limits.MemoryPages += int(memory.Min)

@@ -27,12 +27,15 @@ const (
 
 // Spec is what plugin.yaml says. Its cases become golden rows, which every node replays.
 type Spec struct {
-	// Language is one of Languages.
+	// Language is one of Languages, "" for a module that was built for another host.
 	Language Language
 	// Manifest has features, golden rows and limits; limits without fuel are measured by Build.
 	Manifest artifact.Manifest
 	// Cases are the rows of plugin.yaml. Those with a score are golden rows of the manifest too.
 	Cases []Case
+	// module is the file that Build wraps, for a plugin with an adapter, and data the data document of a
+	// policy.
+	module, data string
 }
 
 // Case is a row that the plugin must score as told.
@@ -60,6 +63,12 @@ type document struct {
 
 	Attributes []string          `yaml:"attributes"`
 	Parameters map[string]string `yaml:"parameters"`
+
+	// Of a module that was built for another host.
+	Adapter    string `yaml:"adapter"`
+	Entrypoint string `yaml:"entrypoint"`
+	Module     string `yaml:"module"`
+	Data       string `yaml:"data"`
 }
 
 type limits struct {
@@ -99,7 +108,10 @@ func LoadSpec(dir string) (*Spec, error) {
 }
 
 // ParseSpec reads the text of a plugin.yaml.
-func ParseSpec(content []byte) (*Spec, error) {
+func ParseSpec(content []byte) (*Spec, error) { return parseSpec(content, func(*document) {}) }
+
+// parseSpec reads a plugin.yaml as change leaves it.
+func parseSpec(content []byte, change func(*document)) (*Spec, error) {
 	if len(content) > maxSpecBytes {
 		return nil, nba.Errorf(nba.CodeTooLarge, "%s has more than %d bytes; keep fewer cases", SpecFile, maxSpecBytes)
 	}
@@ -109,9 +121,13 @@ func ParseSpec(content []byte) (*Spec, error) {
 	if err := dec.Decode(&doc); err != nil {
 		return nil, nba.Errorf(nba.CodePluginRefused, "%s: %v", SpecFile, err)
 	}
-	language, err := ParseLanguage(doc.Language)
-	if err != nil {
-		return nil, err
+	change(&doc)
+	var language Language
+	if doc.Adapter == "" || doc.Language != "" {
+		var err error
+		if language, err = ParseLanguage(doc.Language); err != nil {
+			return nil, err
+		}
 	}
 	if doc.Kind == "" {
 		doc.Kind = artifact.KindScorer
@@ -119,7 +135,10 @@ func ParseSpec(content []byte) (*Spec, error) {
 	if doc.Kind != artifact.KindScorer && doc.Kind != artifact.KindStrategy {
 		return nil, nba.Errorf(nba.CodePluginRefused, "%s: a plugin has kind: %s or kind: %s", SpecFile, artifact.KindScorer, artifact.KindStrategy)
 	}
-	s := &Spec{Language: language}
+	if language != "" && doc.Adapter != "" {
+		return nil, nba.Errorf(nba.CodePluginRefused, "%s: a plugin has a language or an adapter, not both", SpecFile)
+	}
+	s := &Spec{Language: language, module: doc.Module, data: doc.Data}
 	if err := s.fill(&doc); err != nil {
 		return nil, err
 	}
@@ -136,6 +155,9 @@ func (s *Spec) fill(doc *document) error {
 	*m = artifact.Manifest{Name: doc.Name, Version: doc.Version, Kind: doc.Kind, ABI: artifact.ABIVersion,
 		Purpose: doc.Purpose, Output: doc.Output, Features: features, Capabilities: doc.Capabilities,
 		Attributes: doc.Attributes, Parameters: doc.Parameters, Limits: artifact.Limits{MaxRows: doc.MaxRows}}
+	if doc.Adapter != "" {
+		m.Adapter = &artifact.Adapter{Kind: doc.Adapter, Entrypoint: doc.Entrypoint}
+	}
 	if doc.Limits != nil {
 		m.Limits.MemoryPages, m.Limits.FuelBase, m.Limits.FuelPerRow = doc.Limits.MemoryPages, doc.Limits.FuelBase, doc.Limits.FuelPerRow
 	}

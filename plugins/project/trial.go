@@ -61,7 +61,9 @@ func Test(ctx context.Context, module []byte, s *Spec) (_ *Report, err error) {
 	if s.Manifest.Kind == artifact.KindStrategy {
 		t.decisions()
 	} else {
-		t.geometry()
+		if s.Manifest.Adapter == nil { // the host keeps the areas of the others
+			t.geometry()
+		}
 		t.pure()
 		t.batches()
 		for _, c := range s.Cases {

@@ -60,3 +60,32 @@ pub fn fetch(_: String) -> FnResult<String> {
 pub fn echo(text: String) -> FnResult<String> {
     Ok(text)
 }
+
+#[derive(Deserialize)]
+struct Decision {
+    candidates: Vec<Proposed>,
+}
+
+#[derive(Deserialize)]
+struct Proposed {
+    value: f64,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    picks: Vec<Pick>,
+}
+
+#[derive(Serialize)]
+struct Pick {
+    candidate: usize,
+}
+
+/// A strategy: the dearest candidates first, and none that is worth nothing.
+#[plugin_fn]
+pub fn decide(Json(decision): Json<Decision>) -> FnResult<Json<Answer>> {
+    let value = |i: &usize| decision.candidates[*i].value;
+    let mut order: Vec<usize> = (0..decision.candidates.len()).filter(|i| value(i) > 0.0).collect();
+    order.sort_by(|a, b| value(b).total_cmp(&value(a)));
+    Ok(Json(Answer { picks: order.into_iter().map(|candidate| Pick { candidate }).collect() }))
+}
