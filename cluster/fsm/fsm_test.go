@@ -271,7 +271,7 @@ func scriptOf(t testing.TB, n int, seed uint64) []*raft.Log {
 		var ops []operation
 		for range 1 + random.IntN(4) {
 			id := subject()
-			switch random.IntN(11) {
+			switch random.IntN(15) {
 			case 0, 1:
 				ops = append(ops, &command.Put{Key: key(id), Record: rec(t, 1, 2, attr(1, random.Int64()), attr(5, 3)), Merge: random.IntN(2) == 0})
 			case 2:
@@ -298,6 +298,8 @@ func scriptOf(t testing.TB, n int, seed uint64) []*raft.Log {
 				ops = append(ops, keyed(t, byte(random.IntN(6)), 0, random.Uint64N(50), &command.Put{Key: key(id), Record: rec(t, 0, 0)}))
 			case 10:
 				ops = append(ops, &command.Mark{})
+			case 11, 12, 13, 14:
+				ops = append(ops, contactOperation(random, id))
 			case 6:
 				ops = append(ops, &command.Response{
 					DecisionID: decisionID(byte(random.IntN(100))), Action: "y", Outcome: nba.Outcomes[random.IntN(len(nba.Outcomes))],
