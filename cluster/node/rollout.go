@@ -48,6 +48,9 @@ func (n *Node) fits(ctx context.Context, digest string) (*artifact.Manifest, err
 	if err := n.load(ctx, digest); err != nil {
 		return nil, err
 	}
+	if err := n.acceptStored(digest); err != nil {
+		return nil, err
+	}
 	manifest, ok := n.host.Manifest(digest)
 	if !ok {
 		return nil, nba.Errorf(nba.CodeOverloaded, "so many versions are being loaded that this one had to go again: retry shortly")
