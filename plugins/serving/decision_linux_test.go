@@ -7,9 +7,12 @@ import (
 	"maps"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/arbiterhq/arbiter/plugins/compiler"
 	"github.com/arbiterhq/arbiter/plugins/serving"
@@ -99,42 +102,50 @@ func b2i(b bool) int {
 	return 0
 }
 
+// TestPoolSizeChangesNothing makes the same decisions with one instance of the model and with several, one
+// after another and all at once.
+func TestPoolSizeChangesNothing(t *testing.T) {
+	model := loadTelco(t)
+	in, out := manyInput(t, model, 20)
+	want := make([]nba.Decision, 40)
+	for _, instances := range []int{1, 4} {
+		in.Scorer = setOf(t, model, out, instances)
+		got := make([]nba.Decision, len(want))
+		e := engine.New(engine.Options{})
+		var wg sync.WaitGroup
+		for n := range got {
+			own := in
+			own.Subject = model.customers[n]
+			wg.Go(func() {
+				if err := e.Decide(context.Background(), own, &got[n]); err != nil || got[n].Degraded {
+					t.Errorf("%v %s", err, got[n].DegradedReason)
+				}
+			})
+			if instances == 1 {
+				wg.Wait()
+			}
+		}
+		wg.Wait()
+		if instances == 1 {
+			want = got
+		} else if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 // BenchmarkDecision500 is a decision over 500 actions, of which 100 reach a model of 500 trees that scores
 // each of them with features of its own, in process. cpu-µs/op is the processor time of the process.
 func BenchmarkDecision500(b *testing.B) {
 	model := loadTelco(b)
-	features, err := compiler.LoadFeatures([]byte(byAction(readCSV(b, "xgboost-telco-churn/test_features.csv")[0])), "features.yaml")
-	if err != nil {
-		b.Fatal(err)
-	}
-	out, err := compiler.Compile(biggerModel(b, 500), compiler.Options{Name: "churn", Features: features})
-	if err != nil {
-		b.Fatal(err)
-	}
-	host := newHost(b, serving.Options{Sandbox: wasm.Config{Instances: 1}})
-	if err := host.Prepare(b.Context(), out.Digest, out.Module); err != nil {
-		b.Fatal(err)
-	}
-	set, err := host.NewSet(map[string]string{"churn": out.Digest}, model.dictionary)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(set.Release)
-	policies, err := catalog.Compile([]byte(manyActions()), "many.yaml", catalog.Env{Dictionary: model.dictionary})
-	if err != nil {
-		b.Fatal(err)
-	}
-	req := &nba.DecisionRequest{Subject: nba.SubjectRef{ID: "S-1"}, Channel: "web", Options: nba.DecisionOptions{Explain: nba.ExplainFull}}
-	if err := engine.ValidateRequest(req, policies); err != nil {
-		b.Fatal(err)
-	}
-	in := engine.Input{Subject: model.customers[0], Dictionary: model.dictionary, Catalog: policies, Scorer: set, Request: req,
-		DecisionID: "D", Now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
+	in, out := manyInput(b, model, 500)
+	in.Scorer = setOf(b, model, out, 1)
 	e, decision, ctx := engine.New(engine.Options{}), &nba.Decision{}, context.Background()
+	in.Request.Options.Explain = nba.ExplainFull
 	if err := e.Decide(ctx, in, decision); err != nil || decision.Degraded || len(decision.Explanation.Candidates) != 100 {
 		b.Fatalf("%v: %+v", err, decision)
 	}
-	req.Options.Explain = nba.ExplainNone
+	in.Request.Options.Explain = nba.ExplainNone
 	b.ReportAllocs()
 	before := processorTime(b)
 	for n := 0; b.Loop(); n++ {
@@ -144,6 +155,44 @@ func BenchmarkDecision500(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
+}
+
+// manyInput is a decision over many actions, and the model of so many trees that scores them.
+func manyInput(tb testing.TB, model *telco, trees int) (engine.Input, *compiler.Output) {
+	tb.Helper()
+	features, err := compiler.LoadFeatures([]byte(byAction(readCSV(tb, "xgboost-telco-churn/test_features.csv")[0])), "features.yaml")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	out, err := compiler.Compile(biggerModel(tb, trees), compiler.Options{Name: "churn", Features: features})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	policies, err := catalog.Compile([]byte(manyActions()), "many.yaml", catalog.Env{Dictionary: model.dictionary})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	req := &nba.DecisionRequest{Subject: nba.SubjectRef{ID: "S-1"}, Channel: "web"}
+	if err := engine.ValidateRequest(req, policies); err != nil {
+		tb.Fatal(err)
+	}
+	return engine.Input{Subject: model.customers[0], Dictionary: model.dictionary, Catalog: policies, Request: req, DecisionID: "D",
+		Now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}, out
+}
+
+// setOf serves the model with so many instances.
+func setOf(tb testing.TB, model *telco, out *compiler.Output, instances int) *serving.Set {
+	tb.Helper()
+	host := newHost(tb, serving.Options{Sandbox: wasm.Config{Instances: instances}})
+	if err := host.Prepare(context.Background(), out.Digest, out.Module); err != nil {
+		tb.Fatal(err)
+	}
+	set, err := host.NewSet(map[string]string{"churn": out.Digest}, model.dictionary)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(set.Release)
+	return set
 }
 
 // processorTime is what the process has used so far.
