@@ -1,24 +1,25 @@
 package fsm
 
-// arena holds the values of one batch: they must not change before its transaction ended, and are
-// given up together.
+// arena holds keys and values. They never change, so the store may keep them; a chunk is given up when
+// all of it is in the files.
 type arena struct {
 	chunk []byte
 }
 
 const arenaChunk = 256 << 10
 
-func (a *arena) reset() { a.chunk = a.chunk[:0] }
-
 // room is an empty slice to append up to n bytes to; keep must follow before the next room. More
 // than n bytes are no harm, only an allocation.
 func (a *arena) room(n int) []byte {
 	if cap(a.chunk)-len(a.chunk) < n {
-		a.chunk = make([]byte, 0, max(n, arenaChunk, min(2*cap(a.chunk), 16*arenaChunk)))
+		a.chunk = make([]byte, 0, max(n, arenaChunk))
 	}
 	at := len(a.chunk)
 	return a.chunk[at:at:cap(a.chunk)]
 }
+
+// copied is a copy of b.
+func (a *arena) copied(b []byte) []byte { return a.keep(append(a.room(len(b)), b...)) }
 
 // keep reserves what was appended to room and returns it with no room to grow.
 func (a *arena) keep(b []byte) []byte {

@@ -90,7 +90,6 @@ func (d *Data) reloadState() error {
 func (d *Data) beginBatch() {
 	d.count = d.subjects.Load()
 	d.counted = d.count
-	d.arena.reset()
 }
 
 func (d *Data) finishBatch(u *update) error {
@@ -197,7 +196,7 @@ func (d *Data) put(u *update, at At, body []byte) (Result, error) {
 		value = d.arena.keep(whole)
 	}
 	record.SetVersion(value, present+1)
-	if err := u.replace(store.Subjects, p.Key, stored, value); err != nil {
+	if err := u.replaceKept(store.Subjects, d.arena.copied(p.Key), stored, value); err != nil {
 		return Result{}, err
 	}
 	if stored == nil {
@@ -242,7 +241,7 @@ func (d *Data) patchSubject(u *update, body []byte) (Result, error) {
 	}
 	value := d.arena.keep(merged)
 	record.SetVersion(value, present+1)
-	return Result{Version: present + 1}, u.replace(store.Subjects, p.Key, stored, value)
+	return Result{Version: present + 1}, u.replaceKept(store.Subjects, d.arena.copied(p.Key), stored, value)
 }
 
 func (d *Data) delete(u *update, op command.Op) (Result, error) {
@@ -323,7 +322,7 @@ func (d *Data) recordDecision(u *update, op command.Op) (Result, error) {
 		return Result{}, err
 	}
 	value := d.arena.keep(appendDecisionEntry(d.arena.room(len(p.Key)+p.Propositions+len(p.Record)+8), &p))
-	if err := u.insert(store.Decisions, p.ID[:], value); err != nil {
+	if err := u.replaceKept(store.Decisions, d.arena.copied(p.ID[:]), nil, value); err != nil {
 		return Result{}, err
 	}
 	if err := d.effects(u, &p); err != nil {

@@ -87,6 +87,15 @@ func (u *update) replace(b store.Bucket, key, old, value []byte) error {
 	return u.insert(b, key, value)
 }
 
+// replaceKept is replace with a key and a value that never change.
+func (u *update) replaceKept(b store.Bucket, key, old, value []byte) error {
+	if old != nil {
+		u.digest = minus(u.digest, u.pairs.of(b, key, old))
+	}
+	u.digest = plus(u.digest, u.pairs.of(b, key, value))
+	return u.Tx.PutKept(b, key, value)
+}
+
 // remove deletes a key whose value is old.
 func (u *update) remove(b store.Bucket, key, old []byte) error {
 	u.digest = minus(u.digest, u.pairs.of(b, key, old))

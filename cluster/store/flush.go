@@ -201,8 +201,8 @@ func (s *Store) flushOnce() (done bool, err error) {
 			s.write.Unlock()
 			return true, nil
 		}
-		p = &pending{flushing: p.active, flushLoad: p.load, runs: p.runs, seq: p.seq, flushes: true}
-		s.writing = layer{}
+		p = &pending{flushing: p.active, flushLoad: p.load, sieves: [2]*sieve{nil, p.sieves[0]}, runs: p.runs, seq: p.seq, flushes: true}
+		s.writing, s.sieve = layer{}, nil
 		s.pending.Store(p)
 		s.room.Broadcast()
 	}
@@ -310,7 +310,7 @@ func (s *Store) committed(view *runView) {
 	s.options.Shared.add(-next.flushLoad.cost())
 	s.sinceWrites += next.flushLoad.writes
 	s.flushedAt = time.Now()
-	next.flushing, next.flushLoad, next.flushes = layer{}, load{}, false
+	next.flushing, next.flushLoad, next.flushes, next.sieves[1] = layer{}, load{}, false, nil
 	next.runs = append([]*runView{view}, without(next.runs, []*runView{view})...)
 	next.seq = s.pool.advance()
 	s.pending.Store(&next)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"sync/atomic"
 
 	"github.com/tidwall/btree"
 )
@@ -24,6 +25,20 @@ func entryLess(a, b entry) bool { return bytes.Compare(a.key, b.key) < 0 }
 
 // degree of the trees. A snapshot copies the nodes that the next Update touches, so they are small.
 const degree = 16
+
+// sieve tells quickly of most keys that a layer does not hold them: it has a bit for some of the hash of a
+// key. It may know keys that came into the layer later, or never did.
+type sieve [sieveBits / 64]atomic.Uint64
+
+const sieveBits = 64 << 10
+
+func (s *sieve) add(hash uint64) {
+	if word, bit := &s[hash%sieveBits/64], uint64(1)<<(hash%64); word.Load()&bit == 0 {
+		word.Or(bit)
+	}
+}
+
+func (s *sieve) may(hash uint64) bool { return s[hash%sieveBits/64].Load()&(1<<(hash%64)) != 0 }
 
 // layer holds writes by bucket and key. A nil tree is empty.
 type layer [bucketEnd]*btree.BTreeG[entry]
@@ -60,9 +75,11 @@ func (l *layer) while(dst []entry, b Bucket, from []byte, within func(key []byte
 // flush and every merge puts another in its place. Reads look into active, then flushing, then the runs,
 // then the bbolt file.
 type pending struct {
-	active   layer      // grows until it is flushed
-	flushing layer      // on its way into a run
-	runs     []*runView // the newest first
+	active   layer // grows until it is flushed
+	flushing layer // on its way into a run
+	// sieves are those of active and flushing.
+	sieves [2]*sieve
+	runs   []*runView // the newest first
 	// seq counts the changes of runs. A read transaction begun while seq was the same sees everything
 	// that is neither active, nor flushing, nor in a run.
 	seq uint64

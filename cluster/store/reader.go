@@ -99,7 +99,7 @@ func (r *Reader) ScanBack(b Bucket, prefix, from []byte, fn func(key, value []by
 }
 
 func (r *Reader) sight() sight {
-	return sight{newest: &r.pending.active, older: &r.pending.flushing, runs: r.pending.runs, seed: r.store.options.Shared.seed, cursors: r.cursor}
+	return sight{newest: &r.pending.active, older: &r.pending.flushing, sieves: r.pending.sieves, runs: r.pending.runs, seed: r.store.options.Shared.seed, cursors: r.cursor}
 }
 
 func (r *Reader) cursor(b Bucket) *bbolt.Cursor {

@@ -210,7 +210,7 @@ func (s *Store) restore(in *Incoming) error {
 	old, runs := s.name.get(), s.pending.Load().runs
 	err := s.exchange(in)
 	s.options.Shared.add(-s.pending.Load().cost())
-	s.writing = layer{}
+	s.writing, s.sieve = layer{}, nil
 	s.pending.Store(&pending{seq: s.pool.resume()})
 	s.flushErr, s.mergeErr, s.sinceWrites = nil, nil, 0
 	s.dropTarget(runs)

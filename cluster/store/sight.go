@@ -10,23 +10,25 @@ import (
 // sight is what one reader or writer sees: layers over runs over a read transaction, the newest first.
 type sight struct {
 	newest, older *layer
+	sieves        [2]*sieve // of both; nil: the layer is empty
 	runs          []*runView
 	seed          maphash.Seed
 	cursors       func(Bucket) *bbolt.Cursor
 }
 
 func (s *sight) get(b Bucket, key []byte) []byte {
-	for _, l := range [...]*layer{s.newest, s.older} {
+	hash := hashOf(s.seed, b, key)
+	for i, l := range [...]*layer{s.newest, s.older} {
+		if s.sieves[i] == nil || !s.sieves[i].may(hash) {
+			continue
+		}
 		if e, ok := l.get(b, key); ok {
 			return e.present()
 		}
 	}
-	if len(s.runs) > 0 {
-		hash := hashOf(s.seed, b, key)
-		for _, v := range s.runs {
-			if e, ok := v.get(b, key, hash); ok {
-				return e.present()
-			}
+	for _, v := range s.runs {
+		if e, ok := v.get(b, key, hash); ok {
+			return e.present()
 		}
 	}
 	if k, v := s.cursors(b).Seek(key); k != nil && bytes.Equal(k, key) {

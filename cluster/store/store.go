@@ -168,6 +168,7 @@ type Store struct {
 	write       sync.Mutex
 	pending     atomic.Pointer[pending]
 	writing     layer     // what Update works on; pending.active is its last snapshot
+	sieve       *sieve    // of writing; nil if that is empty
 	work        sync.Cond // there may be something to flush
 	room        sync.Cond // a flush or a merge ended
 	ripe        sync.Cond // there may be something to merge

@@ -23,7 +23,15 @@ func (t *Tx) Put(b Bucket, key, value []byte) error {
 	owned := make([]byte, len(key)+len(value))
 	copy(owned, key)
 	copy(owned[len(key):], value)
-	t.write(b, entry{key: owned[:len(key):len(key)], value: owned[len(key):]})
+	return t.PutKept(b, owned[:len(key):len(key)], owned[len(key):])
+}
+
+// PutKept sets the value of key as Put does, without a copy: neither may change any more.
+func (t *Tx) PutKept(b Bucket, key, value []byte) error {
+	if value == nil {
+		value = []byte{}
+	}
+	t.write(b, entry{key: key, value: value})
 	return nil
 }
 
@@ -34,6 +42,7 @@ func (t *Tx) Delete(b Bucket, key []byte) error {
 }
 
 func (t *Tx) write(b Bucket, e entry) {
+	t.sight.sieves[0].add(hashOf(t.sight.seed, b, e.key))
 	t.store.writing.set(b, e)
 	t.dirty[b] = true
 	t.writes++
@@ -65,12 +74,17 @@ func (s *Store) applyPending(fn func(*Tx) error) error {
 	}
 	defer r.Release()
 	before := s.pending.Load()
-	tx := &Tx{store: s, sight: sight{newest: &s.writing, older: &r.pending.flushing, runs: r.pending.runs, seed: s.options.Shared.seed, cursors: r.cursor}}
+	if s.sieve == nil {
+		s.sieve = &sieve{}
+	}
+	tx := &Tx{store: s, sight: r.sight()}
+	tx.sight.newest, tx.sight.sieves[0] = &s.writing, s.sieve
 	if err := fn(tx); err != nil {
 		s.writing = rebuilt(&before.active)
 		return err
 	}
 	next := *before
+	next.sieves[0] = s.sieve
 	for b := range s.writing {
 		if tx.dirty[b] {
 			next.active[b] = s.writing[b].IsoCopy()
