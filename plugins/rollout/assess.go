@@ -33,14 +33,14 @@ const (
 type Check struct {
 	Guardrail string `json:"guardrail"`
 	State     string `json:"state"`
-	// Value is what is held against Limit, and Incumbent and Candidate what it was made of, in Unit: "ppm",
-	// "permille", "milli" (thousandths), "fuel" or "nanos".
+	// Value is what is held against Limit, in Unit: "ppm" of all, "permille" of the incumbent's, "index" (in
+	// millionths) or "milli" (thousandths).
 	Value     int64  `json:"value"`
 	Limit     int64  `json:"limit"`
 	Unit      string `json:"unit"`
+	// Incumbent and Candidate are what Value was made of, in ArmUnit: "ppm", "fuel", "nanos", "calls" or "subjects".
 	Incumbent int64  `json:"incumbent"`
 	Candidate int64  `json:"candidate"`
-	// ArmUnit is the unit of Incumbent and Candidate.
 	ArmUnit string `json:"armUnit"`
 	// Samples are those of the incumbent and of the candidate, of which Need are wanted.
 	Samples [2]uint64 `json:"samples"`
@@ -149,7 +149,7 @@ func amount(n uint64, unit string) string {
 func (a *assessment) shift() Check {
 	i0, i1 := &a.recent[ArmIncumbent], &a.recent[ArmCandidate]
 	n0, n1 := i0.Calls-min(i0.Calls, i0.Errors), i1.Calls-min(i1.Calls, i1.Errors)
-	c := a.begin(GuardShift, a.g.ShiftPPM, true, "ppm", "calls", n0, n1, a.g.MinCalls)
+	c := a.begin(GuardShift, a.g.ShiftPPM, true, "index", "calls", n0, n1, a.g.MinCalls)
 	c.Incumbent, c.Candidate = int64(n0), int64(n1)
 	if n0 == 0 || n1 == 0 {
 		return c
