@@ -20,7 +20,7 @@ func (a *app) pluginCommand() *cobra.Command {
   arbiter plugin list
   arbiter plugin activate churn 1.1.0
   arbiter plugin inspect churn.wasm`,
-		a.pluginNewCommand(), a.pluginBuildCommand(), a.pluginTestCommand(),
+		a.pluginNewCommand(), a.pluginBuildCommand(), a.pluginTestCommand(), a.pluginWrapCommand(),
 		a.pluginPushCommand(), a.pluginListCommand(), a.pluginActivateCommand(), a.pluginInspectCommand())
 }
 
@@ -31,6 +31,7 @@ func (a *app) modelPushCommand() *cobra.Command { return a.pushCommand("model") 
 
 func (a *app) pushCommand(noun string) *cobra.Command {
 	var activate bool
+	var wrap wrapFlags
 	cmd := &cobra.Command{
 		Use: "push FILE", Short: "Upload an artifact; the node checks it and replays its golden rows",
 		Example: "  arbiter " + noun + " push churn.wasm\n  arbiter " + noun + " push churn.wasm --activate",
@@ -39,6 +40,11 @@ func (a *app) pushCommand(noun string) *cobra.Command {
 			module, err := a.readFile(args[0], maxModuleBytes)
 			if err != nil {
 				return err
+			}
+			if wrap.wanted() {
+				if module, _, err = wrap.wrap(cmd, a, module); err != nil {
+					return err
+				}
 			}
 			return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
 				version, err := c.PushPlugin(ctx, module, activate)
@@ -53,6 +59,9 @@ func (a *app) pushCommand(noun string) *cobra.Command {
 				})
 			})
 		},
+	}
+	if noun == "plugin" {
+		wrap.add(cmd)
 	}
 	cmd.Flags().BoolVar(&activate, "activate", false, "let it score at once; decisions under way end with the version they began with")
 	return cmd
