@@ -163,6 +163,10 @@ func hintFor(cmd *cobra.Command, err error) string {
 		return "arbiter catalog apply FILE stores and activates one"
 	case nba.CodePrecondition, nba.CodePreconditionNeeds:
 		return "somebody else changed it: read it again, then repeat with its version in --if-match"
+	case nba.CodeUnauthenticated:
+		return "put an API key into ARBITER_TOKEN; an admin makes one with arbiter key create, the first is made with --first on the machine of a node"
+	case nba.CodeForbidden:
+		return "arbiter key whoami shows the roles of the key in ARBITER_TOKEN"
 	case nba.CodeOverloaded, nba.CodeUnavailable, nba.CodeTimeout:
 		return "the node is up but not ready for this: try again in a moment; /readyz on the admin port says why"
 	case nba.CodeInternal:

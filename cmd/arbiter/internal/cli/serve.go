@@ -29,6 +29,8 @@ type serveOptions struct {
 	log                *slog.Logger
 	// tls secures all listeners; nil: none.
 	tls *pki.Files
+	// guarded nodes, whose callers prove who they are over TLS, may listen beyond loopback.
+	guarded bool
 	// clusterAddr is where the node listens for the others of node.Cluster; empty alone.
 	clusterAddr string
 	// drain is how long /readyz says no before connections are refused, so that a load balancer can
@@ -78,7 +80,7 @@ func (a *app) serve(ctx context.Context, opts serveOptions, prepare func(ctx con
 	if a.getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	apiLn, adminLn, err := listen(opts.apiAddr, opts.adminAddr)
+	apiLn, adminLn, err := listen(opts.apiAddr, opts.adminAddr, opts.guarded)
 	if err != nil {
 		return err
 	}
@@ -160,11 +162,15 @@ type endpoints struct{ api, admin string }
 
 // listen takes both ports before anything is opened: a port in use is the most frequent mistake, and
 // the cheapest to find.
-func listen(apiAddr, adminAddr string) (apiLn, adminLn net.Listener, err error) {
-	if apiLn, err = listenLoopback(apiAddr, "--addr"); err != nil {
+func listen(apiAddr, adminAddr string, guarded bool) (apiLn, adminLn net.Listener, err error) {
+	reach := listenLoopback
+	if guarded {
+		reach = listenOn
+	}
+	if apiLn, err = reach(apiAddr, "--addr"); err != nil {
 		return nil, nil, err
 	}
-	if adminLn, err = listenLoopback(adminAddr, "--admin-addr"); err != nil {
+	if adminLn, err = reach(adminAddr, "--admin-addr"); err != nil {
 		return nil, nil, errors.Join(err, apiLn.Close())
 	}
 	return apiLn, adminLn, nil
@@ -177,7 +183,7 @@ func listenLoopback(addr, flag string) (net.Listener, error) {
 	}
 	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
 		return nil, withHint(&usageError{message: fmt.Sprintf("%s: a node without TLS and authentication listens on loopback only, not on %s", flag, addr)},
-			"use 127.0.0.1 or ::1, and a proxy that terminates TLS and authenticates in front of it")
+			"use 127.0.0.1 or ::1, or set --tls-cert, --tls-key and --auth-required true")
 	}
 	return listenOn(addr, flag)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/api"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/config"
+	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/oidc"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/pki"
 	"github.com/arbiterhq/arbiter/runtime/telemetry"
 	"github.com/spf13/cobra"
@@ -111,6 +112,10 @@ func (a *app) server(cmd *cobra.Command, f *serverFlags) error {
 		}
 	}
 	opts.node.DataDir, opts.node.DataGroups, opts.node.MaxModuleBytes = c.Data.Dir, c.DataGroups(), c.Limits.PluginBytes
+	if opts.api.Tokens, err = tokensOf(cmd.Context(), &c.Auth.OIDC); err != nil {
+		return withHint(err, "see auth.oidc in %s --help", cmd.CommandPath())
+	}
+	opts.guarded = opts.tls != nil && c.Auth.Required
 	if c.Cluster.NodeID != "" {
 		members, err := c.Cluster.Members()
 		if err != nil {
@@ -127,4 +132,16 @@ func (a *app) server(cmd *cobra.Command, f *serverFlags) error {
 		log.Info("serving", "api", opts.scheme()+at.api, "admin", opts.scheme()+at.admin, "data", c.Data.Dir)
 		return nil
 	})
+}
+
+// tokensOf is who checks the tokens of the provider, or nil if there is none.
+func tokensOf(ctx context.Context, c *config.OIDC) (api.TokenVerifier, error) {
+	if c.Issuer == "" {
+		return nil, nil
+	}
+	verifier, err := oidc.New(ctx, oidc.Config{Issuer: c.Issuer, Audience: c.Audience, RolesClaim: c.RolesClaim, CAFile: c.CA})
+	if err != nil {
+		return nil, err
+	}
+	return verifier, nil
 }
