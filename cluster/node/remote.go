@@ -21,6 +21,7 @@ const (
 	methodFeatures
 	methodReplay
 	methodLedger
+	methodWhyNot
 	methodPluginLog
 )
 
@@ -29,7 +30,7 @@ func (n *Node) handlers() map[router.Method]router.Handler {
 	return map[router.Method]router.Handler{
 		methodDecide: n.serveDecide, methodSubject: n.serveSubject, methodHistory: n.serveHistory, methodPrepare: n.servePrepare,
 		methodDecision: n.serveDecision, methodFeatures: n.serveFeatures,
-		methodPluginLog: n.servePluginLog, methodReplay: n.serveReplay, methodLedger: n.serveLedger,
+		methodPluginLog: n.servePluginLog, methodReplay: n.serveReplay, methodLedger: n.serveLedger, methodWhyNot: n.serveWhyNot,
 	}
 }
 

@@ -196,7 +196,7 @@ func (c *compiler) tablePredicate(name text) *Predicate {
 		scratch := t.scratch.Get().(*table.Scratch)
 		defer t.scratch.Put(scratch)
 		return t.Any(v, scratch), true
-	})}
+	}), Table: t.Table}
 	c.tested[name.value] = p
 	return p
 }

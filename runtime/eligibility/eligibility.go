@@ -55,6 +55,12 @@ func (e *Evaluator) block(purpose nba.PurposeID) []uint8 {
 	return e.memo[(slot-1)*e.predicates : slot*e.predicates]
 }
 
+// Vars are those that conditions of a purpose are evaluated over, for explanations.
+func (e *Evaluator) Vars(purpose nba.PurposeID) *expr.Vars {
+	e.vars.Purpose = purpose
+	return &e.vars
+}
+
 // Number evaluates a value for an action of a purpose. ok is false when it is undefined.
 func (e *Evaluator) Number(p *expr.Program, purpose nba.PurposeID) (value float64, ok bool) {
 	e.vars.Purpose = purpose

@@ -80,7 +80,8 @@ type Table struct {
 	outputs   []string
 	cells     [][]Cell // by output, then row
 	rows      int
-	order     []int // for Priority: rows by falling priority
+	order     []int      // for Priority: rows by falling priority
+	inputs    [][]string // the cells of the inputs, and of the outputs, by row; for explanations
 }
 
 // Cell is an output: a number if IsNumber, and its text.
@@ -92,7 +93,7 @@ type Cell struct {
 
 // Compile compiles a table, or reports every mistake.
 func Compile(s Spec) (*Table, []Problem) {
-	t := &Table{hit: s.Hit, aggregate: cmp.Or(s.Aggregate, Sum), outputs: s.Outputs, rows: len(s.Rows)}
+	t := &Table{hit: s.Hit, aggregate: cmp.Or(s.Aggregate, Sum), outputs: s.Outputs, rows: len(s.Rows), inputs: s.Rows}
 	var problems []Problem
 	fail := func(row, column int, format string, args ...any) {
 		problems = append(problems, Problem{Row: row, Column: column, Detail: fmt.Sprintf(format, args...)})

@@ -30,6 +30,11 @@ type Core interface {
 	// CodeReplayUnavailable and CodeCatalogUnknown.
 	ReplayDecision(ctx context.Context, id string, catalogVersion uint64) (nba.Replay, error)
 
+	// WhyNot tells why an action is not proposed to the subject of req, of which the subject, channel,
+	// direction, placements, contexts and catalog version count. The errors have CodeSubjectUnknown,
+	// CodeActionUnknown, CodeCatalogUnknown and CodeInvalid.
+	WhyNot(ctx context.Context, req *nba.DecisionRequest, action string) (nba.WhyNot, error)
+
 	// An nba.Idempotency in the ctx of Decide, Respond, PutSubject, PatchSubject and DeleteSubject makes the
 	// change once; again, it gives the answer it gave first and marks the key as replayed. Used for another
 	// request the key is refused with CodeKeyReused.

@@ -110,6 +110,22 @@ func (m *memCore) ReplayDecision(ctx context.Context, id string, catalogVersion 
 	return again, nil
 }
 
+func (m *memCore) WhyNot(_ context.Context, req *nba.DecisionRequest, action string) (why nba.WhyNot, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.subjects[req.Subject] == nil:
+		return why, nba.Errorf(nba.CodeSubjectUnknown, "no such subject: import or put it first")
+	case req.Channel == "":
+		return why, nba.Invalid("/channel", "a channel is required")
+	case action == "none":
+		return why, nba.Errorf(nba.CodeActionUnknown, "the catalog has no such action")
+	}
+	return nba.WhyNot{Subject: req.Subject, Action: action, Channel: req.Channel, CatalogVersion: 42, At: memTime, Stage: "arbitration", Code: "OUTRANKED",
+		Label: "rank 2 of 2", Clause: "x", Parts: []nba.WhyNotPart{{Clause: "priority", Actual: "1", Required: "more than 2"}}, Changes: []string{"a priority above 2"},
+		Ranking: &nba.WhyNotRanking{Rank: 2, Of: 2, BeatenBy: []nba.WhyNotRival{{Action: "b", Placement: "hero", Rank: 1, Priority: 2}}}}, nil
+}
+
 func (m *memCore) Retention(context.Context) nba.Retention {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -8,7 +8,7 @@ var permissions = map[string]auth.Permission{
 	"decide": auth.Decide, "respond": auth.Decide,
 
 	"getDecision": auth.ReadSubjects, "getSubject": auth.ReadSubjects, "getHistory": auth.ReadSubjects, "getConsents": auth.ReadSubjects,
-	"getContacts": auth.ReadSubjects, "replayDecision": auth.ReadSubjects,
+	"getContacts": auth.ReadSubjects, "replayDecision": auth.ReadSubjects, "whyNot": auth.ReadSubjects,
 
 	"importSubjects": auth.WriteSubjects, "putSubject": auth.WriteSubjects, "patchSubject": auth.WriteSubjects,
 	"deleteSubject": auth.WriteSubjects, "putConsents": auth.WriteSubjects,

@@ -20,11 +20,9 @@ func replayDecision(ctx context.Context, core Core, in *request) (reply, error) 
 	if err != nil {
 		return reply{}, err
 	}
-	version := uint64(0)
-	if text := in.query.Get("catalogVersion"); text != "" {
-		if version, err = strconv.ParseUint(text, 10, 64); err != nil || version == 0 {
-			return reply{}, nba.Errorf(nba.CodeInvalid, "the query parameter catalogVersion must be a number: GET /v1/catalog/versions lists them")
-		}
+	version, err := catalogVersionOf(in)
+	if err != nil {
+		return reply{}, err
 	}
 	again, err := core.ReplayDecision(ctx, id, version)
 	if err != nil {
@@ -40,6 +38,18 @@ func replayDecision(ctx context.Context, core Core, in *request) (reply, error) 
 	}
 	out.body, err = appendReplay(nil, &again)
 	return out, err
+}
+
+// catalogVersionOf is the catalogVersion of the query; 0 if none is given.
+func catalogVersionOf(in *request) (version uint64, err error) {
+	text := in.query.Get("catalogVersion")
+	if text == "" {
+		return 0, nil
+	}
+	if version, err = strconv.ParseUint(text, 10, 64); err != nil || version == 0 {
+		return 0, nba.Errorf(nba.CodeInvalid, "the query parameter catalogVersion must be a number: GET /v1/catalog/versions lists them")
+	}
+	return version, nil
 }
 
 // appendReplay appends the JSON of a decision that another catalog made.

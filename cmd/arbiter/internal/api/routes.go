@@ -97,6 +97,8 @@ func operations(options *Options) []operation {
 		{id: "getContacts", method: http.MethodGet, path: "/v1/subjects/{id}/contacts", query: readQuery("type"), handle: getContacts},
 		{id: "getHistory", method: http.MethodGet, path: "/v1/subjects/{id}/history", handle: getHistory,
 			query: readQuery("type", "limit", "cursor")},
+		{id: "whyNot", method: http.MethodGet, path: "/v1/subjects/{id}/why-not/{action}", handle: whyNot,
+			query: []string{"type", "channel", "direction", "placement", "context", "catalogVersion"}},
 
 		{id: "getRetention", method: http.MethodGet, path: "/v1/retention", handle: getRetention, budget: budgetAdmin},
 		{id: "setRetention", method: http.MethodPut, path: "/v1/retention", consumes: jsonBody, handle: setRetention, budget: budgetAdmin},

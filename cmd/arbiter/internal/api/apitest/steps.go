@@ -459,6 +459,12 @@ func (s *suite) history(t *testing.T) {
 		t.Errorf("page by page the history is %v, at once %v; want them equal and at least 2", paged, whole.Items)
 	}
 	s.do(t, call{op: "getHistory", path: path + "?limit=0", want: 422, code: "INVALID"})
+	whyNot := strings.TrimSuffix(path, "/history") + "/why-not/"
+	s.do(t, call{op: "whyNot", path: whyNot + s.action + "?channel=web&context=page=plans,reason=complaint", want: 200})
+	s.do(t, call{op: "whyNot", path: whyNot + s.action, want: 422, code: "INVALID"})
+	s.do(t, call{op: "whyNot", path: whyNot + s.action + "?channel=web&context=x", want: 422, code: "INVALID"})
+	s.do(t, call{op: "whyNot", path: whyNot + "none?channel=web", want: 404, code: "ACTION_UNKNOWN"})
+	s.do(t, call{op: "whyNot", path: "/v1/subjects/contract-none/why-not/x?channel=web", want: 404})
 	s.do(t, call{op: "getHistory", path: path + "?cursor=" + canary + "!", want: 422, code: "INVALID"})
 	s.do(t, call{op: "getHistory", path: path + "?offset=1", want: 422, code: "INVALID"})
 	s.do(t, call{op: "getHistory", path: "/v1/subjects/contract-none/history", want: 404, code: "SUBJECT_UNKNOWN"})
