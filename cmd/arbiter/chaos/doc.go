@@ -9,6 +9,8 @@
 //   - counters: read-modify-write with If-Match loses no increment and makes none twice;
 //   - sets: what was acknowledged is there, and no write was applied more often than it was sent;
 //   - ledger: every acknowledged decision and response is in the history exactly once;
+//   - contacts: contacts made are at most the limit, for every kind of contact limit, by what clients were
+//     told and by what is stored, and a key that is sent again gets the same answer;
 //   - hunt: a linearizable read is never older than a write acknowledged before the read began;
 //   - replicas: the state digests of a group are equal on all nodes once everything was applied.
 //

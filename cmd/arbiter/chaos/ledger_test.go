@@ -33,12 +33,18 @@ actions:
 // declare prepares the dictionary and the catalog on one node and waits until every node has them.
 func declare(t *testing.T, c *cluster) {
 	t.Helper()
+	declareCatalog(t, c, []any{map[string]any{"name": "value", "type": "int"}}, ledgerCatalog)
+}
+
+// declareCatalog is declare with other attributes and another catalog.
+func declareCatalog(t *testing.T, c *cluster, attributes []any, catalog string) {
+	t.Helper()
 	n := c.nodes[0]
 	steps := []func() answer{
 		func() answer {
-			return n.do(http.MethodPut, "/v1/attributes", map[string]any{"attributes": []any{map[string]any{"name": "value", "type": "int"}}})
+			return n.do(http.MethodPut, "/v1/attributes", map[string]any{"attributes": attributes})
 		},
-		func() answer { return n.do(http.MethodPut, "/v1/catalog", ledgerCatalog) },
+		func() answer { return n.do(http.MethodPut, "/v1/catalog", catalog) },
 	}
 	var stored answer
 	for i, step := range steps {
