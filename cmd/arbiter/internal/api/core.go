@@ -97,6 +97,21 @@ type Core interface {
 	Plugin(ctx context.Context, name, version string) (nba.PluginVersion, error)
 	// ActivatePlugin makes a staged or retired version the active one of its plugin.
 	ActivatePlugin(ctx context.Context, name, version string) (nba.PluginVersion, error)
+	// VerifyPlugin runs what PushPlugin runs and keeps nothing. module may be kept.
+	VerifyPlugin(ctx context.Context, module []byte) (nba.PluginVersion, error)
+	// RemovePlugin forgets a version, or with version "" the plugin; CodeConflict for what is in use.
+	RemovePlugin(ctx context.Context, name, version string) error
+	// DeactivatePlugin retires the active version of a plugin; CodeConflict while the catalog names it.
+	DeactivatePlugin(ctx context.Context, name string) error
+	// PluginLogs are lines that a plugin wrote on all nodes, oldest first: at most limit (0: a default) of
+	// those after the cursor; next continues behind them.
+	PluginLogs(ctx context.Context, name string, limit int, cursor string) (lines []nba.PluginLogLine, next string, err error)
+	// PluginKeys are the keys whose signatures of artifacts are trusted.
+	PluginKeys(ctx context.Context) ([]nba.PluginKey, error)
+	// TrustPluginKey adds an ed25519 public key; one that is there stays as it is.
+	TrustPluginKey(ctx context.Context, name string, public []byte) (nba.PluginKey, error)
+	// DistrustPluginKey removes a key by its id or name.
+	DistrustPluginKey(ctx context.Context, key string) error
 
 	// Features makes rows of features as a model would be handed them.
 	Features(ctx context.Context, req *nba.FeatureRequest) (*nba.FeatureTable, error)

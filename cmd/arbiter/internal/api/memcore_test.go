@@ -15,6 +15,7 @@ import (
 
 	"github.com/arbiterhq/arbiter/cluster/importer"
 	"github.com/arbiterhq/arbiter/cluster/router"
+	"github.com/arbiterhq/arbiter/plugins/registry"
 	"github.com/arbiterhq/arbiter/plugins/rollout"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
@@ -31,6 +32,7 @@ type memCore struct {
 	of       map[string]nba.SubjectRef            // decision id -> subject
 	catalogs []nba.CatalogDocument
 	plugins  map[string]*nba.PluginVersion
+	signers  registry.Keys
 	rollouts *rollout.State
 	index    uint64
 

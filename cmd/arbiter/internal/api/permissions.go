@@ -18,7 +18,10 @@ var permissions = map[string]auth.Permission{
 	"declareAttributes": auth.WriteCatalog, "putCatalog": auth.WriteCatalog, "activateCatalog": auth.WriteCatalog,
 
 	"listPlugins": auth.ReadPlugins, "getPlugin": auth.ReadPlugins, "makeFeatures": auth.ReadPlugins | auth.ReadSubjects,
-	"pushPlugin": auth.WritePlugins, "activatePlugin": auth.WritePlugins,
+	"pushPlugin": auth.WritePlugins, "activatePlugin": auth.WritePlugins, "deactivatePlugin": auth.WritePlugins,
+	"verifyPlugin": auth.WritePlugins, "removePlugin": auth.WritePlugins, "removePluginVersion": auth.WritePlugins,
+	"getPluginLogs": auth.ReadPlugins, "listPluginKeys": auth.ReadPlugins,
+	"trustPluginKey": auth.ManageKeys, "distrustPluginKey": auth.ManageKeys,
 
 	"listRollouts": auth.ReadPlugins, "getRollout": auth.ReadPlugins,
 	"startRollout": auth.WritePlugins, "promoteRollout": auth.WritePlugins, "pauseRollout": auth.WritePlugins,

@@ -39,7 +39,7 @@ func Run(t *testing.T, baseURL string, document []byte, fixture Fixture) {
 		name string
 		run  func(t *testing.T)
 	}{
-		{"operation", s.operation}, {"attributes", s.attributes}, {"plugins", s.plugins}, {"catalog", s.catalog},
+		{"operation", s.operation}, {"attributes", s.attributes}, {"plugins", s.plugins}, {"plugin administration", s.pluginAdmin}, {"catalog", s.catalog},
 		{"subjects", s.subjects}, {"consents", s.consents}, {"import", s.imports}, {"rollouts", s.rollouts}, {"decisions", s.decisions}, {"recorded", s.recorded}, {"responses", s.responses}, {"retention", s.retention}, {"security", s.security},
 		{"history", s.history}, {"delete", s.deleteSubjects}, {"framework", s.framework},
 	} {
