@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"time"
 )
 
@@ -334,29 +333,4 @@ func (l *layer) items(list []item) []item {
 		}
 	}
 	return list
-}
-
-const (
-	firstSlice, leastSlice, mostSlice = 64, 16, 1024
-	sliceTime                         = 1500 * time.Microsecond // what a slice should take
-	yieldEvery                        = 32
-)
-
-func (t *fileTx) putItems(items []item) (err error) {
-	for i := range items {
-		e := &items[i]
-		if e.deleted {
-			err = t.delete(e.bucket, e.key)
-		} else {
-			err = t.put(e.bucket, e.key, e.value)
-		}
-		if err != nil {
-			return err
-		}
-		// This is work in the background: whoever waits for a processor goes first.
-		if i%yieldEvery == yieldEvery-1 {
-			runtime.Gosched()
-		}
-	}
-	return nil
 }

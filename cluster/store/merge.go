@@ -7,9 +7,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
+
+	"go.etcd.io/bbolt"
 )
 
 // maxRunFile is what the places of entries reach.
@@ -17,13 +20,19 @@ const maxRunFile = 1 << 34
 
 // runFill is how far the runs of a store have grown towards what it may have, in thousandths.
 func (s *Store) runFill(views []*runView) int64 {
-	size, keys := int64(0), int64(0)
+	keys := int64(0)
 	for _, v := range views {
-		size += v.end
 		keys += int64(v.keys)
 	}
 	mostBytes, mostKeys := s.options.Shared.runShare()
-	return max(1000*size/min(mostBytes, s.options.RunBytes), 1000*keys/mostKeys)
+	return max(1000*runBytes(views)/min(mostBytes, s.options.RunBytes), 1000*keys/mostKeys)
+}
+
+func runBytes(views []*runView) (n int64) {
+	for _, v := range views {
+		n += v.end
+	}
+	return n
 }
 
 const (
@@ -121,30 +130,88 @@ func (s *Store) Merge() error {
 // mergeViews writes the newest entries of runs into the bbolt file, in transactions of some slice each:
 // readers look into the runs until all of them are there, and so does a start.
 func (s *Store) mergeViews(views []*runView) error {
+	size, err := s.fileSize()
+	if err != nil {
+		return err
+	}
+	s.fill = bbolt.DefaultFillPercent
+	if runBytes(views) > size/2 {
+		s.fill = bulkFill
+	}
+	// The pages of a checkpoint are not used again, so the file would grow by all that is merged.
+	most, written := max(s.options.growth, size/growthShare), int64(0)
 	for b := Meta; b < bucketEnd; b++ {
 		for m := newMerger(b, views); m.more(); {
-			if s.stopping.Load() || s.replacing.Load() > 0 {
-				return errGivenUp
+			if written > most {
+				if err := s.checkpointFile(views, false); err != nil {
+					return err
+				}
+				written = 0
 			}
-			items, size, err := m.take(s.slice)
+			n, err := s.mergeSlice(m)
 			if err != nil {
-				s.write.Lock()
-				s.fail(err)
-				s.write.Unlock()
 				return err
 			}
-			if err := s.remap(spareAttempts*s.mayAdd(load{len(items), size}), views); err != nil {
-				return err
-			}
-			start := time.Now()
-			if err := s.updateFile(func(tx *fileTx) error { return tx.putItems(items) }); err != nil {
-				return err
-			}
-			took := time.Since(start)
-			n := len(items)
-			s.perMerge.Store((7*s.perMerge.Load() + int64(took)/int64(n)) / 8)
-			s.slice = max(leastSlice, min(mostSlice, int(float64(n)*float64(sliceTime)/float64(took+1)), 2*s.slice))
-			s.breathe(took)
+			written += int64(n) * int64(s.db.Info().PageSize)
+		}
+	}
+	return nil
+}
+
+const (
+	leastGrowth = 16 << 20
+	growthShare = 8
+	// bulkFill fills pages when much of the file is new: keys of a first load come in their order.
+	bulkFill = 0.8
+)
+
+// mergeSlice writes the next entries in one transaction, and gives their number.
+func (s *Store) mergeSlice(m *merger) (n int, err error) {
+	if s.stopping.Load() || s.replacing.Load() > 0 {
+		return 0, errGivenUp
+	}
+	items, size, err := m.take(s.slice)
+	if err != nil {
+		s.write.Lock()
+		s.fail(err)
+		s.write.Unlock()
+		return 0, err
+	}
+	if err := s.remap(spareAttempts*s.mayAdd(load{len(items), size}), m.views); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	if err := s.updateFile(func(tx *fileTx) error { return tx.putItems(items) }); err != nil {
+		return 0, err
+	}
+	took := time.Since(start)
+	n = len(items)
+	s.perMerge.Store((7*s.perMerge.Load() + int64(took)/int64(n)) / 8)
+	s.slice = max(leastSlice, min(mostSlice, int(float64(n)*float64(sliceTime)/float64(took+1)), 2*s.slice))
+	s.breathe(took)
+	return n, nil
+}
+
+const (
+	firstSlice, leastSlice, mostSlice = 256, 128, 1024
+	sliceTime                         = 2 * time.Millisecond // what a slice should take
+	yieldEvery                        = 32
+)
+
+func (t *fileTx) putItems(items []item) (err error) {
+	for i := range items {
+		e := &items[i]
+		if e.deleted {
+			err = t.delete(e.bucket, e.key)
+		} else {
+			err = t.put(e.bucket, e.key, e.value)
+		}
+		if err != nil {
+			return err
+		}
+		// This is work in the background: whoever waits for a processor goes first.
+		if i%yieldEvery == yieldEvery-1 {
+			runtime.Gosched()
 		}
 	}
 	return nil

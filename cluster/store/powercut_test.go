@@ -173,7 +173,7 @@ func whole(s *Store) error {
 func cutOptions(d disk) Options {
 	return Options{
 		InitialMmapBytes: 1 << 20, FlushWrites: 60, FlushInterval: 3 * time.Millisecond, CheckpointWrites: 150, CheckpointInterval: 5 * time.Millisecond,
-		RunBytes: 128 << 10, MergeAfter: 20 * time.Millisecond, disk: d,
+		RunBytes: 128 << 10, MergeAfter: 20 * time.Millisecond, growth: 100 << 10, disk: d,
 	}
 }
 

@@ -56,11 +56,7 @@ func (s *Store) Durable() (*Snapshot, error) {
 		s.pool.give(&Reader{store: s}, 0)
 		return nil, errNotOpen
 	}
-	snapshot := &Snapshot{store: s, pin: p, size: p.base.tx.Size()}
-	for _, v := range p.runs {
-		snapshot.size += v.end
-	}
-	return snapshot, nil
+	return &Snapshot{store: s, pin: p, size: p.base.tx.Size() + runBytes(p.runs)}, nil
 }
 
 // Release ends the snapshot. It may be called more than once, by one goroutine.

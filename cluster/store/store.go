@@ -72,7 +72,8 @@ type Options struct {
 	// FileMode is that of new files.
 	FileMode os.FileMode
 
-	disk disk // tests put another in its place
+	disk   disk  // tests put another in its place
+	growth int64 // after which a merge makes the file durable
 }
 
 // Default fills in what is zero.
@@ -115,6 +116,9 @@ func (o Options) Default() Options {
 	}
 	if o.disk == nil {
 		o.disk = realDisk{}
+	}
+	if o.growth == 0 {
+		o.growth = leastGrowth
 	}
 	return o
 }
@@ -199,7 +203,8 @@ type Store struct {
 	sinceWrites int       // writes flushed since the last checkpoint
 	sinceTime   time.Time // of the last checkpoint
 	// Of the goroutine that holds filing.
-	slice int // writes of one transaction
+	slice int     // writes of one transaction
+	fill  float64 // of pages that are split
 }
 
 // name is the name of a file, which a restore changes.
@@ -252,10 +257,7 @@ func (s *Store) otherName() string {
 // Size is the length of the files in bytes.
 func (s *Store) Size() (int64, error) {
 	size, err := s.fileSize()
-	for _, v := range s.pending.Load().runs {
-		size += v.end
-	}
-	return size, err
+	return size + runBytes(s.pending.Load().runs), err
 }
 
 // fileSize is the length of the bbolt file.

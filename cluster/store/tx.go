@@ -118,6 +118,7 @@ func rebuilt(from *layer) (to layer) {
 // fileTx is a write transaction of the file.
 type fileTx struct {
 	raw     *bbolt.Tx
+	fill    float64
 	buckets [bucketEnd]*bbolt.Bucket
 	writes  int64
 	bytes   int64
@@ -129,7 +130,7 @@ func (s *Store) updateFile(fn func(*fileTx) error) error {
 	if err != nil {
 		return fmt.Errorf("beginning a write: %w", err)
 	}
-	tx := fileTx{raw: raw}
+	tx := fileTx{raw: raw, fill: s.fill}
 	if err := fn(&tx); err != nil {
 		return errors.Join(err, raw.Rollback())
 	}
@@ -186,6 +187,9 @@ const sequentialFill = 0.9
 func (t *fileTx) bucket(b Bucket) *bbolt.Bucket {
 	if t.buckets[b] == nil {
 		t.buckets[b] = t.raw.Bucket(bucketNames[b])
+		if t.fill > 0 {
+			t.buckets[b].FillPercent = t.fill
+		}
 		if b == Decisions {
 			t.buckets[b].FillPercent = sequentialFill
 		}
