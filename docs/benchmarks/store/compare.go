@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -79,6 +80,9 @@ func prepareArbiter(ctx context.Context, s *settings, c *arbiterCluster) error {
 func contestsOf(ctx context.Context, s *settings, ours *arbiterCluster, theirs *etcdCluster) []*contest {
 	var list []*contest
 	add := func(name string, clients int, rate float64, ourCall call, theirCall func() call) {
+		if !strings.Contains(name, s.only) {
+			return
+		}
 		c := &contest{name: name, clients: clients, rate: rate, arbiter: ourCall}
 		if theirs != nil {
 			c.etcd = theirCall()

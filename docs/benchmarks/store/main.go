@@ -40,6 +40,7 @@ type settings struct {
 	leader        bool
 	keep          bool
 	skipEtcd      bool
+	only          string
 }
 
 // valueBytes is what one update carries.
@@ -102,6 +103,7 @@ func parse(args []string) (*settings, error) {
 	idle := flags.String("idle", "16,64,256", "numbers of idle groups")
 	flags.BoolVar(&s.leader, "etcd-leader", true, "etcd's clients talk to its leader alone, which is faster, not to all members")
 	flags.BoolVar(&s.keep, "keep", false, "keep the data, and use it if it is there")
+	flags.StringVar(&s.only, "only", "", "of compare, measure only what has this in its name")
 	flags.BoolVar(&s.skipEtcd, "no-etcd", false, "measure Arbiter alone")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
