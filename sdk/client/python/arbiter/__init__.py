@@ -8,7 +8,7 @@
 
     m = ab.export(clf, "churn", "1.1.0", example=X)      # XGBoost, LightGBM, scikit-learn, CatBoost
     print(m.check())                                    # the sandbox against the library
-    c.models.push(m, activate=True)
+    c.models.rollout(m, auto=True)                      # or push(m, activate=True), at once
 
 Pure Python from 3.9 on, nothing but the standard library. `ab.export` needs the library that trained the
 model, and the arbiter program.
@@ -51,6 +51,7 @@ from .errors import (
 from .export import CheckReport, Model, export
 from .recipes import Features, one_hot_prefixes
 from .records import CatalogDocument, Decision, ImportResult, Page, Record
+from .rollouts import Rollout
 
 __version__ = "0.1.0"
 

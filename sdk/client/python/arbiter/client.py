@@ -7,10 +7,11 @@ from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple, Unio
 
 from . import _import
 from ._http import Transport, segment
-from .errors import ArbiterError, NotSupported
+from .errors import ArbiterError, NotFound
 from .export import Model
 from .features import feature_rows
 from .records import CatalogDocument, Decision, ImportResult, Page, Record
+from .rollouts import DEFAULT_STEPS, Rollout, Steps, guardrails_of, steps_of, wait
 
 DEFAULT_ADDR = "http://127.0.0.1:8080"
 
@@ -321,20 +322,95 @@ class Models:
             return model["name"], model["version"]
         raise ArbiterError("name the model and its version")
 
-    def rollout(self, model: Any, version: Optional[str] = None, *, steps: Sequence[str] = ("active",)) -> Record:
+    def rollout(
+        self,
+        model: Any,
+        version: Optional[str] = None,
+        *,
+        steps: Steps = DEFAULT_STEPS,
+        hold: float = 600,
+        auto: bool = False,
+        guardrails: Optional[Mapping[str, Optional[float]]] = None,
+        window: Optional[float] = None,
+        shadow: Optional[float] = None,
+        salt: Optional[str] = None,
+    ) -> Record:
         """Rolls a version out: what `ab.export` returned (it is pushed first if the node does not have it), or a
         version by name and number.
 
-        `steps` are what it goes through. The only step that the node has is "active": the version scores from then
-        on, on all nodes at once, and no call fails. "shadow" and "canary" raise NotSupported, before anything
-        changed."""
-        missing = [step for step in steps if step != "active"]
-        if missing or not steps:
-            raise NotSupported(f"the node has no rollout step {', '.join(missing) or 'of none'} yet: its only one is active, as with models.activate")
+        `steps` are what it goes through before it is active: "shadow", where its scores are compared and never
+        used, and percentages of the customers that get it. With `auto` it goes on by itself, after `hold` seconds
+        at each step and once enough was seen, else `promote` takes it on. `guardrails` are limits on what it does
+        compared with the version in use: errors, degraded and acceptance as fractions, fuel and latency as factors,
+        shift as an index; None switches one off. A breach takes the version back by itself.
+
+        The steps `()` or `("active",)` make it active on all nodes at once, as `activate` does.
+
+            r = c.models.rollout(m, steps=("shadow", 5, 50), hold=3600, auto=True, guardrails={"errors": 0.002})
+            c.models.wait(r, timeout=4 * 3600).breaches
+        """
         name, number = self._reference(model, version)
         if isinstance(model, Model) and all(known.digest != model.digest for known in self.list(name)):
             self.push(model)
-        return self.activate(name, number)
+        planned = steps_of(steps, hold)
+        if not planned:
+            return self.activate(name, number)
+        request: dict = {"plugin": name, "version": number, "steps": planned, "auto": auto}
+        if guardrails:
+            request["guardrails"] = guardrails_of(guardrails)
+        for key, value in (("windowSeconds", window and int(window)), ("shadowPermille", shadow and round(shadow * 1000)), ("salt", salt)):
+            if value is not None:
+                request[key] = value
+        return self._transport.send_json("POST", "/v1/rollouts", request).json(Rollout)
+
+    def rollouts(self, name: Optional[str] = None) -> List[Rollout]:
+        """All rollouts, or those of one model, the newest first."""
+        items = self._transport.send("GET", "/v1/rollouts").json()["items"]
+        return [Rollout(item) for item in items if name in (None, item["plugin"])]
+
+    def rollout_status(self, rollout: Any) -> Rollout:
+        """A rollout as it stands: what `rollout` returned, its id, or the newest one of a model by its name."""
+        if isinstance(rollout, Mapping):
+            return self._rollout(rollout["id"])
+        try:
+            return self._rollout(rollout)
+        except NotFound:
+            newest = self.rollouts(rollout)[:1]
+            if not newest:
+                raise
+            return newest[0]
+
+    def promote(self, rollout: Any, *, force: bool = False) -> Rollout:
+        """Goes to the next step, after the last one to active. With `force` also when nodes do not have it ready."""
+        return self._change(rollout, "promote", {"force": "true" if force else None})
+
+    def pause(self, rollout: Any) -> Rollout:
+        """Holds the present step; the guardrails stay in force."""
+        return self._change(rollout, "pause")
+
+    def resume(self, rollout: Any) -> Rollout:
+        """Goes on after a pause."""
+        return self._change(rollout, "resume")
+
+    def abort(self, rollout: Any) -> Rollout:
+        """Returns to the version in use before the new one is active."""
+        return self._change(rollout, "abort")
+
+    def undo(self, rollout: Any) -> Rollout:
+        """Returns to the version before, which is still warm, after the new one was active."""
+        return self._change(rollout, "undo")
+
+    def wait(self, rollout: Any, until: Any = "active", *, timeout: float = 600, poll: float = 1) -> Rollout:
+        """Waits until the rollout is at that stage, or until(rollout) is true, or until it is over. Look at `stage`
+        afterwards: it may have been taken back."""
+        return wait(lambda: self.rollout_status(rollout), until, timeout, poll)
+
+    def _rollout(self, id: str) -> Rollout:
+        return self._transport.send("GET", f"/v1/rollouts/{segment(id)}").json(Rollout)
+
+    def _change(self, rollout: Any, verb: str, query: Optional[Mapping[str, Optional[str]]] = None) -> Rollout:
+        id = self.rollout_status(rollout)["id"]
+        return self._transport.send("POST", f"/v1/rollouts/{segment(id)}/{verb}", body=b"", query=query).json(Rollout)
 
     def features(
         self,

@@ -1,6 +1,8 @@
 """Decisions, subjects, catalog and models against a real node. Needs the standard library only."""
 
 import math
+import os
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -182,6 +184,15 @@ class CatalogTest(NodeTest):
         self.c.catalog.validate(EXAMPLES / "catalog.yaml")
 
 
+def another_churn():
+    """The demo's model as version 7.0.0, compiled by the program."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "churn.wasm"
+        subprocess.run([os.environ["ARBITER_BIN"], "model", "compile", str(EXAMPLES / "model" / "churn.xgb.json"), "--features",
+                        str(EXAMPLES / "model" / "features.yaml"), "--name", "churn", "--version", "7.0.0", "-o", str(out)], check=True, capture_output=True)  # fmt: skip
+        return out.read_bytes()
+
+
 class ModelsTest(NodeTest):
     def test_list_and_get(self):
         churn = self.c.models.list("churn")[0]
@@ -195,10 +206,37 @@ class ModelsTest(NodeTest):
             self.c.models.push(b"\0asm\1\0\0\0")
 
     def test_rollouts(self):
-        with self.assertRaisesRegex(ab.NotSupported, "shadow"):
-            self.c.models.rollout("churn", "1.0.0", steps=("shadow", "active"))
-        churn = next(m for m in self.c.models.list("churn") if m.state == "active")
-        self.assertEqual(self.c.models.rollout(churn.name, churn.version).state, "active")
+        active = next(m for m in self.c.models.list("churn") if m.state == "active")
+        self.assertEqual(self.c.models.rollout("churn", active.version, steps=("active",)).state, "active")
+        with self.assertRaisesRegex(ab.Conflict, "active already"):
+            self.c.models.rollout("churn", active.version)
+        with self.assertRaisesRegex(ab.ArbiterError, "no guardrail speed"):
+            self.c.models.rollout("churn", active.version, guardrails={"speed": 3})
+        with self.assertRaisesRegex(ab.ArbiterError, "percentage"):
+            self.c.models.rollout("churn", active.version, steps=("canary",))
+        self.c.models.push(another_churn())
+        r = self.c.models.rollout("churn", "7.0.0", steps=("shadow", 40), guardrails={"errors": 0.02, "shift": None, "latency": None, "calls": 10})
+        self.assertEqual((r.steps[1]["permille"], r.limits["errorPpm"]), (400, 20000))
+        shadow = self.c.models.wait("churn", "shadow", timeout=30, poll=0.05)
+        self.assertEqual((shadow.id, shadow.running, shadow.percent), (r.id, True, 0))
+        self.assertTrue(self.c.models.pause(r).paused)
+        with self.assertRaisesRegex(ab.Conflict, "resume"):
+            self.c.models.promote(r)
+        self.assertFalse(self.c.models.resume(r.id).paused)
+        self.assertEqual(self.c.models.promote("churn").percent, 40)
+        for i in range(50):
+            self.c.decide(f"S-{1 + i:06d}", "callcentre", simulate=True)
+        seen = self.c.models.wait(r, lambda v: v.arms["candidate"]["calls"] > 0 and v.arms["incumbent"]["calls"] > 0, timeout=30, poll=0.05)
+        self.assertEqual(seen.stage, "canary")
+        self.assertEqual(self.c.models.promote(r).stage, "active")
+        self.assertEqual(self.c.models.undo(r).stage, "rolledBack")
+        self.assertEqual(next(m for m in self.c.models.list("churn") if m.state == "active").version, active.version)
+        again = self.c.models.rollout("churn", "7.0.0", steps=("shadow",))
+        self.assertEqual(self.c.models.abort(again).cause, "aborted")
+        self.assertEqual([v.id for v in self.c.models.rollouts("churn")][:2], [again.id, r.id])
+        self.assertEqual(again.breaches, [])
+        with self.assertRaises(ab.NotFound):
+            self.c.models.rollout_status("nothing-1")
 
     def test_features_are_those_that_are_scored(self):
         self.c.subjects.patch("S-000007", consents={"profiling": True, "marketing": True})
