@@ -98,9 +98,9 @@ func endless(plugin string) []Case {
 
 // memory is used up, or left.
 func memory(plugin string) []Case {
-	fill := join(i32(0), i32(7), i32(2*wasm.PageBytes), raw(0xfc, 0x0b, 0))
+	fill := join(i32(0), i32(7), i32(60*wasm.PageBytes), raw(0xfc, 0x0b, 0))
 	return []Case{
-		fails("straight-line memory.fill", plugin, wasm.ReasonFuel, guest{}, times(1500, fill)),
+		fails("straight-line memory.fill", plugin, wasm.ReasonFuel, guest{pages: 60}, times(300, fill)),
 		fails("memory.grow bomb", plugin, wasm.ReasonFuel, guest{}, join(raw(0x03, 0x40), i32(1), raw(0x40, 0, 0x1a, 0x0c, 0, 0x0b))),
 		fails("memory.grow by everything", plugin, wasm.ReasonFuel, guest{}, join(i32(65535), raw(0x40, 0, 0x1a))),
 		fails("store beyond the memory", plugin, wasm.ReasonMemory, guest{}, join(i32(-16), f64(1), raw(0x39, 3, 0))),
@@ -147,8 +147,8 @@ func starts(plugin string) []Case {
 	return []Case{
 		refused("start function without end", plugin, guest{start: true, extra: []function{{typ: typeNone, code: raw(0x03, 0x40, 0x0c, 0, 0x0b)}}},
 			"rule start", "start", "must start without an error"),
-		refused("start function that fills", plugin, guest{start: true, extra: []function{{typ: typeNone,
-			code: times(3000, join(i32(0), i32(7), i32(2*wasm.PageBytes), raw(0xfc, 0x0b, 0)))}}}, "rule start", "start"),
+		refused("start function that fills", plugin, guest{pages: 60, start: true, extra: []function{{typ: typeNone,
+			code: times(300, join(i32(0), i32(7), i32(60*wasm.PageBytes), raw(0xfc, 0x0b, 0)))}}}, "rule start", "start"),
 		refused("start function that traps", plugin, guest{start: true, extra: []function{{typ: typeNone, code: raw(0x00)}}}, "rule start", "start"),
 		refused("data beyond the memory", plugin, guest{data: make([]byte, 2*wasm.PageBytes+1)}, "rule start", "start"),
 	}

@@ -31,7 +31,9 @@ const (
 	// maxMemory is how much more memory the process may have during and after a case than before. A guest
 	// may have 4 MiB, a call stack 50 MB, and what is freed is not given back at once.
 	maxMemory = 400 << 20
-	attacks   = 12
+	attacks   = 7
+	// broken is what a caller is told of a plugin that failed again and again.
+	broken = "keeps failing and is taken out"
 )
 
 // customer is an nba.Subject with a tenure.
@@ -172,7 +174,7 @@ func readFile(name string) string {
 }
 
 // TestHostilePlugins runs every case beside a good plugin: the refusal says what it must, or the calls fail
-// in the one way they must; the good plugin never fails and never gives another score; a garbage
+// in the one way they must, until the plugin is taken out; the good plugin never fails and never gives another score; a garbage
 // collection, which a guest that does not return would block for ever, ends; memory stays bounded.
 func TestHostilePlugins(t *testing.T) {
 	a := newArena(t, serving.Options{MaxWarm: 2})
@@ -227,7 +229,7 @@ func (a *arena) attack(digest string, c hostile.Case) {
 	b := a.watch(s)
 	defer b.end(t)
 	call := a.call(bad)
-	for range attacks {
+	for n := range attacks {
 		_, err := s.Score(context.Background(), call)
 		switch {
 		case c.Reason == "" && !c.OutOfRange:
@@ -237,15 +239,18 @@ func (a *arena) attack(digest string, c hostile.Case) {
 		case err == nil:
 			t.Errorf("a call succeeds with score %v", call.Out[0])
 		default:
-			expectFailure(t, err, c)
+			expectFailure(t, err, c, n > 0)
 		}
 		runtime.GC() // would hang beside a guest that does not return
 	}
 }
 
-func expectFailure(t *testing.T, err error, c hostile.Case) {
+// expectFailure looks for the reason of a failed call; one that is not the first may have been kept from the
+// plugin.
+func expectFailure(t *testing.T, err error, c hostile.Case, again bool) {
 	t.Helper()
 	switch {
+	case again && strings.Contains(err.Error(), broken):
 	case nba.CodeOf(err) != nba.CodeUnavailable:
 		t.Errorf("a call gives %v, want %s", err, nba.CodeUnavailable)
 	case c.OutOfRange && !strings.Contains(err.Error(), "no probability"):
