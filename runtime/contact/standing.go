@@ -20,8 +20,8 @@ type Standing struct {
 }
 
 // Standings are where a subject stands with the policy: one for the whole of what it selects, or with Same
-// one for each scope that the ledger has contacts of, in the order these were first made. local is the time
-// where the subject is.
+// one for each scope that the ledger has contacts of, in the order these were first made, and for a
+// suppression only where something was reported that counts. local is the time where the subject is.
 func (p *Policy) Standings(l Ledger, local time.Time) []Standing {
 	if p.Quiet != nil {
 		return []Standing{{Policy: p, Scope: p.For, Reached: p.Quiet.At(local)}}
@@ -36,6 +36,9 @@ func (p *Policy) Standings(l Ledger, local time.Time) []Standing {
 			continue
 		}
 		s := p.standing(l, &e.Place, local)
+		if s.Used == 0 && p.Outcomes != 0 && !p.Pending {
+			continue // nothing of what suppresses has happened
+		}
 		if !slices.ContainsFunc(standings, func(other Standing) bool { return other.Scope == s.Scope }) {
 			standings = append(standings, s)
 		}

@@ -27,7 +27,7 @@ var (
 // req are parts of text.
 func (r *jsonReader) decisionRequest(text string, req *nba.DecisionRequest, maxTimeout time.Duration) error {
 	*req = nba.DecisionRequest{
-		Direction: nba.Inbound, Placements: req.Placements[:0], Contexts: req.Contexts[:0], ExcludedActions: req.ExcludedActions[:0],
+		Placements: req.Placements[:0], Contexts: req.Contexts[:0], ExcludedActions: req.ExcludedActions[:0],
 		Options: nba.DecisionOptions{Explain: nba.ExplainNone},
 	}
 	r.reset(text)

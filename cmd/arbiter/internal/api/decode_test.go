@@ -48,7 +48,7 @@ func TestDecodeDecisionRequest(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	got, err = decodeRequest(`{"channel":"web","subject":{"id":"x"}}`)
-	want = nba.DecisionRequest{Subject: nba.SubjectRef{ID: "x", Type: nba.Subscriber}, Channel: "web", Direction: nba.Inbound,
+	want = nba.DecisionRequest{Subject: nba.SubjectRef{ID: "x", Type: nba.Subscriber}, Channel: "web",
 		Options: nba.DecisionOptions{Explain: nba.ExplainNone}}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" || err != nil {
 		t.Errorf("the defaults, or what the request before left behind: %v\n-want +got:\n%s", err, diff)
@@ -254,9 +254,6 @@ func FuzzDecisionRequest(f *testing.F) {
 		}
 		if wantErr != nil {
 			t.Fatalf("%q was accepted, encoding/json says %v", text, wantErr)
-		}
-		if want.Direction == "" {
-			want.Direction = nba.Inbound
 		}
 		if want.Options.Explain == "" {
 			want.Options.Explain = nba.ExplainNone
