@@ -42,6 +42,8 @@ type Node struct {
 	catalogs   map[uint64]*catalog.Catalog // by document version; guarded by catalogsMu
 	texts      documentTexts
 
+	simulations simulations
+
 	scratch *sync.Pool
 	moved   *sync.Pool // of *moved
 	closing atomic.Bool

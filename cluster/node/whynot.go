@@ -87,7 +87,7 @@ func (n *Node) whyNotHere(ctx context.Context, req *nba.DecisionRequest, name st
 	if !ok {
 		return why, nba.Errorf(nba.CodeActionUnknown, "the catalog has no such action")
 	}
-	in := engine.Input{Dictionary: v.state.Dictionary, Catalog: policies, CatalogVersion: version, Scorer: v.models, Request: req}
+	in := engine.Input{Dictionary: v.state.Dictionary, Catalog: policies, CatalogVersion: version, Scorer: v.models, Strategy: v.models, Request: req}
 	in.Now = n.clock.Now().UTC().Truncate(time.Millisecond)
 	in.DecisionID = decisionID(req.Subject, in.Now, rand.Uint64(), rand.Uint64())
 	in.Seed = replay.Seed(in.DecisionID)
