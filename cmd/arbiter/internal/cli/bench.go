@@ -27,8 +27,10 @@ func (a *app) benchCommand() *cobra.Command {
 	return noun("bench", "Measure how a node on this machine answers",
 		`  arbiter bench decide --rate 2000 --duration 30s
   arbiter bench decide --closed --clients 32
-  arbiter bench decide --closed --baseline`,
-		a.benchDecideCommand(), a.benchBaselineCommand())
+  arbiter bench decide --closed --baseline
+  arbiter bench swap churn.wasm --swaps 200
+  arbiter bench admit large.wasm`,
+		a.benchDecideCommand(), a.benchSwapCommand(), a.benchAdmitCommand(), a.benchBaselineCommand())
 }
 
 // benchFlags are the flags of arbiter bench decide.
