@@ -226,7 +226,11 @@ func renderPlacement(w io.Writer, p paint, placement *nba.PlacementPropositions,
 	if name == "" {
 		name = "any placement"
 	}
-	fmt.Fprintf(w, "\n  %s\n", p.cyan(name))
+	arranged := ""
+	if s := placement.Strategy; s != nil {
+		arranged = p.dim(fmt.Sprintf("  arranged by strategy %s %s", s.Name, s.Version))
+	}
+	fmt.Fprintf(w, "\n  %s%s\n", p.cyan(name), arranged)
 	if len(placement.Items) == 0 {
 		fmt.Fprintf(w, "    %s\n", p.dim("nothing to propose here"))
 		return
@@ -258,6 +262,9 @@ func reasonText(item *nba.Proposition) string {
 	reason := item.Reason.Label
 	if reason == "" {
 		reason = item.Reason.Code
+	}
+	if item.StrategyWeight != 0 {
+		reason += "; the strategy multiplied the priority by " + number(item.StrategyWeight)
 	}
 	return reason
 }

@@ -211,3 +211,16 @@ func TestYAMLKeepsTheNamesAndOrderOfTheAPI(t *testing.T) {
 		t.Errorf("got %s, %v", got, err)
 	}
 }
+
+func TestRenderStrategy(t *testing.T) {
+	d := testDecision()
+	d.Propositions[1].Strategy = &nba.ModelInfo{Name: "mix", Version: "2.1.0"}
+	d.Propositions[1].Items[0].StrategyWeight = 2.5
+	var b strings.Builder
+	renderDecision(&b, paint{}, testRequest(), d)
+	for _, want := range []string{"banner  arranged by strategy mix 2.1.0\n", "priority by 2.5"} {
+		if !strings.Contains(strings.Join(strings.Fields(b.String()), " "), strings.Join(strings.Fields(want), " ")) {
+			t.Errorf("%q is missing in\n%s", want, b.String())
+		}
+	}
+}
