@@ -22,6 +22,8 @@ type Case struct {
 	Reason  wasm.Reason
 	// OutOfRange tells that calls fail because the score is no probability.
 	OutOfRange bool
+	// Late tells that the plugin scores well at first, and is found only after a thousand calls.
+	Late bool
 }
 
 // Manifest is that of every case, of plugin name.
@@ -246,7 +248,11 @@ func stateful(plugin string) []Case {
 	counts := join(raw(0x23, 0, 0x42, 1, 0x7c, 0x24, 0, 0x20, 5, 0x23, 0, 0x42, 1, 0x51, 0x04, 0x7c), f64(0.25), raw(0x05), f64(0.5), raw(0x0b, 0x39, 3, 0, 0x41, 0))
 	// The score is what the last customer's tenure was.
 	leaks := join(raw(0x20, 5, 0x41, 0, 0x2b, 3, 0, 0x39, 3, 0), raw(0x41, 0, 0x20, 0, 0x2b, 3, 0, 0x39, 3, 0), raw(0x41, 0))
+	// The score is an eighth for the first thousand calls, and a half afterwards.
+	turns := join(raw(0x23, 0, 0x42, 1, 0x7c, 0x24, 0, 0x20, 5, 0x23, 0, 0x42), signed(1000), raw(0x57, 0x04, 0x7c), f64(0.125), raw(0x05), f64(0.5), raw(0x0b, 0x39, 3, 0),
+		raw(0x20, 5, 0x20, 5, 0x2b, 3, 0, 0x39, 3, 8, 0x20, 5, 0x20, 5, 0x2b, 3, 0, 0x39, 3, 16, 0x41, 0))
 	return []Case{
+		{Name: "keeps state that shows late", Artifact: mustEmbed(guest{score: turns}.module(), Manifest(plugin)), Late: true},
 		refused("keeps state between customers", plugin, guest{score: counts}, "rule pure", "keep no state between calls"),
 		refused("tells one customer of another", plugin, guest{score: leaks}, "rule pure", "keep no state between calls"),
 	}

@@ -177,7 +177,7 @@ func readFile(name string) string {
 // in the one way they must, until the plugin is taken out; the good plugin never fails and never gives another score; a garbage
 // collection, which a guest that does not return would block for ever, ends; memory stays bounded.
 func TestHostilePlugins(t *testing.T) {
-	a := newArena(t, serving.Options{MaxWarm: 2})
+	a := newArena(t, serving.Options{MaxWarm: 2, Sandbox: wasm.Config{AuditEvery: 64}})
 	runtime.GC()
 	before := memoryInUse()
 	for _, c := range hostile.Cases(bad) {
@@ -229,6 +229,10 @@ func (a *arena) attack(digest string, c hostile.Case) {
 	b := a.watch(s)
 	defer b.end(t)
 	call := a.call(bad)
+	if c.Late {
+		a.untilFound(s, call)
+		return
+	}
 	for n := range attacks {
 		_, err := s.Score(context.Background(), call)
 		switch {
@@ -258,4 +262,19 @@ func expectFailure(t *testing.T, err error, c hostile.Case, again bool) {
 	case !c.OutOfRange && wasm.ReasonOf(err) != c.Reason:
 		t.Errorf("a call gives %v, want the reason %s", err, c.Reason)
 	}
+}
+
+// untilFound calls a plugin that keeps state until it is called no more.
+func (a *arena) untilFound(s *serving.Set, call *engine.ScoreCall) {
+	t := a.t
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		if _, err := s.Score(context.Background(), call); err != nil {
+			if wasm.ReasonOf(err) != wasm.ReasonState {
+				t.Errorf("a call gives %v, want the reason %s", err, wasm.ReasonState)
+			}
+			return
+		}
+	}
+	t.Error("a plugin that keeps state was called for a minute")
 }

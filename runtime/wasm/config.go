@@ -37,6 +37,9 @@ type Config struct {
 	// 2,000,000: a model's straight code uses that up in about a tenth of a millisecond, an empty loop
 	// in about one.
 	MaxCallFuel uint64
+	// AuditEvery is after how many calls of an instance one is made again in a new instance, to find modules
+	// that keep state; default 1024, negative never. Audits of a module take at most a hundredth of a core.
+	AuditEvery int
 	// StartFuel is granted to _initialize; default 10,000,000.
 	StartFuel uint64
 	// CacheDir keeps compiled code between runs; empty means none. It holds executable code, so it is
@@ -64,6 +67,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Instances, min(max(2, runtime.GOMAXPROCS(0)), 256))
 	set(&c.MaxWaiters, 1024)
 	set(&c.CacheEntries, 64)
+	set(&c.AuditEvery, 1024)
 	if c.MaxWait == 0 {
 		c.MaxWait = 2 * time.Second
 	}

@@ -16,6 +16,7 @@ const (
 	ReasonMemory Reason = "memory" // access beyond the linear memory
 	ReasonStack  Reason = "stack"  // call stack overflow
 	ReasonStatus Reason = "status" // the guest returned a status other than 0
+	ReasonState  Reason = "state"  // the guest answered otherwise than an instance that has seen no other call
 	ReasonLayout Reason = "layout" // arbiter_reserve answered with unusable offsets
 )
 

@@ -39,6 +39,7 @@ type Instance struct {
 	guest  *Guest // of a module with a Protocol; nil for the contract of sdk/abi
 	answer []byte // of the last call of such a strategy
 	spent  bool   // the instance may not be called again
+	calls  int    // since one of them was audited
 }
 
 // MaxRows is the number of rows one call takes.
@@ -100,8 +101,13 @@ func (i *Instance) run(ctx context.Context, function api.Function, name string, 
 	if rows < 1 || rows > i.rows {
 		return 0, fmt.Errorf("scoring %d rows with an instance that takes 1 to %d", rows, i.rows)
 	}
+	kept := i.sample(name, rows)
 	if i.guest != nil {
-		return i.runForeign(name, rows)
+		used, err := i.runForeign(name, rows)
+		if err == nil {
+			i.keep(kept)
+		}
+		return used, err
 	}
 	spec := &i.pool.spec
 	i.stack = [6]uint64{uint64(i.in), uint64(spec.SubjectFeatures), uint64(i.cand), uint64(rows),
@@ -113,6 +119,7 @@ func (i *Instance) run(ctx context.Context, function api.Function, name string, 
 	if status := int32(uint32(i.stack[0])); status != 0 {
 		return used, &GuestError{Reason: ReasonStatus, Function: name, Detail: fmt.Sprintf("returned status %d", status)}
 	}
+	i.keep(kept)
 	return used, nil
 }
 

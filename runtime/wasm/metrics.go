@@ -8,6 +8,7 @@ type Metrics struct {
 	compileErrors  prometheus.Counter
 	started        prometheus.Counter
 	discarded      prometheus.Counter
+	audits         prometheus.Counter
 	waits          prometheus.Counter
 	busy           prometheus.Counter
 	pools          prometheus.Gauge
@@ -24,13 +25,14 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		compileErrors: counter("compile_errors_total", "Modules that could not be compiled."),
 		started:       counter("instances_started_total", "Instances started."),
 		discarded:     counter("instances_discarded_total", "Instances discarded after an error."),
+		audits:        counter("audits_total", "Calls made again in a new instance, to find modules that keep state."),
 		waits:         counter("pool_waits_total", "Calls that had to wait for an instance."),
 		busy:          counter("pool_busy_total", "Calls that gave up waiting for an instance."),
 		pools: prometheus.NewGauge(prometheus.GaugeOpts{Name: "arbiter_wasm_pools",
 			Help: "Module versions loaded now."}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.compileSeconds, m.compileErrors, m.started, m.discarded, m.waits, m.busy, m.pools)
+		reg.MustRegister(m.compileSeconds, m.compileErrors, m.started, m.discarded, m.audits, m.waits, m.busy, m.pools)
 	}
 	return m
 }

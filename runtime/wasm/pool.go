@@ -35,6 +35,10 @@ type Pool struct {
 	waiters []*waiter   // guarded by mu; in the order in which they came
 	dead    []*Instance // guarded by mu; to be closed and replaced
 
+	samples   chan *sample // capacity 1: a call to be made again
+	nextAudit time.Time    // of the pool's goroutine
+	impure    atomic.Bool  // an audit found that the module keeps state
+
 	work chan struct{} // capacity 1: there are dead instances
 	quit chan struct{} // closed by the last Release
 }
@@ -97,8 +101,12 @@ const starvedAfter = time.Millisecond
 // is missing only while its holder is not scheduled.
 const yields = 4
 
-// Acquire takes an instance, waiting for one if need be. It returns ErrBusy, or the context's error.
+// Acquire takes an instance, waiting for one if need be. It returns ErrBusy, the context's error, or
+// a *GuestError with ReasonState for a module that was found to keep state.
 func (p *Pool) Acquire(ctx context.Context) (*Instance, error) {
+	if p.impure.Load() {
+		return nil, errImpure()
+	}
 	for try := 0; ; try++ {
 		p.mu.Lock()
 		instance := p.take()
@@ -254,6 +262,8 @@ func (p *Pool) run() {
 		select {
 		case <-p.work:
 			p.refill()
+		case s := <-p.samples:
+			p.audit(s)
 		case <-p.quit:
 			if err := p.close(); err != nil {
 				p.config.Logger.Error("closing a module", "digest", p.spec.Digest, "error", err)

@@ -79,7 +79,7 @@ func (s *Sandbox) Load(ctx context.Context, metered []byte, spec Spec) (*Pool, e
 		return nil, err
 	}
 	p := &Pool{spec: spec, config: s.config, metrics: s.metrics,
-		work: make(chan struct{}, 1), quit: make(chan struct{})}
+		samples: make(chan *sample, 1), work: make(chan struct{}, 1), quit: make(chan struct{})}
 	p.maxRows.Store(int64(spec.chunkRows(s.config.MaxCallFuel)))
 	p.refs.Store(1)
 	began := time.Now()
