@@ -3,10 +3,8 @@ package e2e
 import (
 	"net"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -32,13 +30,16 @@ func TestDevRunsACluster(t *testing.T) {
 	if len(at.Nodes) != 3 || len(at.Groups) != 5 || at.Node != "n1" {
 		t.Errorf("the cluster is %+v", at)
 	}
-	pid, err := strconv.Atoi(regexp.MustCompile(`kill -9 ([0-9]+)`).FindStringSubmatch(s.output.String())[1])
-	if err != nil {
-		t.Fatal(err)
+	tell := func(verb, node string) {
+		t.Helper()
+		if _, stderr, code := runCLI(t, "dev", verb, node, "--addr", first); code != 0 {
+			t.Fatalf("arbiter dev %s %s: exit %d, %s", verb, node, code, stderr)
+		}
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
+	if _, stderr, code := runCLI(t, "dev", "kill", "n9", "--addr", first); code == 0 || !strings.Contains(stderr, "n1, n2, n3") {
+		t.Errorf("an unknown node: exit %d, %s", code, stderr)
 	}
+	tell("kill", "n1")
 	host, port, _ := net.SplitHostPort(first)
 	number, _ := strconv.Atoi(port)
 	other := &server{t: t, url: "http://" + net.JoinHostPort(host, strconv.Itoa(number+10)), output: s.output}
@@ -48,6 +49,29 @@ func TestDevRunsACluster(t *testing.T) {
 		}
 	}
 	s.awaitReady() // it is started again
+	sees := func(node, state string) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			for _, n := range decode[nba.Cluster](t, other.call("GET", "/v1/cluster", nil), 200).Nodes {
+				if n.ID == node && n.Up == (state == "up") {
+					return
+				}
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("n2 does not see %s %s", node, state)
+			}
+		}
+	}
+	sees("n1", "up")
+	for fault, mend := range map[string]string{"pause": "resume", "partition": "heal"} {
+		tell(fault, "n3")
+		sees("n3", "down")
+		if r := other.patiently("POST", "/v1/decisions", nba.DecisionRequest{Subject: nba.SubjectRef{ID: subscriberID(7)}, Channel: "web"}); r.status != 200 {
+			t.Errorf("a decision while n3 stands in %s: %d %s", fault, r.status, r.body)
+		}
+		tell(mend, "n3")
+		sees("n3", "up")
+	}
 	s.stop()
 	for i := range 3 {
 		if conn, err := net.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(number+10*i))); err == nil {

@@ -90,8 +90,8 @@ func renderAudit(w io.Writer, p paint, records []fsm.AuditRecord) {
 	}
 }
 
-// verified is what arbiter audit verify found.
-type verified struct {
+// auditVerified is what arbiter audit verify found.
+type auditVerified struct {
 	Records int           `json:"records"`
 	From    uint64        `json:"from,omitempty"`
 	Head    fsm.AuditHead `json:"head"`
@@ -125,7 +125,7 @@ func (a *app) auditVerifyCommand() *cobra.Command {
 	return cmd
 }
 
-func verifyAudit(ctx context.Context, c apiClient, seq uint64, hash string) (found verified, err error) {
+func verifyAudit(ctx context.Context, c apiClient, seq uint64, hash string) (found auditVerified, err error) {
 	var previous *fsm.AuditRecord
 	after, noted := uint64(0), seq == 0
 	for {

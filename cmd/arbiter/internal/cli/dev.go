@@ -65,6 +65,7 @@ func (a *app) devCommand() *cobra.Command {
 	flags.IntVar(&f.groups, "data-groups", 0, "data groups (shards) of a new data folder (default 2, with several nodes 16)")
 	flags.BoolVar(&f.noDemo, "no-demo", false, "no simulated customers; the demo data is there all the same")
 	flags.StringVar(&f.logLevel, "log-level", "warn", "debug, info, warn or error")
+	cmd.AddCommand(a.devFaultCommands()...)
 	return cmd
 }
 

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -43,8 +42,8 @@ type devNode struct {
 	dir, logPath            string
 	log                     io.Writer
 	args                    []string
-	pid                     atomic.Int64 // of the process that runs now
-	ready                   atomic.Bool  // it was once
+	ready                   atomic.Bool                // it was once
+	process                 atomic.Pointer[os.Process] // that runs now, or ran last
 }
 
 // devCluster runs several nodes as child processes until ctx ends, with the demo in them.
@@ -53,6 +52,19 @@ func (a *app) devCluster(ctx context.Context, f *devFlags, folder string, tempor
 	if err != nil {
 		return err
 	}
+	links, err := newDevLinks(nodes)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, links.close()) }()
+	for _, n := range nodes {
+		n.args = append(n.args, "--cluster-id", "dev", "--nodes", links.members(n))
+	}
+	control, err := newDevControl(nodes, links)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, control.close()) }()
 	run, stop := context.WithCancel(ctx)
 	var children sync.WaitGroup
 	failed := make(chan error, len(nodes))
@@ -96,7 +108,6 @@ func (a *app) devCluster(ctx context.Context, f *devFlags, folder string, tempor
 // planDevNodes gives every node its ports and its folder.
 func planDevNodes(f *devFlags, apiAddr, folder string) ([]*devNode, error) {
 	var nodes []*devNode
-	var members []string
 	for i := range f.nodes {
 		n := &devNode{id: "n" + strconv.Itoa(i+1)}
 		n.dir, n.logPath = filepath.Join(folder, n.id), filepath.Join(folder, n.id+".log")
@@ -106,7 +117,6 @@ func planDevNodes(f *devFlags, apiAddr, folder string) ([]*devNode, error) {
 				return nil, err
 			}
 		}
-		members = append(members, n.id+"="+n.cluster)
 		nodes = append(nodes, n)
 	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -114,7 +124,7 @@ func planDevNodes(f *devFlags, apiAddr, folder string) ([]*devNode, error) {
 	}
 	for _, n := range nodes {
 		n.args = []string{"server", "--data", n.dir, "--addr", n.api, "--admin-addr", n.admin,
-			"--node-id", n.id, "--nodes", strings.Join(members, ","), "--log-level", f.logLevel}
+			"--node-id", n.id, "--log-level", f.logLevel, "--plugins-unsigned", "allow"}
 		if f.groups > 0 {
 			n.args = append(n.args, "--data-groups", strconv.Itoa(f.groups))
 		}
@@ -155,11 +165,14 @@ func (a *app) runDevNode(ctx context.Context, n *devNode) error {
 		cmd := exec.CommandContext(ctx, program, n.args...)
 		cmd.Stdout, cmd.Stderr = n.log, n.log
 		cmd.SysProcAttr = childAttributes()
-		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.Cancel = func() error {
+			// One that is paused must go on to end.
+			return errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Process.Signal(syscall.SIGCONT))
+		}
 		cmd.WaitDelay = devStopTimeout
 		err := cmd.Start()
 		if err == nil {
-			n.pid.Store(int64(cmd.Process.Pid))
+			n.process.Store(cmd.Process)
 			err = cmd.Wait()
 		}
 		switch {
@@ -250,6 +263,10 @@ func (a *app) clusterBanner(f *devFlags, nodes []*devNode, folder string, tempor
 		fmt.Fprintf(a.out, "\nIn another terminal, on any node:\n\n  %s\n", p.bold(fmt.Sprintf("%s decide %s --channel web --explain --addr %s",
 			a.programName(), load.SubjectID(int64(min(exampleSubject, f.subscribers))), nodes[len(nodes)-1].api)))
 	}
-	fmt.Fprintf(a.out, "\nKill node %s to see the others go on: %s\nIt comes back after %s. Ctrl-C ends them all.\n",
-		nodes[0].id, p.bold(fmt.Sprintf("kill -9 %d", nodes[0].pid.Load())), devRestartAfter)
+	at := ""
+	if nodes[0].api != defaultAddr {
+		at = " --addr " + nodes[0].api
+	}
+	fmt.Fprintf(a.out, "\nBreak a node to see the others go on: %s (or pause, resume, partition, heal)\nOne that was killed comes back after %s. Ctrl-C ends them all.\n",
+		p.bold(a.programName()+" dev kill "+nodes[0].id+at), devRestartAfter)
 }
