@@ -293,7 +293,7 @@ func (c *Control) applyOp(u *update, at At, op command.Op) (Result, error) {
 	case command.PluginRemoved:
 		return c.removePlugin(op.Body)
 	case command.PluginDeactivated:
-		return c.deactivatePlugin(op.Body)
+		return c.deactivatePlugin(at, op.Body)
 	case command.VolumeLeased:
 		return c.leaseVolume(u, at, op.Body)
 	case command.VolumeGivenBack:

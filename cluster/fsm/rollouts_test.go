@@ -87,11 +87,16 @@ func TestRolloutActivatesAtOneIndex(t *testing.T) {
 
 // TestActivatingDirectlyEndsTheRollout: who activates a version himself does not wait for a rollout.
 func TestActivatingDirectlyEndsTheRollout(t *testing.T) {
-	c, id := controlWithRollout(t)
-	do(t, c, &command.ActivatePlugin{Name: "churn", Version: "3.0.0"})
-	r, _ := c.State().Rollouts.Find(id)
-	if r.Stage != rollout.RolledBack || r.Cause != rollout.CauseSuperseded {
-		t.Errorf("%s %s", r.Stage, r.Cause)
+	for _, op := range []operation{&command.ActivatePlugin{Name: "churn", Version: "3.0.0"}, &command.DeactivatePlugin{Name: "churn"}} {
+		c, id := controlWithRollout(t)
+		if got := do(t, c, &command.RemovePlugin{Name: "churn", Version: "2.0.0"}); nba.CodeOf(got.Err) != nba.CodeConflict {
+			t.Errorf("removing the version that is rolled out: %v", got.Err)
+		}
+		do(t, c, op)
+		r, _ := c.State().Rollouts.Find(id)
+		if r.Stage != rollout.RolledBack || r.Cause != rollout.CauseSuperseded {
+			t.Errorf("%T: %s %s", op, r.Stage, r.Cause)
+		}
 	}
 }
 

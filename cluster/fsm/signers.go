@@ -47,7 +47,7 @@ func (c *Control) removePlugin(body []byte) (Result, error) {
 	return Result{Value: removed}, nil
 }
 
-func (c *Control) deactivatePlugin(body []byte) (Result, error) {
+func (c *Control) deactivatePlugin(at At, body []byte) (Result, error) {
 	var op command.DeactivatePlugin
 	if err := command.DecodeControl(body, &op); err != nil {
 		return Result{}, err
@@ -58,6 +58,7 @@ func (c *Control) deactivatePlugin(body []byte) (Result, error) {
 	}
 	if changed {
 		c.next.Plugins, c.dirty[partPlugins] = next, true
+		c.setRollouts(c.next.Rollouts.Activated(op.Name, "", atTime(at)))
 	}
 	return Result{Duplicate: !changed}, nil
 }

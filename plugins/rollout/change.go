@@ -324,7 +324,8 @@ func (r *Rollout) supersede(at time.Time) {
 	}
 }
 
-// Activated takes note that somebody activated a version of a plugin directly: rollouts of the plugin end.
+// Activated takes note that somebody activated a version of a plugin directly, or with digest "" none at
+// all: rollouts of the plugin end.
 func (s *State) Activated(plugin, digest string, at time.Time) (next *State, changed bool) {
 	next = &State{Rollouts: slices.Clone(s.Rollouts), Reports: s.Reports}
 	for i := range next.Rollouts {

@@ -41,7 +41,23 @@ type shadowJob struct {
 	candidates []byte
 	incumbent  []float64 // the scores of the incumbent: one, or one for each candidate action
 	scores     []float64
+	parameters map[string]string // of the catalog
+	model      *model
 }
+
+var _ wasm.Host = (*shadowJob)(nil)
+
+// Param implements wasm.Host as for a decision.
+func (j *shadowJob) Param(key string) (string, bool) {
+	host := hostCall{model: j.model, parameters: j.parameters}
+	return host.Param(key)
+}
+
+// Log implements wasm.Host: what is said in the shadow is dropped.
+func (j *shadowJob) Log(wasm.LogLevel, []byte) {}
+
+// Metric implements wasm.Host: what is counted in the shadow is dropped.
+func (j *shadowJob) Metric(string, float64) {}
 
 // put queues a job, or returns false.
 func (s *shadows) put(job *shadowJob) bool {
@@ -61,7 +77,7 @@ func (s *shadows) put(job *shadowJob) bool {
 // give takes a job back.
 func (s *shadows) give(job *shadowJob) {
 	job.set.Release()
-	job.set, job.trial = nil, nil
+	job.set, job.trial, job.parameters, job.model = nil, nil, nil, nil
 	s.pool.Put(job)
 }
 
@@ -105,6 +121,7 @@ func (t *trial) shadow(s *Set, call *engine.ScoreCall, rows int) {
 // copy takes over what m reads of call, and the scores of the incumbent, of which rows are different.
 func (j *shadowJob) copy(m *model, call *engine.ScoreCall, rows int) error {
 	in := &m.inputs
+	j.model, j.parameters = m, call.Parameters
 	read := *call
 	read.Reads = nil // what the shadow reads is no part of the decision
 	if noted, ok := call.Subject.(*engine.Reads); ok {
@@ -171,6 +188,9 @@ func (j *shadowJob) score(ctx context.Context, m *model, instance *wasm.Instance
 		width := 8 * m.inputs.candidateN
 		copy(instance.Candidates(n), j.candidates[begin*width:(begin+n)*width])
 		began := time.Now()
+		if m.hosted {
+			instance.Serve(wasm.Call{Host: j})
+		}
 		used, err := instance.Score(ctx, n)
 		if err != nil {
 			return err

@@ -97,6 +97,9 @@ func (h *Host) bindTrials(s *Set, dictionary *nba.Dictionary) (problems []nba.De
 		if t.Digest != "" {
 			candidate, found := h.bindOne(t.Plugin, t.Digest, dictionary)
 			problems = append(problems, found...)
+			if candidate != nil {
+				candidate.lastGood = incumbent // when it keeps failing
+			}
 			bound.candidate = candidate
 		}
 		incumbent.trial = bound

@@ -172,7 +172,7 @@ func TestFailingCandidatesAreCounted(t *testing.T) {
 		for i := range 200 {
 			c := call(d, person(t, d, map[string]nba.Value{"tenure": nba.Int(-1)}), action{"value": 1})
 			c.Subject = somebody{c.Subject.(*subject), fmt.Sprint("S-", i)}
-			if _, err := s.Score(context.Background(), c); err != nil {
+			if _, err := s.Score(context.Background(), c); err != nil || c.StandIn {
 				failed++
 				if trial.Arm(c.Subject.Ref()) != rollout.ArmCandidate {
 					t.Errorf("the incumbent failed: %v", err)
