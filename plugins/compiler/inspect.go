@@ -9,21 +9,27 @@ import (
 
 // Summary describes an artifact for people.
 type Summary struct {
-	Name              string           `json:"name"`
-	Version           string           `json:"version"`
-	Kind              string           `json:"kind"`
-	Purpose           string           `json:"purpose"`
-	Output            string           `json:"output,omitempty"`
-	Digest            string           `json:"digest"`
-	SizeBytes         int              `json:"sizeBytes"`
-	MemoryBytes       int              `json:"memoryBytes"`
-	DataBytes         int              `json:"dataBytes"`
-	Features          []InputSummary   `json:"features"`
-	SubjectFeatures   int              `json:"subjectFeatures"`
-	CandidateFeatures int              `json:"candidateFeatures"`
-	GoldenRows        int              `json:"goldenRows"`
-	Limits            artifact.Limits  `json:"limits"`
-	Source            *artifact.Source `json:"source,omitempty"`
+	Name              string         `json:"name"`
+	Version           string         `json:"version"`
+	Kind              string         `json:"kind"`
+	Purpose           string         `json:"purpose"`
+	Output            string         `json:"output,omitempty"`
+	Digest            string         `json:"digest"`
+	SizeBytes         int            `json:"sizeBytes"`
+	MemoryBytes       int            `json:"memoryBytes"`
+	DataBytes         int            `json:"dataBytes"`
+	Features          []InputSummary `json:"features"`
+	SubjectFeatures   int            `json:"subjectFeatures"`
+	CandidateFeatures int            `json:"candidateFeatures"`
+	GoldenRows        int            `json:"goldenRows"`
+	// Attributes, Capabilities, Parameters and SignedBy are as in the manifest and its signature, which is
+	// not verified.
+	Attributes   []string          `json:"attributes,omitempty"`
+	Capabilities []string          `json:"capabilities,omitempty"`
+	Parameters   map[string]string `json:"parameters,omitempty"`
+	SignedBy     string            `json:"signedBy,omitempty"`
+	Limits       artifact.Limits   `json:"limits"`
+	Source       *artifact.Source  `json:"source,omitempty"`
 	// Cost is what a call is predicted to take.
 	Cost Cost `json:"predictedCost"`
 }
@@ -72,10 +78,15 @@ func Inspect(module []byte) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	by, err := artifact.SignedBy(module)
+	if err != nil {
+		return nil, err
+	}
 	s := &Summary{Name: m.Name, Version: m.Version, Kind: m.Kind, Purpose: m.Purpose, Output: m.Output,
 		Digest: artifact.Digest(module), SizeBytes: len(module), DataBytes: outline.DataBytes,
 		SubjectFeatures: m.SubjectFeatures(), CandidateFeatures: m.CandidateFeatures(),
-		GoldenRows: len(m.Golden), Limits: m.Limits, Source: m.Source, Cost: costOf(m)}
+		GoldenRows: len(m.Golden) + len(m.Decisions), Attributes: m.Attributes, Capabilities: m.Capabilities,
+		Parameters: m.Parameters, SignedBy: by, Limits: m.Limits, Source: m.Source, Cost: costOf(m)}
 	for _, memory := range outline.Memories {
 		s.MemoryBytes += int(memory.Min) * wasmbin.PageBytes
 	}

@@ -227,7 +227,7 @@ func (c *cluster) wire() {
 		if err := os.MkdirAll(n.dir, 0o700); err != nil {
 			c.t.Fatal(err)
 		}
-		n.args = []string{"server", "--data", n.dir, "--addr", n.api, "--admin-addr", n.admin, "--log-level", "info"}
+		n.args = []string{"server", "--data", n.dir, "--addr", n.api, "--admin-addr", n.admin, "--log-level", "info", "--plugins-unsigned", "allow"}
 		if len(c.nodes) == 1 {
 			continue
 		}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/arbiterhq/arbiter/plugins/admission"
@@ -290,15 +292,30 @@ func duration(ns float64) string {
 
 // renderSummary prints a plugin's manifest for people.
 func renderSummary(w io.Writer, p paint, s *compiler.Summary) {
-	fmt.Fprintf(w, "%s %s, a %s that gives a %s\n\n", p.bold(s.Name), p.bold(s.Version), s.Kind, dash(s.Output))
+	what, row, golden := " that gives a "+dash(s.Output), "row", "row"
+	if s.Kind == artifact.KindStrategy {
+		what, row, golden = "", "candidate", "decision"
+	}
+	fmt.Fprintf(w, "%s %s, a %s%s\n\n", p.bold(s.Name), p.bold(s.Version), s.Kind, what)
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "  %s  %s\n", p.dim(pad(name, 8)), fmt.Sprintf(format, args...))
 	}
 	line("digest", "%s", s.Digest)
 	line("size", "%s bytes; %s bytes of memory", thousands(int64(s.SizeBytes)), thousands(int64(s.MemoryBytes)))
 	line("purpose", "%s", s.Purpose)
-	line("limits", "%d rows a call; fuel %s + %s a row", s.Limits.MaxRows, thousands(s.Limits.FuelBase), thousands(s.Limits.FuelPerRow))
-	line("golden", "%s, replayed when a node admits it", plural(s.GoldenRows, "row"))
+	signed := "no"
+	if s.SignedBy != "" {
+		signed = "by key " + s.SignedBy + "; arbiter plugin verify checks it"
+	}
+	line("signed", "%s", signed)
+	line("limits", "%s a call; fuel %s + %s a %s", plural(s.Limits.MaxRows, row), thousands(s.Limits.FuelBase), thousands(s.Limits.FuelPerRow), row)
+	line("golden", "%s, replayed when a node admits it", plural(s.GoldenRows, golden))
+	if len(s.Capabilities) > 0 {
+		line("may use", "%s", strings.Join(s.Capabilities, ", "))
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.Parameters)) {
+		line("param", "%s = %s", key, wrap(s.Parameters[key], 60, 0))
+	}
 	if source := s.Source; source != nil {
 		line("source", "%s", strings.TrimSpace(source.Format+" "+source.Library))
 		if source.Trees > 0 {
@@ -318,7 +335,17 @@ func renderSummary(w io.Writer, p paint, s *compiler.Summary) {
 		}
 		line("cost", "about %s a call of one row%s; predicted from the fuel, arbiter model bench measures", duration(c.OneRowNS), further)
 	}
-	line("inputs", "%s of the subject, %d of the candidate", plural(s.SubjectFeatures, "feature"), s.CandidateFeatures)
+	if s.Kind == artifact.KindStrategy {
+		line("inputs", "%s, %s", plural(len(s.Attributes), "attribute"), plural(s.SubjectFeatures, "feature"))
+		if len(s.Attributes) > 0 {
+			line("", "%s", listed(s.Attributes, 20))
+		}
+	} else {
+		line("inputs", "%s of the subject, %d of the candidate", plural(s.SubjectFeatures, "feature"), s.CandidateFeatures)
+	}
+	if len(s.Features) == 0 {
+		return
+	}
 	fmt.Fprintln(w)
 	t := newTable(p, "#", "Feature", "Of", "Made from")
 	right(t, 1)

@@ -111,6 +111,7 @@ func (a *app) server(cmd *cobra.Command, f *serverFlags) error {
 			return withHint(err, "see %s --help and arbiter tls --help", cmd.CommandPath())
 		}
 	}
+	opts.node.AllowUnsigned, opts.node.Capabilities = c.Plugins.Unsigned == config.UnsignedAllow, c.Plugins.Granted()
 	opts.node.DataDir, opts.node.DataGroups, opts.node.MaxModuleBytes = c.Data.Dir, c.DataGroups(), c.Limits.PluginBytes
 	if opts.api.Tokens, err = tokensOf(cmd.Context(), &c.Auth.OIDC); err != nil {
 		return withHint(err, "see auth.oidc in %s --help", cmd.CommandPath())

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/arbiterhq/arbiter/plugins/artifact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 	"github.com/arbiterhq/arbiter/runtime/telemetry"
 )
@@ -25,6 +27,7 @@ type Config struct {
 	Cluster  Cluster
 	TLS      TLS
 	Auth     Auth
+	Plugins  Plugins
 	Limits   Limits
 	Timeouts Timeouts
 	Log      Log
@@ -136,6 +139,45 @@ type Timeouts struct {
 	Shutdown    time.Duration // for the requests under way when the node is told to stop
 }
 
+// Plugins is what the operator lets plugins be and do.
+type Plugins struct {
+	Unsigned string // UnsignedRefuse or UnsignedAllow
+	// Capabilities are the host functions that plugins are granted, separated by commas; "none" grants none.
+	Capabilities string
+}
+
+// What happens to artifacts that no trusted key signed.
+const (
+	UnsignedRefuse = "refuse"
+	UnsignedAllow  = "allow"
+)
+
+// noCapabilities grants nothing.
+const noCapabilities = "none"
+
+// Granted are the capabilities that plugins are granted; not nil.
+func (p *Plugins) Granted() []string {
+	granted := []string{}
+	for name := range strings.SplitSeq(p.Capabilities, ",") {
+		if name = strings.TrimSpace(name); name != "" && name != noCapabilities {
+			granted = append(granted, name)
+		}
+	}
+	return granted
+}
+
+func (p *Plugins) validate(problems *problems) {
+	if p.Unsigned != UnsignedRefuse && p.Unsigned != UnsignedAllow {
+		problems.key("plugins.unsigned", "must be "+UnsignedRefuse+" or "+UnsignedAllow)
+	}
+	for _, name := range p.Granted() {
+		if !slices.Contains(artifact.Capabilities(), name) {
+			problems.key("plugins.capabilities", "must be "+noCapabilities+" or names among "+strings.Join(artifact.Capabilities(), ", ")+", separated by commas")
+			return
+		}
+	}
+}
+
 // Log is how the node logs.
 type Log struct {
 	Level  string // debug, info, warn or error
@@ -147,6 +189,7 @@ func Default() Config {
 	return Config{
 		API: Listener{Addr: "127.0.0.1:8080"}, Admin: Listener{Addr: "127.0.0.1:8081"},
 		Cluster: Cluster{Replicas: 3}, Auth: Auth{OIDC: OIDC{RolesClaim: "roles"}},
+		Plugins: Plugins{Unsigned: UnsignedRefuse, Capabilities: strings.Join(artifact.Capabilities(), ",")},
 		Limits: Limits{
 			HeaderBytes: 16 << 10, BodyBytes: 1 << 20, CatalogBytes: 4 << 20, PluginBytes: 16 << 20,
 			ImportBytes: 32 << 20, Connections: 16384, Uploads: 8, ImportResults: 100_000,
@@ -182,6 +225,7 @@ func (c *Config) validate(p *problems) {
 	c.Cluster.validate(p, c.TLS.On() && c.TLS.CA != "")
 	c.TLS.validate(p, &c.Cluster)
 	c.Auth.validate(p)
+	c.Plugins.validate(p)
 	c.Limits.validate(p)
 	c.Timeouts.validate(p)
 	if _, err := telemetry.ParseLevel(c.Log.Level); err != nil {

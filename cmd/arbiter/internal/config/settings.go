@@ -64,6 +64,9 @@ func (c *Config) settings() []setting {
 		{"auth.oidc.rolesClaim", "claim of the tokens that lists the roles", (*textValue)(&c.Auth.OIDC.RolesClaim)},
 		{"auth.oidc.ca", "authorities to trust for the provider besides those of the system, a PEM file", (*textValue)(&c.Auth.OIDC.CA)},
 
+		{"plugins.unsigned", "refuse, or allow plugins that no trusted key signed (arbiter plugin keys)", (*textValue)(&c.Plugins.Unsigned)},
+		{"plugins.capabilities", "host functions that plugins are granted, separated by commas; none for none", (*textValue)(&c.Plugins.Capabilities)},
+
 		{"limits.headerBytes", "longest request line with headers", (*bytesValue)(&c.Limits.HeaderBytes)},
 		{"limits.bodyBytes", "largest request body of any other kind", (*bytesValue)(&c.Limits.BodyBytes)},
 		{"limits.catalogBytes", "largest catalog document", (*bytesValue)(&c.Limits.CatalogBytes)},
