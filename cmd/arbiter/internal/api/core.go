@@ -116,6 +116,11 @@ type Core interface {
 	// Features makes rows of features as a model would be handed them.
 	Features(ctx context.Context, req *nba.FeatureRequest) (*nba.FeatureTable, error)
 
+	// Model describes a version of a plugin that scores; version "" is the active one.
+	Model(ctx context.Context, name, version string) (nba.ModelMetadata, error)
+	// Infer has a version score rows of features as they are, to try it; NaN is missing.
+	Infer(ctx context.Context, name, version string, rows [][]float64) (nba.Inference, error)
+
 	// Cluster is the nodes and the groups as this node sees them.
 	Cluster(ctx context.Context) nba.Cluster
 

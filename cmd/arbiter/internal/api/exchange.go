@@ -37,6 +37,8 @@ type reply struct {
 	replay      string // of a decision that was made again: identical or differs
 	replayed    string // "true" for the answer of an earlier request with the same key
 	allow       string
+	resultCount string // of a TMF list: how many are in it
+	totalCount  string // and how many there are
 	challenge   string // how to prove who one is
 	fault       error  // internal, to be logged; body tells the caller
 }
@@ -55,6 +57,12 @@ func jsonReply(status int, v any) (reply, error) {
 	}
 	return reply{status: status, contentType: contentTypeJSON, body: buf.Bytes()}, nil
 }
+
+// The headers of TMF lists.
+const (
+	headerResultCount = "X-Result-Count"
+	headerTotalCount  = "X-Total-Count"
+)
 
 // The media types of bodies.
 const (
@@ -79,6 +87,9 @@ func (op *operation) checkMedia(in *request, hasBody bool) error {
 	text := in.header("Content-Type")
 	if text == "" && !hasBody {
 		return nba.Errorf(nba.CodeMalformed, "the request body is missing")
+	}
+	if text == "" && op.untyped {
+		text = op.consumes[0]
 	}
 	media, params, err := mime.ParseMediaType(text)
 	if err != nil || !slices.Contains(op.consumes, media) {

@@ -342,6 +342,23 @@ func (m *memCore) PatchSubject(_ context.Context, patch nba.SubjectPatch, ifVers
 	return next, nil
 }
 
+func (m *memCore) Model(_ context.Context, name, version string) (nba.ModelMetadata, error) {
+	if name != "contract-churn" || version != "" && version != "1.0.0+é:1" {
+		return nba.ModelMetadata{}, nba.Errorf(nba.CodePluginUnknown, "no such plugin")
+	}
+	return nba.ModelMetadata{Name: name, Version: "1.0.0+é:1", Digest: "sha256:00", Versions: []string{"1.0.0+é:1"}, Output: "probability",
+		Features: []string{"tenure", "charges"}, Ready: true}, nil
+}
+
+func (m *memCore) Infer(ctx context.Context, name, version string, rows [][]float64) (nba.Inference, error) {
+	out := nba.Inference{Name: name, Version: "1.0.0+é:1"}
+	for _, row := range rows {
+		out.Scores = append(out.Scores, row[0]+10*row[1])
+	}
+	_, err := m.Model(ctx, name, version)
+	return out, err
+}
+
 func (m *memCore) Consents(_ context.Context, ref nba.SubjectRef, _ *nba.Read) (nba.ConsentDocument, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -23,6 +23,11 @@ var permissions = map[string]auth.Permission{
 	"getPluginLogs": auth.ReadPlugins, "listPluginKeys": auth.ReadPlugins,
 	"trustPluginKey": auth.ManageKeys, "distrustPluginKey": auth.ManageKeys,
 
+	"createRecommendation": auth.Decide, "listRecommendations": auth.ReadSubjects, "getRecommendation": auth.ReadSubjects,
+
+	"inferenceModel": auth.ReadPlugins, "inferenceModelReady": auth.ReadPlugins, "infer": auth.ReadPlugins,
+	"inferenceVersion": auth.ReadPlugins, "inferenceVersionReady": auth.ReadPlugins, "inferVersion": auth.ReadPlugins,
+
 	"listRollouts": auth.ReadPlugins, "getRollout": auth.ReadPlugins,
 	"startRollout": auth.WritePlugins, "promoteRollout": auth.WritePlugins, "pauseRollout": auth.WritePlugins,
 	"resumeRollout": auth.WritePlugins, "abortRollout": auth.WritePlugins, "undoRollout": auth.WritePlugins,

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/config"
+	"github.com/arbiterhq/arbiter/runtime/telemetry"
 )
 
 // operation is one method of one path. The table of operations is the router of both listeners;
@@ -24,6 +25,8 @@ type operation struct {
 	local    bool // needs no proof from callers on this machine, and is refused to all others
 	// idempotent operations take an Idempotency-Key. POST /v1/decisions does too.
 	idempotent bool
+	// untyped operations take a body without a Content-Type for the first of consumes.
+	untyped bool
 }
 
 // budget chooses the deadline of an operation among Timeouts.
@@ -77,6 +80,8 @@ func operations(options *Options) []operation {
 		jsonBody = []string{contentTypeJSON}
 		catalog  = []string{contentTypeYAML, "application/x-yaml", "text/yaml", "text/x-yaml"}
 		byType   = []string{"type"}
+
+		inference = []string{contentTypeJSON, contentTypeOctets}
 	)
 	return append(rolloutOperations(), []operation{
 		{id: "decide", method: http.MethodPost, path: "/v1/decisions", consumes: jsonBody},
@@ -140,6 +145,21 @@ func operations(options *Options) []operation {
 		{id: "revokeKey", method: http.MethodDelete, path: "/v1/keys/{id}", handle: revokeKey, budget: budgetAdmin},
 		{id: "whoAmI", method: http.MethodGet, path: "/v1/whoami", handle: whoAmI},
 		{id: "listAudit", method: http.MethodGet, path: "/v1/audit", query: []string{"after", "limit"}, handle: listAudit, budget: budgetAdmin},
+
+		{id: "createRecommendation", method: http.MethodPost, path: tmfPath, consumes: jsonBody, handle: createRecommendation, idempotent: true},
+		{id: "listRecommendations", method: http.MethodGet, path: tmfPath, handle: listRecommendations,
+			query: []string{"fields", "offset", "limit", "relatedParty.id", "relatedParty.@referredType"}},
+		{id: "getRecommendation", method: http.MethodGet, path: tmfPath + "/{id}", handle: getRecommendation, query: []string{"fields"}},
+
+		{id: "inferenceServer", method: http.MethodGet, path: "/v2", handle: kserveServer(telemetry.Build().Version), quick: true},
+		{id: "inferenceLive", method: http.MethodGet, path: "/v2/health/live", handle: kserveLive, quick: true},
+		{id: "inferenceReady", method: http.MethodGet, path: "/v2/health/ready", handle: ready, quick: true},
+		{id: "inferenceModel", method: http.MethodGet, path: "/v2/models/{model}", handle: kserveModel},
+		{id: "inferenceModelReady", method: http.MethodGet, path: "/v2/models/{model}/ready", handle: kserveModelReady},
+		{id: "infer", method: http.MethodPost, path: "/v2/models/{model}/infer", consumes: inference, handle: kserveInfer, untyped: true},
+		{id: "inferenceVersion", method: http.MethodGet, path: "/v2/models/{model}/versions/{version}", handle: kserveModel},
+		{id: "inferenceVersionReady", method: http.MethodGet, path: "/v2/models/{model}/versions/{version}/ready", handle: kserveModelReady},
+		{id: "inferVersion", method: http.MethodPost, path: "/v2/models/{model}/versions/{version}/infer", consumes: inference, handle: kserveInfer, untyped: true},
 
 		{id: "getCluster", method: http.MethodGet, path: "/v1/cluster", handle: cluster, admin: true},
 		{id: "health", method: http.MethodGet, path: "/healthz", handle: health, admin: true, quick: true},

@@ -173,7 +173,7 @@ func (s *Server) fail(c *fiber.Ctx, err error, id requestID) error {
 	if internal {
 		logInternal(s.options.Logger, err, id.String(), c.Route().Path)
 	}
-	write(c.Context(), p.reply())
+	write(c.Context(), p.replyFor(string(c.Context().Path())))
 	return nil
 }
 
@@ -332,7 +332,7 @@ func write(ctx *fasthttp.RequestCtx, r reply) {
 	ctx.Response.SetStatusCode(r.status)
 	for _, h := range [...]struct{ name, value string }{
 		{fiber.HeaderETag, r.etag}, {fiber.HeaderLocation, r.location}, {fiber.HeaderRetryAfter, r.retryAfter}, {fiber.HeaderAllow, r.allow}, {headerAge, r.age},
-		{headerReplayed, r.replayed}, {fiber.HeaderWWWAuthenticate, r.challenge}, {headerReplay, r.replay},
+		{headerReplayed, r.replayed}, {headerResultCount, r.resultCount}, {headerTotalCount, r.totalCount}, {fiber.HeaderWWWAuthenticate, r.challenge}, {headerReplay, r.replay},
 	} {
 		if h.value != "" {
 			header.Set(h.name, h.value)

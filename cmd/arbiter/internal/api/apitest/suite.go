@@ -40,7 +40,7 @@ func Run(t *testing.T, baseURL string, document []byte, fixture Fixture) {
 		run  func(t *testing.T)
 	}{
 		{"operation", s.operation}, {"attributes", s.attributes}, {"plugins", s.plugins}, {"plugin administration", s.pluginAdmin}, {"catalog", s.catalog},
-		{"subjects", s.subjects}, {"consents", s.consents}, {"contacts", s.contacts}, {"import", s.imports}, {"rollouts", s.rollouts}, {"decisions", s.decisions}, {"recorded", s.recorded}, {"responses", s.responses}, {"retention", s.retention}, {"security", s.security},
+		{"subjects", s.subjects}, {"consents", s.consents}, {"contacts", s.contacts}, {"import", s.imports}, {"rollouts", s.rollouts}, {"decisions", s.decisions}, {"recorded", s.recorded}, {"standards", s.standards}, {"responses", s.responses}, {"retention", s.retention}, {"security", s.security},
 		{"history", s.history}, {"delete", s.deleteSubjects}, {"framework", s.framework},
 	} {
 		t.Run(step.name, step.run)
@@ -138,6 +138,12 @@ func (s *suite) judge(t *testing.T, c call, op *Operation, response *http.Respon
 	if response.StatusCode < http.StatusBadRequest {
 		return
 	}
+	if bytes.Contains(body, []byte(canary)) {
+		t.Errorf("%s %s: the problem repeats a value of the request: %s", op.Method, c.path, body)
+	}
+	if strings.HasPrefix(op.Path, "/v2") || strings.HasPrefix(op.Path, "/tmf-api/") {
+		return // which have errors of their own
+	}
 	var problem struct {
 		Status   int
 		Code     string
@@ -151,9 +157,6 @@ func (s *suite) judge(t *testing.T, c call, op *Operation, response *http.Respon
 	}
 	if id := response.Header.Get("X-Request-Id"); problem.Instance != "urn:arbiter:request:"+id {
 		t.Errorf("%s %s: instance %s, want that of request %s", op.Method, c.path, problem.Instance, id)
-	}
-	if bytes.Contains(body, []byte(canary)) {
-		t.Errorf("%s %s: the problem repeats a value of the request: %s", op.Method, c.path, body)
 	}
 }
 
