@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/store"
 )
 
 // Metrics counts what all groups of a process do, by group.
@@ -24,6 +25,7 @@ type Metrics struct {
 	stateDigest     *prometheus.GaugeVec
 	markIndex       *prometheus.GaugeVec
 	markDigest      *prometheus.GaugeVec
+	runBytes        *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them with reg, if that is not nil.
@@ -55,10 +57,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		stateDigest:     gauge("state_digest", "The upper 48 bits of the digest of the state as of applied_index: equal on all replicas at the same index."),
 		markIndex:       gauge("mark_index", "Index of the newest log entry at which the replicas compared their state."),
 		markDigest:      gauge("mark_digest", "The upper 48 bits of the digest of the state at mark_index: equal on all replicas of the same mark_index."),
+		runBytes:        gauge("run_bytes", "Bytes of the run files that are not merged into the state file yet."),
 	}
 	if reg != nil {
 		reg.MustRegister(m.applySeconds, m.applyEntries, m.commitSeconds, m.packOps, m.packBytes, m.queueDepth,
-			m.refusedTotal, m.appliedIndex, m.logSinceBytes, m.snapshotSeconds, m.subjects, m.stateDigest, m.markIndex, m.markDigest)
+			m.refusedTotal, m.appliedIndex, m.logSinceBytes, m.snapshotSeconds, m.subjects, m.stateDigest, m.markIndex, m.markDigest, m.runBytes)
 	}
 	return m
 }
@@ -68,7 +71,7 @@ type groupMetrics struct {
 	applySeconds, applyEntries, commitSeconds, packOps, snapshotSeconds prometheus.Observer
 	packBytes, refusedTotal                                             prometheus.Counter
 	queueDepth, appliedIndex, logBytes, subjects                        prometheus.Gauge
-	stateDigest, markIndex, markDigest                                  prometheus.Gauge
+	stateDigest, markIndex, markDigest, runBytes                        prometheus.Gauge
 }
 
 func (m *Metrics) of(group string) groupMetrics {
@@ -80,6 +83,7 @@ func (m *Metrics) of(group string) groupMetrics {
 		appliedIndex: m.appliedIndex.WithLabelValues(group), logBytes: m.logSinceBytes.WithLabelValues(group),
 		subjects: m.subjects.WithLabelValues(group), stateDigest: m.stateDigest.WithLabelValues(group),
 		markIndex: m.markIndex.WithLabelValues(group), markDigest: m.markDigest.WithLabelValues(group),
+		runBytes: m.runBytes.WithLabelValues(group),
 	}
 }
 
@@ -104,6 +108,9 @@ func (m *groupMetrics) counted(machine Machine) {
 		m.stateDigest.Set(upper48(state.Digest().Digest))
 		m.markIndex.Set(float64(mark.Index))
 		m.markDigest.Set(upper48(mark.Digest))
+	}
+	if state, ok := machine.(interface{ Store() *store.Store }); ok {
+		m.runBytes.Set(float64(state.Store().RunBytes()))
 	}
 }
 

@@ -234,7 +234,7 @@ func (u *unsyncable) sync(f *os.File) error {
 // TestStreamUnderWrites: while a snapshot is streamed, updates go on; what arrives is the state of one
 // moment.
 func TestStreamUnderWrites(t *testing.T) {
-	s := openTest(t, Options{FlushWrites: 200, FlushInterval: time.Millisecond, CheckpointInterval: 5 * time.Millisecond})
+	s := openTest(t, Options{FlushWrites: 200, FlushInterval: time.Millisecond, CheckpointInterval: 5 * time.Millisecond, RunBytes: 1 << 20})
 	value := bytes.Repeat([]byte("v"), 500)
 	const keys = 2000
 	round := func(r int) {

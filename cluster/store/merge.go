@@ -288,8 +288,8 @@ func (s *Store) breathe(took time.Duration) {
 }
 
 const (
-	mostRest = 4 // times the time that a slice took
-	maxPause = 20 * time.Millisecond
+	mostRest = 8 // times the time that a slice took
+	maxPause = 40 * time.Millisecond
 )
 
 // dropRuns makes readers look into the bbolt file for what was merged.

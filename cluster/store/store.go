@@ -257,8 +257,11 @@ func (s *Store) otherName() string {
 // Size is the length of the files in bytes.
 func (s *Store) Size() (int64, error) {
 	size, err := s.fileSize()
-	return size + runBytes(s.pending.Load().runs), err
+	return size + s.RunBytes(), err
 }
+
+// RunBytes is the length of the run files in bytes.
+func (s *Store) RunBytes() int64 { return runBytes(s.pending.Load().runs) }
 
 // fileSize is the length of the bbolt file.
 func (s *Store) fileSize() (int64, error) {
