@@ -50,7 +50,9 @@ type Data struct {
 	patch   command.Patch
 	keyed   command.KeyedOp
 	claim   contact.Claim
-	key     []byte
+	// recorded is reused for the memory of its claim.
+	recorded command.Recorded
+	key      []byte
 }
 
 var keySubjects = []byte("subjects")
@@ -297,7 +299,7 @@ func (d *Data) deleteHistory(u *update, subjectKey []byte, note bool) error {
 }
 
 func (d *Data) recordDecision(u *update, op command.Op) (Result, error) {
-	var p command.Recorded
+	p := &d.recorded
 	if err := p.Decode(op.Body, op.Version); err != nil {
 		return Result{}, err
 	}
@@ -312,20 +314,20 @@ func (d *Data) recordDecision(u *update, op command.Op) (Result, error) {
 		}
 		return Result{Duplicate: true, Decision: p.ID}, nil
 	}
-	if refused, err := d.allow(u, &p); err != nil || refused != nil {
+	if refused, err := d.allow(u, p); err != nil || refused != nil {
 		return Result{Err: refused}, err
 	}
 	if bytes.Compare(p.ID[:], d.expired) < 0 {
 		d.expired = nil
 	}
-	if err := d.countDecision(u, &p); err != nil {
+	if err := d.countDecision(u, p); err != nil {
 		return Result{}, err
 	}
-	value := d.arena.keep(appendDecisionEntry(d.arena.room(len(p.Key)+p.Propositions+len(p.Record)+8), &p))
+	value := d.arena.keep(appendDecisionEntry(d.arena.room(len(p.Key)+p.Propositions+len(p.Record)+8), p))
 	if err := u.replaceKept(store.Decisions, d.arena.copied(p.ID[:]), nil, value); err != nil {
 		return Result{}, err
 	}
-	if err := d.effects(u, &p); err != nil {
+	if err := d.effects(u, p); err != nil {
 		return Result{}, err
 	}
 	d.key = AppendHistoryKey(d.key[:0], p.Key, HistoryKey{TimeMS: p.TimeMS, Decision: p.ID, Kind: HistoryDecision})

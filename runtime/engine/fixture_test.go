@@ -102,6 +102,10 @@ type textCase struct {
 	Explain    nba.Explain       `yaml:"explain"`
 	Late       bool              `yaml:"late"`
 	Contacts   []contactText     `yaml:"contacts"`
+	// Linked are the contacts of the one other subject that policies count on; none: there is none.
+	Linked []contactText `yaml:"linked"`
+	// Spent are the keys of volumes that are used up.
+	Spent []string `yaml:"spent"`
 	// History is what was proposed and what came back, newest first.
 	History []contactText `yaml:"history"`
 	// Strategies are what strategies answer, by name; one that is missing fails.
@@ -158,7 +162,28 @@ type contactText struct {
 	Outcome   nba.Outcome   `yaml:"outcome"`
 }
 
-func (c *textCase) ledger(t testing.TB, now time.Time) (l contact.Ledger) {
+func (c *textCase) ledger(t testing.TB, now time.Time) contact.Ledger {
+	t.Helper()
+	return ledgerOf(t, c.Contacts, now)
+}
+
+// link gives in the ledger of the other subject.
+func (c *textCase) link(t testing.TB, in *Input, claim *contact.Claim) {
+	t.Helper()
+	if c.Linked != nil {
+		in.Linked, in.Links = []Linked{{Ledger: ledgerOf(t, c.Linked, in.Now), Claim: claim}}, []int{0}
+	}
+	in.Volumes = spentVolumes(c.Spent)
+}
+
+// spentVolumes are keys of volumes.
+type spentVolumes []string
+
+func (s spentVolumes) Spent(v *contact.Volume, _ contact.Period) bool {
+	return slices.Contains(s, v.Key)
+}
+
+func ledgerOf(t testing.TB, contacts []contactText, now time.Time) (l contact.Ledger) {
 	t.Helper()
 	duration := func(text string) int64 {
 		if text == "" {
@@ -170,7 +195,7 @@ func (c *textCase) ledger(t testing.TB, now time.Time) (l contact.Ledger) {
 		}
 		return d.Milliseconds()
 	}
-	for i, p := range c.Contacts {
+	for i, p := range contacts {
 		l = l.Append(&contact.Entry{Decision: [16]byte{byte(i)}, TimeMS: now.UnixMilli() - duration(p.Ago), ReservedMS: duration(p.Reserved),
 			Place: contact.PlaceOf(p.Channel, p.Issue, p.Group, p.Action, p.Direction), Outcomes: contact.OutcomesOf(p.Outcome)})
 	}
@@ -325,11 +350,19 @@ func (f *fixture) decide(t testing.TB, c *textCase, cat *catalog.Catalog, explai
 	now := c.now()
 	out := &nba.Decision{}
 	ledger, claim := c.ledger(t, now), contact.Claim{}
-	err := New(Options{}).Decide(ctx, Input{
+	in := Input{
 		Contacts: ledger, Claim: &claim,
 		Subject: f.subject(t, c), Dictionary: f.dictionary, Catalog: cat, CatalogVersion: 7, Scorer: c.scorer(t), Strategy: testStrategies(c.Strategies),
 		Request: req, DecisionID: "D-1", Now: now,
-	}, out)
+	}
+	var there contact.Claim
+	c.link(t, &in, &there)
+	err := New(Options{}).Decide(ctx, in, out)
+	if in.Linked != nil {
+		if _, refused, ok := in.Linked[0].Ledger.Grant(&there, [16]byte{99}, now.UnixMilli(), cat.Contacts.Keep.Milliseconds()); err == nil && !ok {
+			t.Errorf("the state machine would refuse the contact of the other subject at position %d", refused)
+		}
+	}
 	if _, refused, ok := ledger.Grant(&claim, [16]byte{99}, now.UnixMilli(), cat.Contacts.Keep.Milliseconds()); err == nil && !ok {
 		t.Errorf("the state machine would refuse the contact at position %d", refused)
 	}
