@@ -101,7 +101,9 @@ func withData(tb testing.TB, module []byte, data string) []byte {
 	return wasmbin.AppendCustomSection(module, adapter.SectionOPAData, []byte(data))
 }
 
-func policy(tb testing.TB) []byte { return withData(tb, testModule(tb, "policy.wasm"), `{"withdrawn":[24]}`) }
+func policy(tb testing.TB) []byte {
+	return withData(tb, testModule(tb, "policy.wasm"), `{"withdrawn":[24]}`)
+}
 
 func embed(tb testing.TB, module []byte, m *artifact.Manifest) []byte {
 	tb.Helper()
@@ -233,6 +235,9 @@ func TestCommandsAndPlugins(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.fuel > 0 && testing.Short() {
+				t.Skip("compiling a Go program takes long")
+			}
 			m := scorerManifest(c.kind)
 			config := wasm.Config{Instances: 1, MaxWait: time.Minute}
 			if c.fuel > 0 {

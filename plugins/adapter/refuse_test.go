@@ -2,6 +2,7 @@ package adapter_test
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ import (
 
 // TestRefusals names the rule, the place and the remedy of what an adapter does not take.
 func TestRefusals(t *testing.T) {
-	s := newSandbox(t, wasm.Config{Instances: 1})
+	s := newSandbox(t, wasm.Config{Instances: 1, CacheDir: filepath.Join(t.TempDir(), "cache")})
 	changed := func(m *artifact.Manifest, change func(*artifact.Manifest)) *artifact.Manifest {
 		change(m)
 		return m
@@ -100,7 +101,9 @@ func TestManifestOfAdapters(t *testing.T) {
 		t.Errorf("details %v, want one at %s", err.Details, pointer)
 	}
 	f(func(m *artifact.Manifest) { m.Adapter.Kind = "wasix" }, "/adapter/kind")
-	f(func(m *artifact.Manifest) { m.Adapter = &artifact.Adapter{Kind: artifact.AdapterWASICommand, Entrypoint: "x"} }, "/adapter/entrypoint")
+	f(func(m *artifact.Manifest) {
+		m.Adapter = &artifact.Adapter{Kind: artifact.AdapterWASICommand, Entrypoint: "x"}
+	}, "/adapter/entrypoint")
 	f(func(m *artifact.Manifest) { m.Adapter.Entrypoint = "a\nb" }, "/adapter/entrypoint")
 	f(func(m *artifact.Manifest) { m.Capabilities = []string{"log"} }, "/capabilities")
 	f(func(m *artifact.Manifest) { m.Golden[0].Raw = number(1) }, "/golden/0/raw")
