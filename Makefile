@@ -11,7 +11,7 @@ ARGS        ?=
 CHAOS       ?= -chaos.for 5m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-log bench-plugins chaos test-python python-libraries sdk bench-sdk clean toolchain
+.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-rules bench-cluster bench-log bench-plugins chaos test-python python-libraries sdk bench-sdk clean toolchain
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,8 +75,14 @@ bench-http: build ## only the HTTP part of the figures
 bench-models: build ## compiled models against the real libraries, which it installs (ARGS="--rounds 41 NAME…")
 	docs/benchmarks/models/run.sh $(ARGS)
 
+bench-rules: toolchain ## policies and decision tables beside GoRules Zen, OPA and cel-go on the same rules (ARGS="-rounds 31")
+	docs/benchmarks/rules/run.sh $(ARGS)
+
 bench-store: build ## three nodes against three of etcd, callers in process, restarts, memory, idle groups (ARGS="compare --rounds 5")
 	docs/benchmarks/store/run.sh $(ARGS)
+
+bench-cluster: build ## decisions of three nodes with their contacts committed: peak, and latency at half of it
+	docs/benchmarks/cluster.sh
 
 bench-plugins: toolchain ## a call of a plugin against wazero alone and against Extism's SDK (ARGS="-rounds 31")
 	docs/benchmarks/plugins/run.sh $(ARGS)

@@ -35,6 +35,7 @@ func (a *app) benchCommand() *cobra.Command {
 
 // benchFlags are the flags of arbiter bench decide.
 type benchFlags struct {
+	also             []string
 	rate             float64
 	duration, warmup time.Duration
 	closed, baseline bool
@@ -70,6 +71,7 @@ func (a *app) benchDecideCommand() *cobra.Command {
 	flags.StringArrayVar(&f.placements, "placement", nil, "placement of the requests: `NAME[:LIMIT]`; repeatable")
 	flags.BoolVar(&f.simulate, "simulate", false, "ask for decisions that are not recorded")
 	flags.DurationVar(&f.timeout, "timeout", load.DefaultTimeout, "how long to wait for one answer")
+	flags.StringArrayVar(&f.also, "also", nil, "`ADDR` of a further node of the cluster, which gets its share of the clients; repeatable")
 	flags.BoolVar(&f.baseline, "baseline", false, "also measure a handler that parses the same request and answers a constant of the same size, in turns")
 	flags.IntVar(&f.rounds, "rounds", defaultRounds, "turns with --baseline")
 	cmd.MarkFlagsMutuallyExclusive("closed", "rate")
@@ -93,7 +95,7 @@ func (f *benchFlags) plan(cmd *cobra.Command, addr string) (load.Plan, load.Deci
 	if f.rounds < 1 || f.rounds > 100 {
 		return plan, load.DecideOptions{}, usage(cmd, "--rounds is between 1 and 100")
 	}
-	opts := load.DecideOptions{Addr: addr, Subjects: f.subjects, Channel: f.channel, Simulate: f.simulate,
+	opts := load.DecideOptions{Addr: addr, Also: f.also, Subjects: f.subjects, Channel: f.channel, Simulate: f.simulate,
 		Timeout: f.timeout, Clients: plan.Clients}
 	for _, text := range f.placements {
 		p, ok := parsePlacement(text)

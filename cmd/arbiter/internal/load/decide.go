@@ -28,6 +28,8 @@ type DecideOptions struct {
 	Placements []nba.PlacementRequest
 	// Simulate asks for decisions that are not recorded.
 	Simulate bool
+	// Also are further nodes of the same cluster, among which the clients are shared.
+	Also []string
 	// Timeout bounds one exchange; 0 means DefaultTimeout.
 	Timeout time.Duration
 	// Clients bounds the connections; it must be that of the Plan.
@@ -36,9 +38,8 @@ type DecideOptions struct {
 
 // Decider sends POST /v1/decisions. Close it when done.
 type Decider struct {
-	host          *fasthttp.HostClient
-	url           string
-	before, after []byte // the request around the subject id
+	hosts         []*fasthttp.HostClient // clients are dealt out over them
+	before, after []byte                 // the request around the subject id
 	subjects      int64
 	timeout       time.Duration
 	clients       []deciderClient
@@ -54,9 +55,13 @@ type deciderClient struct {
 
 // NewDecider makes a Sender of decision requests.
 func NewDecider(opts DecideOptions) (*Decider, error) {
-	addr, err := Loopback(opts.Addr)
-	if err != nil {
-		return nil, err
+	var addrs []string
+	for _, text := range append([]string{opts.Addr}, opts.Also...) {
+		addr, err := Loopback(text)
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, addr)
 	}
 	if opts.Clients == 0 {
 		opts.Clients = DefaultClients
@@ -75,20 +80,21 @@ func NewDecider(opts DecideOptions) (*Decider, error) {
 		return nil, err
 	}
 	d := &Decider{
-		url: "http://" + addr + "/v1/decisions", before: before, after: after,
-		subjects: int64(opts.Subjects), timeout: opts.Timeout, multiplier: coprime(int64(opts.Subjects)),
-		host: &fasthttp.HostClient{
+		before: before, after: after, subjects: int64(opts.Subjects), timeout: opts.Timeout, multiplier: coprime(int64(opts.Subjects)),
+		clients: make([]deciderClient, opts.Clients),
+	}
+	for _, addr := range addrs {
+		d.hosts = append(d.hosts, &fasthttp.HostClient{
 			Addr: addr, MaxConns: opts.Clients, Name: "arbiter-bench",
 			ReadTimeout: opts.Timeout, WriteTimeout: opts.Timeout, MaxIdleConnDuration: 30 * time.Second,
 			MaxIdemponentCallAttempts: 1, MaxResponseBodySize: maxResponseBytes,
 			RetryIfErr: func(*fasthttp.Request, int, error) (bool, bool) { return false, false },
-		},
-		clients: make([]deciderClient, opts.Clients),
+		})
 	}
 	for i := range d.clients {
 		c := &d.clients[i]
 		c.req, c.resp = &fasthttp.Request{}, &fasthttp.Response{}
-		c.req.SetRequestURI(d.url)
+		c.req.SetRequestURI("http://" + d.host(i).Addr + "/v1/decisions")
 		c.req.Header.SetMethod(fasthttp.MethodPost)
 		c.req.Header.SetContentType("application/json")
 	}
@@ -144,7 +150,7 @@ func (d *Decider) send(client int, n int64) outcome {
 	c.body = append(c.body, d.after...)
 	c.req.SetBodyRaw(c.body)
 	c.resp.Reset()
-	if err := d.host.DoTimeout(c.req, c.resp, d.timeout); err != nil {
+	if err := d.host(client).DoTimeout(c.req, c.resp, d.timeout); err != nil {
 		return outcome{failure: failureKind(err)}
 	}
 	if status := c.resp.StatusCode(); status/100 != 2 {
@@ -179,11 +185,18 @@ func (d *Decider) Probe() ([]byte, error) {
 	case o.failure == "":
 		return bytes.Clone(c.resp.Body()), nil
 	case o.failure == "timeout" || o.failure == "connection":
-		return nil, fmt.Errorf("no answer from %s", d.host.Addr)
+		return nil, fmt.Errorf("no answer from %s", d.host(0).Addr)
 	default:
 		return nil, fmt.Errorf("the server answers status %s: %s", o.failure, c.resp.Body())
 	}
 }
 
 // Close closes the connections.
-func (d *Decider) Close() { d.host.CloseIdleConnections() }
+func (d *Decider) Close() {
+	for _, h := range d.hosts {
+		h.CloseIdleConnections()
+	}
+}
+
+// host is the node that a client asks.
+func (d *Decider) host(client int) *fasthttp.HostClient { return d.hosts[client%len(d.hosts)] }
