@@ -35,6 +35,14 @@ type Core interface {
 	// CodeActionUnknown, CodeCatalogUnknown and CodeInvalid.
 	WhyNot(ctx context.Context, req *nba.DecisionRequest, action string) (nba.WhyNot, error)
 
+	// Simulate begins a simulation, which goes on after it returned; the others find it by its id on the node
+	// that took it. The errors have CodeInvalid, CodeCatalogUnknown, CodeCatalogInvalid, CodePluginUnknown,
+	// CodeOverloaded and CodeNotFound.
+	Simulate(ctx context.Context, req nba.SimulationRequest) (nba.Simulation, error)
+	Simulation(ctx context.Context, id string) (nba.Simulation, error)
+	Simulations(ctx context.Context) []nba.Simulation
+	CancelSimulation(ctx context.Context, id string) (nba.Simulation, error)
+
 	// An nba.Idempotency in the ctx of Decide, Respond, PutSubject, PatchSubject and DeleteSubject makes the
 	// change once; again, it gives the answer it gave first and marks the key as replayed. Used for another
 	// request the key is refused with CodeKeyReused.

@@ -32,6 +32,9 @@ var permissions = map[string]auth.Permission{
 	"startRollout": auth.WritePlugins, "promoteRollout": auth.WritePlugins, "pauseRollout": auth.WritePlugins,
 	"resumeRollout": auth.WritePlugins, "abortRollout": auth.WritePlugins, "undoRollout": auth.WritePlugins,
 
+	"startSimulation": auth.ReadCatalog | auth.ReadSubjects, "listSimulations": auth.ReadCatalog,
+	"getSimulation": auth.ReadCatalog | auth.ReadSubjects, "cancelSimulation": auth.ReadCatalog | auth.ReadSubjects,
+
 	"getRetention": auth.ReadCluster, "getCluster": auth.ReadCluster, "setRetention": auth.Operate,
 
 	"listKeys": auth.ManageKeys, "createKey": auth.ManageKeys, "revokeKey": auth.ManageKeys, "whoAmI": 0,

@@ -136,6 +136,11 @@ func operations(options *Options) []operation {
 		{id: "distrustPluginKey", method: http.MethodDelete, path: "/v1/plugin-keys/{id}", handle: distrustPluginKey, budget: budgetAdmin},
 		{id: "activatePlugin", method: http.MethodPost, path: "/v1/plugins/{name}/versions/{version}/activate", handle: activatePlugin, budget: budgetAdmin},
 
+		{id: "startSimulation", method: http.MethodPost, path: "/v1/simulations", consumes: jsonBody, handle: startSimulation, budget: budgetAdmin, limit: limitCatalog},
+		{id: "listSimulations", method: http.MethodGet, path: "/v1/simulations", handle: listSimulations},
+		{id: "getSimulation", method: http.MethodGet, path: "/v1/simulations/{id}", handle: getSimulation},
+		{id: "cancelSimulation", method: http.MethodDelete, path: "/v1/simulations/{id}", handle: cancelSimulation},
+
 		{id: "makeFeatures", method: http.MethodPost, path: "/v1/features", consumes: jsonBody, handle: makeFeatures, budget: budgetAdmin},
 
 		{id: "listKeys", method: http.MethodGet, path: "/v1/keys", handle: listKeys, budget: budgetAdmin},

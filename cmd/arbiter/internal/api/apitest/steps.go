@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func (s *suite) operation(t *testing.T) {
@@ -329,6 +330,29 @@ func (s *suite) decisions(t *testing.T) {
 }
 
 // recorded reads decisions again: by their id, and with the key of the request.
+func (s *suite) simulations(t *testing.T) {
+	_, body := s.do(t, call{op: "startSimulation", media: jsonMedia, body: `{"from":{},"to":{},"sample":5,"seed":3,"channels":["` + s.fixture.Channel + `"]}`, want: 202})
+	var job struct{ ID, State string }
+	s.decode(t, body, &job)
+	path := "/v1/simulations/" + job.ID
+	for range 200 {
+		_, body = s.do(t, call{op: "getSimulation", path: path, want: 200})
+		if s.decode(t, body, &job); job.State != "running" {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if job.State != "done" {
+		t.Errorf("the simulation ended as %s", body)
+	}
+	s.do(t, call{op: "listSimulations", want: 200})
+	s.do(t, call{op: "cancelSimulation", path: path, want: 200})
+	s.do(t, call{op: "getSimulation", path: "/v1/simulations/none", want: 404, code: "NOT_FOUND"})
+	s.do(t, call{op: "cancelSimulation", path: "/v1/simulations/none", want: 404, code: "NOT_FOUND"})
+	s.do(t, call{op: "startSimulation", media: jsonMedia, body: `{"from":{},"to":{},"sample":-1}`, want: 422, code: "INVALID", invalid: true})
+	s.do(t, call{op: "startSimulation", media: jsonMedia, body: `{"from":{"catalogVersion":1099511627776},"to":{}}`, want: 404, code: "CATALOG_UNKNOWN"})
+}
+
 func (s *suite) recorded(t *testing.T) {
 	request := fmt.Sprintf(`{"subject":{"id":%q},"channel":%q,"placements":[{"id":%q,"limit":2}],"decisionRequestId":"contract","options":{"explain":"full"}}`,
 		subjectID, s.fixture.Channel, s.fixture.Placement)
