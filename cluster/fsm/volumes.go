@@ -21,7 +21,8 @@ import (
 //	volume, 0, beginning of the period -> contact.Lease in a data group, contact.Budget as JSON in the control group
 //	volume, 0                          -> beginning of the last period that was closed; it is not opened again
 
-// keepPeriodMS is how long after its end a period is kept: clocks may differ by so much.
+// keepPeriodMS is how long after its end a period is kept, by the clock that is behind of those of the
+// proposer and of whoever asks: clocks may differ by so much.
 const keepPeriodMS = 25 * 3600 * 1000
 
 // VolumeKey is the key of a volume's period. It is for readers of the store too.
@@ -102,7 +103,7 @@ func (d *Data) grantLease(u *update, at At, body []byte) (Result, error) {
 	if closed != nil && op.StartMS <= *closed {
 		return Result{}, nil // it comes late
 	}
-	if err := closePeriods(u, op.Volume, at.ProposedMS, func(value []byte) (int64, error) {
+	if err := closePeriods(u, op.Volume, min(at.ProposedMS, op.StartMS), func(value []byte) (int64, error) {
 		l, err := contact.DecodeLease(value)
 		return l.EndMS, err
 	}); err != nil {
@@ -165,7 +166,7 @@ func (c *Control) leaseVolume(u *update, at At, body []byte) (Result, error) {
 	if closed != nil && op.StartMS <= *closed {
 		return Result{}, nil // a clock is a day late: that period's budget is gone
 	}
-	if err := closePeriods(u, op.Volume, at.ProposedMS, func(value []byte) (int64, error) {
+	if err := closePeriods(u, op.Volume, min(at.ProposedMS, op.StartMS), func(value []byte) (int64, error) {
 		b, err := parseBudget(value)
 		return b.EndMS, err
 	}); err != nil {

@@ -26,6 +26,9 @@ type Config struct {
 	AllowUnsigned bool
 	// Capabilities are the host functions that plugins are granted; nil means all.
 	Capabilities []string
+	// Instances is how many sandboxes a plugin version has; 0 means one for each processor. It never changes
+	// a decision.
+	Instances int
 	// CompileWith is the program, with its arguments, that compiles plugins in a process of its own (see
 	// admission.Isolation). Empty: they are compiled in this process, which admits smaller modules only.
 	CompileWith []string

@@ -72,7 +72,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 
 // hostOptions tell where and under which limits plugins are compiled and run.
 func hostOptions(cfg Config) serving.Options {
-	options := serving.Options{Sandbox: wasm.Config{Logger: cfg.Logger}, Registerer: cfg.Registry}
+	options := serving.Options{Sandbox: wasm.Config{Instances: cfg.Instances, Logger: cfg.Logger}, Registerer: cfg.Registry}
 	if len(cfg.CompileWith) > 0 {
 		isolation := admission.Isolation{Program: cfg.CompileWith[0], Args: cfg.CompileWith[1:]}
 		options.Sandbox.CacheDir, options.Sandbox.Precompile = filepath.Join(cfg.DataDir, "cache", "wasm"), isolation.Precompile
