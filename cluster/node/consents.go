@@ -2,15 +2,20 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/cluster/store/record"
+	"github.com/arbiterhq/arbiter/plugins/artifact"
+	"github.com/arbiterhq/arbiter/plugins/serving"
 	"github.com/arbiterhq/arbiter/runtime/consent"
 	"github.com/arbiterhq/arbiter/runtime/nba"
+	"github.com/arbiterhq/arbiter/runtime/replay"
 )
 
 // Consents is what a subject said to purposes and channels, and what follows from it now. read is as for
@@ -231,4 +236,55 @@ func plainConsents(dict *nba.Dictionary, r *record.Record, now time.Time) (purpo
 		channels[a.Channel] = state == nba.Granted
 	}
 	return purposes, channels
+}
+
+// usedConsents is what the consents of its subject came to in a stored decision, which is told from what the
+// decision read; nil if that was not kept, or its catalog is gone.
+func (n *Node) usedConsents(v *view, rec *nba.DecisionRecord, kept command.Sections) *nba.UsedConsents {
+	document := documentOf(v.state, rec.CatalogVersion)
+	made, err := n.compiled(v.state, document)
+	if err != nil {
+		return nil // complete has said so
+	}
+	reads, err := readsOf(kept, n.texts.of(n, document))
+	if err != nil {
+		return nil
+	}
+	subject, dict := reads.Subject(rec.Subject), v.state.Dictionary
+	mask := consent.MaskAt(dict, subject, rec.DecidedAt, made.Consent.AllowPurposes)
+	used := &nba.UsedConsents{Usable: []string{}, Channel: reads.Channel.String()}
+	for _, p := range dict.Purposes() {
+		if mask.Has(p.ID) {
+			used.Usable = append(used.Usable, p.Name)
+		} else {
+			used.Withheld = append(used.Withheld, p.Name)
+		}
+	}
+	if channel, ok := made.Channel(rec.Channel); ok {
+		_, used.ChannelAllowed = consent.Channel(subject, channel.Name, rec.DecidedAt, channel.AllowUnanswered)
+	}
+	for _, a := range reads.Attributes {
+		if attribute, ok := dict.AttributeByID(a.ID); ok {
+			used.Attributes = append(used.Attributes, attribute.Name)
+		}
+	}
+	for _, version := range v.state.Plugins.Versions() {
+		if slices.Contains(reads.Plugins, replay.PluginOf(version.Digest)) {
+			used.Models = append(used.Models, withheldFrom(&version, dict, mask))
+		}
+	}
+	return used
+}
+
+// withheldFrom is what a plugin version asks for and is not handed under a consent mask.
+func withheldFrom(version *nba.PluginVersion, dict *nba.Dictionary, mask nba.PurposeSet) nba.WithheldFromModel {
+	out := nba.WithheldFromModel{Name: version.Name, Version: version.Version}
+	var m artifact.Manifest
+	if json.Unmarshal(version.Manifest, &m) != nil || len(m.Features) == 0 {
+		return out
+	}
+	if bound, err := serving.BindFeatures(m.Features, m.Purpose, dict); err == nil {
+		out.Withheld = bound.Withheld(mask)
+	}
+	return out
 }

@@ -138,3 +138,39 @@ func TestBadConsents(t *testing.T) {
 		t.Errorf("mistakes at %v (%v), want %s", got, err, want)
 	}
 }
+
+// TestDecisionsTellWhatWasWithheld: a stored decision says which purposes and attributes it used and what a
+// model was not handed, on every node, and also after the subject said otherwise.
+func TestDecisionsTellWhatWasWithheld(t *testing.T) {
+	cluster := openCluster(t, 3, 1)
+	loadDemo(t, cluster[0], 20)
+	ctx, ref := t.Context(), nba.SubjectRef{ID: "S-000001", Type: nba.Subscriber}
+	consents := func(status nba.ConsentState) {
+		t.Helper()
+		doc := nba.ConsentDocument{SubjectRef: ref, Purposes: []nba.PurposeConsent{{PrivacyUsagePurpose: "marketing", Status: nba.Granted},
+			{PrivacyUsagePurpose: "profiling", Status: status}}, Channels: []nba.ChannelConsent{{Channel: "web", Status: nba.Granted}}}
+		if _, err := cluster[0].PutConsents(ctx, doc, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, status := range []nba.ConsentState{nba.Granted, nba.Withdrawn} {
+		consents(status)
+		d := decide(t, cluster[0], request("S-000001", "web"))
+		consents(nba.Refused)
+		for i, n := range cluster {
+			rec, err := n.Decision(ctx, d.DecisionID, nil)
+			if err != nil || rec.Consents == nil {
+				t.Fatalf("node %d: %+v, %v", i+1, rec.Consents, err)
+			}
+			c := rec.Consents
+			wantUsable, withheld := "service marketing profiling", false
+			if status == nba.Withdrawn {
+				wantUsable, withheld = "service marketing", true
+			}
+			if strings.Join(c.Usable, " ") != wantUsable || c.Channel != "granted" || !c.ChannelAllowed || len(c.Models) != 1 ||
+				(len(c.Models[0].Withheld) > 0) != withheld || len(c.Attributes) == 0 {
+				t.Errorf("node %d, profiling %s: %+v", i+1, status, c)
+			}
+		}
+	}
+}

@@ -25,13 +25,10 @@ func (n *Node) Decision(ctx context.Context, id string, read *nba.Read) (rec nba
 		return rec, nba.Errorf(nba.CodeDecisionUnknown, "no such decision: the id is not one of ours")
 	}
 	err = n.router.AtReader(ctx, slot, want, func() error {
-		found, age, err := n.router.Decision(ctx, id, want)
+		found, age, err := n.decisionHere(ctx, id, want)
 		if err != nil {
 			return err
 		}
-		v := n.acquire()
-		defer v.release()
-		n.complete(v, &found)
 		rec = found
 		answered(read, age)
 		return nil
@@ -40,6 +37,19 @@ func (n *Node) Decision(ctx context.Context, id string, read *nba.Read) (rec nba
 		return err
 	})
 	return rec, err
+}
+
+// decisionHere reads a decision on this node.
+func (n *Node) decisionHere(ctx context.Context, id string, want nba.Read) (rec nba.DecisionRecord, age time.Duration, err error) {
+	rec, kept, age, err := n.router.DecisionKept(ctx, id, want)
+	if err != nil {
+		return rec, age, err
+	}
+	v := n.acquire()
+	defer v.release()
+	n.complete(v, &rec)
+	rec.Consents = n.usedConsents(v, &rec, kept)
+	return rec, age, nil
 }
 
 // complete adds to a stored decision what the catalog tells that made it, and the response tokens. Without
@@ -124,12 +134,7 @@ func (n *Node) serveDecision(ctx context.Context, _ string, request []byte) ([]b
 	if err := n.serving(); err != nil {
 		return nil, err
 	}
-	rec, old, err := n.router.Decision(ctx, id, want)
-	if err == nil {
-		v := n.acquire()
-		n.complete(v, &rec)
-		v.release()
-	}
+	rec, old, err := n.decisionHere(ctx, id, want)
 	return answer(err, func(p *packer) error {
 		encoded, err := json.Marshal(recordedDecision{Record: rec, Age: int64(old)})
 		p.text(string(encoded))

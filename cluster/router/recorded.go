@@ -23,9 +23,7 @@ func errUnknownDecision() error {
 // Decision is a stored decision, without what the catalog version it names tells. It reads the replica
 // here, as current as read asks for; see AcquireRead. The error has CodeDecisionUnknown.
 func (r *Router) Decision(ctx context.Context, id string, read nba.Read) (rec nba.DecisionRecord, age time.Duration, err error) {
-	if rec, _, age, err = r.decision(ctx, id, read); nba.CodeOf(err) == nba.CodeSubjectErased {
-		err = errUnknownDecision() // which says that this may be why
-	}
+	rec, _, age, err = r.DecisionKept(ctx, id, read)
 	return rec, age, err
 }
 

@@ -67,6 +67,10 @@ func BindFeatures(features []artifact.Feature, purpose string, dictionary *nba.D
 // Names are those of the features, in order.
 func (f *Features) Names() []string { return f.names }
 
+// Withheld names what the features ask for and a subject with this consent mask does not hand over:
+// attributes, and "history" for the interaction history.
+func (f *Features) Withheld(mask nba.PurposeSet) []string { return f.in.withheld(mask) }
+
 // Row appends the features of call's subject, and of its only candidate if they need one, to into; a
 // missing feature is NaN. Of call, Model, Out and Features are not used.
 func (f *Features) Row(call *engine.ScoreCall, into []float64) ([]float64, error) {

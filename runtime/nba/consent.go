@@ -129,24 +129,28 @@ type EffectiveConsents struct {
 	Channels map[string]bool `json:"channels"`
 }
 
-// UsedConsents tell what the consents of a subject came to in one decision.
+// UsedConsents tell what the consents of a subject came to in one decision: what was handed over for it,
+// and what was withheld.
 type UsedConsents struct {
-	// Usable are the purposes its data was used for, Withheld the others of the dictionary.
+	// Usable are the purposes its data was used for, Withheld the others.
 	Usable   []string `json:"usable"`
 	Withheld []string `json:"withheld,omitempty"`
-	// Channel is what the subject said to the channel of the decision, ChannelAllowed what followed.
-	Channel        ConsentState `json:"channel"`
-	ChannelAllowed bool         `json:"channelAllowed"`
-	// Models are those that scored, with what each was not handed.
+	// Channel is what the subject had said to the channel of the decision: granted, refused or
+	// unanswered; ChannelAllowed is what followed.
+	Channel        string `json:"channel"`
+	ChannelAllowed bool   `json:"channelAllowed"`
+	// Attributes are the names of those that were read, by policies, values or models.
+	Attributes []string `json:"attributes,omitempty"`
+	// Models are the plugins that were asked, with what they ask for and were not handed.
 	Models []WithheldFromModel `json:"models,omitempty"`
 }
 
-// WithheldFromModel names what a model asks for and was not handed in one decision: attributes, and
+// WithheldFromModel names what a plugin asks for and was not handed in one decision: attributes, and
 // "history" for the interaction history.
 type WithheldFromModel struct {
-	Model      string   `json:"model"`
-	Digest     string   `json:"digest"`
-	Attributes []string `json:"attributes"`
+	Name     string   `json:"name"`
+	Version  string   `json:"version"`
+	Withheld []string `json:"withheld,omitempty"`
 }
 
 // IsChannelName tells whether name can be the name of a channel: it begins with a letter and has up to

@@ -9,6 +9,9 @@ type DecisionRecord struct {
 	Channel           string     `json:"channel"`
 	Direction         Direction  `json:"direction"`
 	DecisionRequestID string     `json:"decisionRequestId,omitempty"`
+	// Consents are what the subject's consents came to; nil for a decision of a release that did not keep it,
+	// or of a catalog that was removed since.
+	Consents *UsedConsents `json:"consents,omitempty"`
 	// Responses are in the order of their times.
 	Responses []RecordedResponse `json:"responses"`
 }

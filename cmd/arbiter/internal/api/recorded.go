@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 
 	"github.com/arbiterhq/arbiter/runtime/nba"
@@ -41,6 +43,14 @@ func appendRecord(dst []byte, rec *nba.DecisionRecord) ([]byte, error) {
 	w.raw(`,"direction":`)
 	w.text(string(rec.Direction))
 	w.optional(`,"decisionRequestId":`, rec.DecisionRequestID)
+	if rec.Consents != nil {
+		consents, err := json.Marshal(rec.Consents)
+		if err != nil {
+			return w.dst, fmt.Errorf("encoding the consents of a decision: %w", err)
+		}
+		w.raw(`,"consents":`)
+		w.raw(string(consents))
+	}
 	w.raw(`,"responses":[`)
 	for i := range rec.Responses {
 		r := &rec.Responses[i]
