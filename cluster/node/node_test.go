@@ -32,7 +32,7 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 	loadDemo(t, n, 300)
 	before := decide(t, n, request("S-000123", "web"))
 	item := before.Propositions[0].Items[0]
-	receipts, err := n.Respond(t.Context(), []nba.Response{{ResponseToken: item.ResponseToken, Outcome: nba.Rejected}})
+	receipts, err := n.Respond(t.Context(), []nba.Response{{ResponseToken: item.ResponseToken, Outcome: nba.Clicked}})
 	if err != nil || receipts[0].Duplicate {
 		t.Fatalf("response: %+v, %v", receipts, err)
 	}
@@ -54,7 +54,7 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 			}
 		}
 	}
-	receipts, err = n.Respond(t.Context(), []nba.Response{{DecisionID: before.DecisionID, Action: item.Action, Outcome: nba.Rejected}})
+	receipts, err = n.Respond(t.Context(), []nba.Response{{DecisionID: before.DecisionID, Action: item.Action, Outcome: nba.Clicked}})
 	if err != nil || !receipts[0].Duplicate {
 		t.Errorf("the same outcome again: %+v, %v; want a duplicate", receipts, err)
 	}
