@@ -253,7 +253,7 @@ func (d *Data) delete(u *update, op command.Op) (Result, error) {
 	}
 	stored := u.Get(store.Subjects, p.Key)
 	if stored == nil {
-		return refuse(unknownSubject())
+		return d.deleteLedger(u, &p)
 	}
 	if d.old.Reset(nba.SubjectRef{}, stored) != nil {
 		return Result{}, corruptSubject()

@@ -320,3 +320,15 @@ func (d *Data) Holds(untilMS int64, limit int) (held []Held, err error) {
 	})
 	return held, err
 }
+
+// deleteLedger erases a subject that is not stored: the ledger of one that others are linked to.
+func (d *Data) deleteLedger(u *update, p *command.Delete) (Result, error) {
+	contacts := u.Get(store.Contacts, p.Key)
+	if contacts == nil {
+		return refuse(unknownSubject())
+	}
+	if err := guard(p.HasIf, p.IfVersion, 0); err != nil {
+		return refuse(err)
+	}
+	return Result{}, u.remove(store.Contacts, p.Key, contacts)
+}

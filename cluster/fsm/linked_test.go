@@ -119,6 +119,9 @@ func TestLinkedContactsInAnyOrder(t *testing.T) {
 		for _, op := range lateRecords {
 			record(op)
 		}
+		if held, err := ledgers.Holds(testMS+1000, 10); err != nil || len(held) > 0 {
+			t.Fatalf("seed %d: %d still held, %v", seed, len(held), err)
+		}
 		ledger := ledgerOf(t, ledgers, "account")
 		if len(recorded) > limit || ledger.Len() != len(recorded) {
 			t.Fatalf("seed %d: %d decisions and %d contacts, and the limit is %d", seed, len(recorded), ledger.Len(), limit)
@@ -180,6 +183,12 @@ func TestReleasedUnlessShown(t *testing.T) {
 	}
 	if r := do(t, ledgers, full); r.Err != nil {
 		t.Errorf("after one was released: %v", r.Err)
+	}
+	if r := do(t, ledgers, &command.Delete{Key: key("account")}); r.Err != nil || ledgerOf(t, ledgers, "account").Len() != 0 {
+		t.Errorf("the ledger of an account that is not stored cannot be erased: %v", r.Err)
+	}
+	if r := do(t, ledgers, &command.Delete{Key: key("account")}); nba.CodeOf(r.Err) != nba.CodeSubjectUnknown {
+		t.Errorf("erased again: %v", r.Err)
 	}
 	if outgoing, _ := subjects.Outbox(10); len(outgoing) != 0 {
 		t.Errorf("%d left in the outbox", len(outgoing))

@@ -75,8 +75,8 @@ func (k *keeper) round(ctx context.Context) {
 			k.report(d.name, "removing what is older than the retention", r.expire(ctx, d, now))
 			k.report(d.name, "doing what is due of decisions", r.elapse(ctx, d, now))
 		}
-		k.report(d.name, "telling other ledgers of contacts", r.deliver(ctx, d))
-		k.report(d.name, "resolving reservations of contacts", r.resolve(ctx, d, now))
+		k.report(d.name, "telling other ledgers of contacts", untilNothing(func() (bool, error) { return r.deliver(ctx, d) }))
+		k.report(d.name, "resolving reservations of contacts", untilNothing(func() (bool, error) { return r.resolve(ctx, d, now) }))
 		k.report(d.name, "giving back volumes", r.returnLeases(ctx, d, now))
 		k.mark(ctx, &d.shard, d.machine)
 	}

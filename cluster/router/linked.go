@@ -9,6 +9,8 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/arbiterhq/arbiter/cluster/command"
+	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/cluster/store"
 	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
@@ -22,10 +24,13 @@ const HoldFor = 15 * time.Second
 // forgetVerdicts is how long it is remembered whether decisions with such contacts were recorded.
 const forgetVerdicts = 24 * time.Hour
 
-// Limits of what a leader does for other ledgers in one round.
+// Limits of what a leader does for other ledgers in one round. A group that does not answer must not keep it
+// from the others.
 const (
 	newsAtOnce    = 512
+	newsRounds    = 32
 	resolveAtOnce = command.MaxResolved
+	newsTimeout   = time.Second
 )
 
 // Ledger is what a subject was contacted with, from the replica here, which must lead its group. It may be
@@ -78,11 +83,29 @@ func (r *Router) GiveUp(ctx context.Context, decision string, now time.Time, on 
 	return errors.Join(problems...)
 }
 
-// deliver tells the ledgers in other groups what is in the outbox of a group that this node leads.
-func (r *Router) deliver(ctx context.Context, d *dataGroup) error {
+// untilNothing repeats what reports whether it found as much as it looks for at once.
+func untilNothing(once func() (more bool, err error)) error {
+	for range newsRounds {
+		if more, err := once(); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask submits an operation to a group that may be led elsewhere, and does not wait long.
+func (r *Router) ask(ctx context.Context, group int, op raftgroup.Operation) (fsm.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, newsTimeout)
+	defer cancel()
+	return r.data[group].submit(ctx, op, true)
+}
+
+// deliver tells the ledgers in other groups what is in the outbox of a group that this node leads. It tells
+// whether there may be more.
+func (r *Router) deliver(ctx context.Context, d *dataGroup) (more bool, err error) {
 	outgoing, err := d.machine.Outbox(newsAtOnce)
 	if err != nil || len(outgoing) == 0 {
-		return err
+		return false, err
 	}
 	tell := make([]command.Tell, len(r.data))
 	arrived := make([]command.Delivered, len(r.data))
@@ -96,28 +119,33 @@ func (r *Router) deliver(ctx context.Context, d *dataGroup) error {
 		if len(tell[to].News) == 0 {
 			continue
 		}
-		_, err := r.data[to].submit(ctx, &tell[to], true)
+		_, err := r.ask(ctx, to, &tell[to])
 		if err == nil {
 			_, err = d.submit(ctx, &arrived[to], true)
 		}
 		problems = append(problems, err)
 	}
-	return errors.Join(problems...)
+	return len(outgoing) == newsAtOnce, errors.Join(problems...)
 }
 
-// resolve finds out what became of decisions that hold contacts in a group that this node leads.
-func (r *Router) resolve(ctx context.Context, d *dataGroup, now time.Time) error {
+// resolve finds out what became of decisions that hold contacts in a group that this node leads. It tells
+// whether there may be more.
+func (r *Router) resolve(ctx context.Context, d *dataGroup, now time.Time) (more bool, err error) {
 	held, err := d.machine.Holds(now.UnixMilli(), newsAtOnce)
 	if err != nil || len(held) == 0 {
-		return err
+		return false, err
 	}
 	var problems []error
-	for slot := range r.data {
+	for group := range r.data {
 		var ask command.Resolve
 		var news []command.News
 		for _, h := range held {
 			of, ok := SlotOfDecision(h.Decision.String())
-			if ok && groupOf(of, len(r.data)) == slot && len(news) < resolveAtOnce {
+			if ok && groupOf(of, len(r.data)) == group {
+				if len(news) == resolveAtOnce {
+					more = true
+					break
+				}
 				ask.Decisions = append(ask.Decisions, h.Decision)
 				news = append(news, command.News{Key: h.Key, Decision: h.Decision, TimeMS: h.UntilMS})
 			}
@@ -125,7 +153,7 @@ func (r *Router) resolve(ctx context.Context, d *dataGroup, now time.Time) error
 		if len(news) == 0 {
 			continue
 		}
-		result, err := r.data[slot].submit(ctx, &ask, true)
+		result, err := r.ask(ctx, group, &ask)
 		if err == nil {
 			for i := range news {
 				if news[i].What = command.NewsVoid; result.Version>>i&1 == 1 {
@@ -136,7 +164,7 @@ func (r *Router) resolve(ctx context.Context, d *dataGroup, now time.Time) error
 		}
 		problems = append(problems, err)
 	}
-	return errors.Join(problems...)
+	return more || len(held) == newsAtOnce, errors.Join(problems...)
 }
 
 // elapse does what is due of decisions in a group that this node leads.

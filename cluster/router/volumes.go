@@ -20,8 +20,10 @@ import (
 const (
 	// leaseTimeout bounds how long a decision waits for a lease.
 	leaseTimeout = time.Second
-	// refusedFor is how long nobody asks again for a lease that was not to be had.
+	// refusedFor is how long nobody asks again for a lease that was not to be had, failedFor for one where
+	// nobody answered.
 	refusedFor = 300 * time.Millisecond
+	failedFor  = 3 * time.Second
 	// idleLease is after how long what is left of a lease that nobody uses is given back.
 	idleLease = 30 * time.Second
 	// maxLeases bounds the leases that a round of giving back looks at, and those remembered here.
@@ -38,7 +40,7 @@ type leaser struct {
 
 	mu      sync.Mutex
 	closing bool
-	refused map[leaseOf]time.Time // when a lease was not to be had
+	refused map[leaseOf]time.Time // until when a lease is not asked for
 	parts   map[leaseOf]uint64    // the size of the last part
 }
 
@@ -105,8 +107,8 @@ func (r *Router) LeaseVolume(ctx context.Context, slot int, v *contact.Volume, p
 func (l *leaser) wasRefused(of leaseOf) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at, ok := l.refused[of]
-	return ok && time.Since(at) < refusedFor
+	until, ok := l.refused[of]
+	return ok && time.Now().Before(until)
 }
 
 // ask asks the control group, and tells the data group what it got.
@@ -118,7 +120,7 @@ func (l *leaser) ask(d *dataGroup, of leaseOf, v *contact.Volume, p contact.Peri
 	ctx, cancel := context.WithTimeout(l.ctx, leaseTimeout)
 	defer cancel()
 	part := uint64(0)
-	defer func() { l.note(of, part) }()
+	defer func() { l.note(of, part, err) }()
 	held, err := l.router.lease(d, of)
 	if err != nil {
 		return false, err
@@ -150,7 +152,7 @@ func (l *leaser) enter() bool {
 }
 
 // note remembers how large a part was, 0 for none.
-func (l *leaser) note(of leaseOf, part uint64) {
+func (l *leaser) note(of leaseOf, part uint64, failed error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.refused)+len(l.parts) > maxLeases {
@@ -158,7 +160,11 @@ func (l *leaser) note(of leaseOf, part uint64) {
 		clear(l.parts)
 	}
 	if part == 0 {
-		l.refused[of] = time.Now()
+		pause := refusedFor
+		if failed != nil {
+			pause = failedFor
+		}
+		l.refused[of] = time.Now().Add(pause)
 		return
 	}
 	l.parts[of] = part
