@@ -22,4 +22,6 @@ if ! rust_target; then
   if command -v rustup >/dev/null; then rustup target add wasm32-unknown-unknown
   else debian rustc cargo libstd-rust-dev-wasm32; fi
 fi
+# The tests of the adapters build a WASI command in Rust where this target is; Debian has none of that name.
+if command -v rustup >/dev/null; then rustup target add wasm32-wasip1 || true; fi
 rust_target || { echo "Rust has no target wasm32-unknown-unknown: install rustup (https://rustup.rs) and run this again" >&2; exit 1; }

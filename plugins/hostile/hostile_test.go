@@ -60,7 +60,6 @@ type arena struct {
 	host       *serving.Host
 	dictionary *nba.Dictionary
 	digest     string
-	limits     artifact.Limits
 }
 
 func newArena(t *testing.T, options serving.Options) *arena {
