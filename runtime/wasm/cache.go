@@ -44,6 +44,68 @@ func cacheEntry(cacheDir string, metered []byte) (string, error) {
 	return dir, nil
 }
 
+// sealFile holds the SHA-256 of everything else in a cache entry. What is in an entry is executed, and
+// wazero guards it by a CRC-32 only, which does not find much of what a disk or an interrupted write may do.
+const sealFile = "seal"
+
+// sumEntry is the SHA-256 over the names and contents of all files of an entry but the seal; files is how many
+// there are.
+func sumEntry(dir string) (sum string, files int, err error) {
+	hash := sha256.New()
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil || name == sealFile {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		files++
+		of := sha256.Sum256(content)
+		fmt.Fprintf(hash, "%d %s %x\n", len(name), name, of)
+		return nil
+	})
+	if err != nil {
+		return "", 0, fmt.Errorf("reading a cache entry: %w", err)
+	}
+	return hex.EncodeToString(hash.Sum(nil)), files, nil
+}
+
+// sealEntry notes what is in an entry that is complete.
+func sealEntry(dir string) error {
+	sum, files, err := sumEntry(dir)
+	if err != nil || files == 0 {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, sealFile), []byte(sum), 0o600); err != nil {
+		return fmt.Errorf("sealing a cache entry: %w", err)
+	}
+	return nil
+}
+
+// checkEntry tells whether an entry may be used. One that is not as it was sealed, or was not finished, is
+// emptied.
+func checkEntry(dir string) (usable bool, err error) {
+	sum, files, err := sumEntry(dir)
+	if err != nil {
+		return false, err
+	}
+	seal, err := os.ReadFile(filepath.Join(dir, sealFile))
+	switch {
+	case err == nil && files > 0 && string(seal) == sum:
+		return true, nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return false, fmt.Errorf("reading a cache entry: %w", err)
+	case err != nil && files == 0:
+		return false, nil
+	}
+	return false, dropEntry(dir)
+}
+
 func dropEntry(dir string) error {
 	return errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700))
 }

@@ -3,7 +3,6 @@ package wasm
 import (
 	"context"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -111,12 +110,13 @@ func (s *Sandbox) Load(ctx context.Context, metered []byte, spec Spec) (*Pool, e
 // makes wazero fail for good, so on an error the entry is dropped and the module compiled afresh.
 func (s *Sandbox) compile(ctx context.Context, p *Pool, metered []byte) error {
 	var dir string
+	sealed := false
 	if s.config.CacheDir != "" {
 		var err error
 		if dir, err = cacheEntry(s.config.CacheDir, metered); err != nil {
 			return err
 		}
-		if err := s.precompile(ctx, dir, metered, p.spec.MemoryPages); err != nil {
+		if sealed, err = s.precompile(ctx, dir, metered, p.spec.MemoryPages); err != nil {
 			return err
 		}
 	}
@@ -125,12 +125,18 @@ func (s *Sandbox) compile(ctx context.Context, p *Pool, metered []byte) error {
 		if rerr := dropEntry(dir); rerr != nil {
 			return fmt.Errorf("dropping a damaged cache entry: %w", rerr)
 		}
+		sealed = false
 		err = compileIn(ctx, p, metered, dir)
 	}
 	if err != nil {
 		return err
 	}
 	if dir != "" {
+		if !sealed { // it was compiled here
+			if err := sealEntry(dir); err != nil {
+				s.config.Logger.Warn("keeping compiled code", "error", err)
+			}
+		}
 		if err := pruneCache(s.config.CacheDir, s.config.CacheEntries); err != nil {
 			s.config.Logger.Warn("pruning the compiled-code cache", "error", err)
 		}
@@ -138,19 +144,17 @@ func (s *Sandbox) compile(ctx context.Context, p *Pool, metered []byte) error {
 	return nil
 }
 
-// precompile has Config.Precompile fill an empty cache entry.
-func (s *Sandbox) precompile(ctx context.Context, dir string, metered []byte, memoryPages uint32) error {
-	if s.config.Precompile == nil {
-		return nil
+// precompile checks the cache entry, and has Config.Precompile fill an empty one. sealed tells that there is
+// one that is sealed.
+func (s *Sandbox) precompile(ctx context.Context, dir string, metered []byte, memoryPages uint32) (sealed bool, err error) {
+	usable, err := checkEntry(dir)
+	if err != nil || usable || s.config.Precompile == nil {
+		return usable, err
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("reading a cache entry: %w", err)
+	if err := s.config.Precompile(ctx, dir, metered, memoryPages); err != nil {
+		return false, err
 	}
-	if len(entries) > 0 {
-		return nil
-	}
-	return s.config.Precompile(ctx, dir, metered, memoryPages)
+	return true, sealEntry(dir)
 }
 
 // CompileInto compiles a metered module into the compiled-code cache in dir and keeps nothing else. It

@@ -1,6 +1,7 @@
 package wasm_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math"
@@ -384,6 +385,29 @@ func TestCompiledCodeCache(t *testing.T) {
 			t.Fatal(err)
 		}
 		check(1)
+	}
+	// The code of another module, whose CRC is good, is not run in place of a module's own.
+	other := linear
+	other.Behaviour = wasmtest.Counter
+	load(t, s, other, linearSpec)
+	all, err := filepath.Glob(filepath.Join(dir, "*", "*", "*"))
+	if err != nil || len(all) != 2 {
+		t.Fatalf("cache files %v, %v; want two", all, err)
+	}
+	foreign, err := os.ReadFile(all[0])
+	if all[0] == files[0] {
+		foreign, err = os.ReadFile(all[1])
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(files[0], foreign, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check(1)
+	check(1)
+	if kept, err := os.ReadFile(files[0]); err != nil || bytes.Equal(kept, foreign) {
+		t.Errorf("the foreign code is still in the cache: %v", err)
 	}
 	check(2)
 	check(3)
