@@ -85,7 +85,7 @@ if not seen[X.columns].equals(X.head(500).astype(float)):
 print(f"{seen.shape[0]} customers have the same {seen.shape[1]} features on the node as in the training table")
 
 # %%
-active = c.models.rollout(m)
+active = c.models.rollout(m, steps=("active",))
 print(f"{active.name} {active.version} is {active.state}: it scores from now on, and no call failed meanwhile")
 
 # %% [markdown]

@@ -177,7 +177,18 @@ func quantity(n int64, unit string) string {
 	}
 }
 
-func nanos(n uint64) string { return time.Duration(n).Round(100 * time.Nanosecond).String() }
+// nanos prints a time with as many digits as are worth reading.
+func nanos(n uint64) string {
+	d := time.Duration(n)
+	switch {
+	case d < 100*time.Microsecond:
+		return d.Round(100 * time.Nanosecond).String()
+	case d < 100*time.Millisecond:
+		return d.Round(10 * time.Microsecond).String()
+	default:
+		return d.Round(time.Millisecond).String()
+	}
+}
 
 // ago is how long ago something was, in the two largest units.
 func ago(now, then time.Time) string {

@@ -33,7 +33,6 @@ from .errors import (
     ModelInvalid,
     ModelMismatch,
     NotFound,
-    NotSupported,
     Overloaded,
     PluginRefused,
     PluginUnknown,

@@ -183,10 +183,6 @@ def problem(status: int, body: Mapping[str, Any], request_id: Optional[str] = No
     return _BY_CODE.get(body.get("code") or "", Problem)(status, body, request_id)
 
 
-class NotSupported(ArbiterError):
-    """The node does not have this yet."""
-
-
 class ProgramNotFound(ArbiterError):
     """The arbiter program is not on this machine, or not where it was looked for."""
 
