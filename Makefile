@@ -11,7 +11,7 @@ ARGS        ?=
 CHAOS       ?= -chaos.for 5m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-rules bench-cluster bench-log bench-plugins chaos test-python python-libraries sdk bench-sdk clean toolchain
+.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-rules bench-cluster bench-log bench-plugins replays chaos test-python python-libraries sdk bench-sdk clean toolchain
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,10 @@ bench-cluster: build ## decisions of three nodes with their contacts committed: 
 
 bench-plugins: toolchain ## a call of a plugin against wazero alone and against Extism's SDK (ARGS="-rounds 31")
 	docs/benchmarks/plugins/run.sh $(ARGS)
+
+replays: toolchain ## make 100,000 random decisions and make each again, byte for byte
+	ARBITER_REPLAYS=110000 $(GO) test ./cluster/node -count 1 -v -run 'TestReplay$$' -timeout 0
+	ARBITER_REPLAYS=100000 $(GO) test ./runtime/replay -count 1 -v -run TestRandomDecisionsReplay -timeout 0
 
 chaos: toolchain ## break clusters of real processes under load and judge what clients saw (CHAOS="-chaos.for 30m -run Pause")
 	$(GO) test ./cmd/arbiter/chaos -count 1 -v -timeout 0 $(CHAOS)

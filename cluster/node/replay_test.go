@@ -2,7 +2,9 @@ package node
 
 import (
 	"bytes"
+	"compress/flate"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -19,6 +21,7 @@ import (
 	"github.com/arbiterhq/arbiter/examples"
 	"github.com/arbiterhq/arbiter/plugins/compiler"
 	"github.com/arbiterhq/arbiter/runtime/nba"
+	"github.com/arbiterhq/arbiter/runtime/replay"
 )
 
 // replayed is how many decisions TestReplay makes again: ARBITER_REPLAYS, or a few.
@@ -369,4 +372,88 @@ func TestReplayOfAnErasedSubject(t *testing.T) {
 	if _, err := n.ReplayDecision(t.Context(), "01AN4Z07BY79KA1307SR9X4MV3", 0); nba.CodeOf(err) != nba.CodeDecisionUnknown {
 		t.Errorf("got %v, want DECISION_UNKNOWN", err)
 	}
+}
+
+// TestReplayEncodings compares what was considered for what a decision read, on the example catalog: the
+// values as they are, the same compressed with the catalog as dictionary, the compact form, and the compact
+// form with texts that the catalog names as their places in it, which is what is kept.
+func TestReplayEncodings(t *testing.T) {
+	n := openNode(t, t.TempDir())
+	loadDemo(t, n, 300)
+	version := n.router.Control().State().Catalog.Active
+	texts := n.texts.of(n, version)
+	sizes := map[string][]int{}
+	for i := range 300 {
+		for _, name := range []string{"compact with places", "compact"} {
+			n.texts.mu.Lock()
+			if n.texts.known[version] = texts; name == "compact" {
+				n.texts.known[version] = nil
+			}
+			n.texts.mu.Unlock()
+			d := decide(t, n, request(fmt.Sprintf("S-%06d", i+1), "callcentre"))
+			_, sections, err := n.router.DecisionReads(t.Context(), d.DecisionID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := sections.Get(command.SectionReplay)
+			sizes[name] = append(sizes[name], len(body))
+			if name == "compact" {
+				continue
+			}
+			opened, err := replay.Open(body, texts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plain := plainly(opened)
+			sizes["plain"] = append(sizes["plain"], len(plain))
+			sizes["plain, deflate with the catalog"] = append(sizes["plain, deflate with the catalog"], deflated(t, plain, examples.Catalog()))
+		}
+	}
+	for _, name := range []string{"plain", "plain, deflate with the catalog", "compact", "compact with places"} {
+		t.Logf("%-32s mean %4d, p99 %4d bytes", name, meanOf(sizes[name]), quantile(sizes[name], 0.99))
+	}
+	if best := meanOf(sizes["compact with places"]); best > meanOf(sizes["compact"]) || best > meanOf(sizes["plain"])/2 {
+		t.Errorf("the encoding that is kept is not the smallest: %d bytes", best)
+	}
+}
+
+// plainly is a record with every value as it is.
+func plainly(rec *replay.Record) (b []byte) {
+	b = binary.LittleEndian.AppendUint64(b, rec.SubjectVersion)
+	b = binary.LittleEndian.AppendUint64(b, uint64(rec.Granted))
+	for _, plugin := range rec.Plugins {
+		b = binary.LittleEndian.AppendUint64(b, uint64(plugin))
+	}
+	for _, n := range rec.Answers.Yes {
+		b = binary.LittleEndian.AppendUint32(b, uint32(n))
+	}
+	for _, a := range rec.Attributes {
+		b = append(binary.LittleEndian.AppendUint16(b, uint16(a.ID)), byte(a.Value.Kind()))
+		switch a.Value.Kind() {
+		case nba.KindInvalid:
+		case nba.KindBool:
+			b = append(b, byte(a.Value.Bits()))
+		case nba.KindString:
+			b = append(append(b, byte(len(a.Value.Str()))), a.Value.Str()...)
+		default:
+			b = binary.LittleEndian.AppendUint64(b, a.Value.Bits())
+		}
+	}
+	return b
+}
+
+func deflated(t *testing.T, b, dictionary []byte) int {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := flate.NewWriterDict(&out, flate.BestCompression, dictionary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Len()
 }
