@@ -54,6 +54,7 @@ func (w *jsonWriter) decision(d *nba.Decision) {
 		w.comma(i)
 		w.raw(`{"placement":`)
 		w.text(p.Placement)
+		w.model(`,"strategy":`, p.Strategy)
 		w.raw(`,"items":[`)
 		for j := range p.Items {
 			w.comma(j)
@@ -87,7 +88,10 @@ func (w *jsonWriter) proposition(p *nba.Proposition) {
 		w.optional(`,"href":`, p.Offering.Href)
 		w.raw(`}`)
 	}
-	w.factors(p.Propensity, p.ContextWeight, p.Value, p.Lever, p.Priority)
+	w.factors(p.Propensity, p.ContextWeight, p.Value, p.Lever)
+	w.unlessZero(`,"strategyWeight":`, p.StrategyWeight)
+	w.raw(`,"priority":`)
+	w.float(p.Priority)
 	w.raw(`,"selectionProbability":`)
 	w.float(p.SelectionProbability)
 	w.raw(`,"reason":{"code":`)
@@ -95,7 +99,7 @@ func (w *jsonWriter) proposition(p *nba.Proposition) {
 	w.raw(`,"label":`)
 	w.text(p.Reason.Label)
 	w.raw(`}`)
-	w.model(p.Model)
+	w.model(`,"model":`, p.Model)
 	if len(p.Content) > 0 {
 		w.raw(`,"content":`)
 		w.content(p.Content)
@@ -109,7 +113,7 @@ func (w *jsonWriter) proposition(p *nba.Proposition) {
 }
 
 // factors writes those of priority = propensity × context weight × value × lever.
-func (w *jsonWriter) factors(propensity, contextWeight, value, lever, priority float64) {
+func (w *jsonWriter) factors(propensity, contextWeight, value, lever float64) {
 	w.raw(`,"propensity":`)
 	w.float(propensity)
 	w.raw(`,"contextWeight":`)
@@ -118,15 +122,22 @@ func (w *jsonWriter) factors(propensity, contextWeight, value, lever, priority f
 	w.float(value)
 	w.raw(`,"lever":`)
 	w.float(lever)
-	w.raw(`,"priority":`)
-	w.float(priority)
 }
 
-func (w *jsonWriter) model(m *nba.ModelInfo) {
+// unlessZero writes a number that is left out when it is 0.
+func (w *jsonWriter) unlessZero(name string, f float64) {
+	if f != 0 {
+		w.raw(name)
+		w.float(f)
+	}
+}
+
+func (w *jsonWriter) model(name string, m *nba.ModelInfo) {
 	if m == nil {
 		return
 	}
-	w.raw(`,"model":{"name":`)
+	w.raw(name)
+	w.raw(`{"name":`)
 	w.text(m.Name)
 	w.raw(`,"version":`)
 	w.text(m.Version)
@@ -174,8 +185,11 @@ func (w *jsonWriter) explanation(e *nba.Explanation) {
 func (w *jsonWriter) candidate(c *nba.CandidateExplanation) {
 	w.raw(`{"action":`)
 	w.text(c.Action)
-	w.factors(c.Propensity, c.ContextWeight, c.Value, c.Lever, c.Priority)
-	w.model(c.Model)
+	w.factors(c.Propensity, c.ContextWeight, c.Value, c.Lever)
+	w.raw(`,"priority":`)
+	w.float(c.Priority)
+	w.model(`,"model":`, c.Model)
+	w.unlessZero(`,"maturity":`, c.Maturity)
 	if len(c.Features) > 0 {
 		w.raw(`,"features":{`)
 		for i, name := range sortedKeys(c.Features) {
