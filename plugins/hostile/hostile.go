@@ -176,7 +176,7 @@ func liars(plugin string) []Case {
 		lie("more memory than anybody gets", func(m *artifact.Manifest) { m.Limits.MemoryPages = artifact.MaxMemoryPages }, guest{}, "rule memory", "manifest /limits/memoryPages", "lower the limit"),
 		lie("strategy that is none", func(m *artifact.Manifest) {
 			m.Kind, m.Features, m.Limits.FuelBase, m.Limits.FuelPerRow = artifact.KindStrategy, nil, 1_000_000, 10
-		}, guest{}, "rule "),
+		}, guest{}, "rule exports", "section 7 (export)", "arbiter_buffers", "export it"),
 		lie("adapter that it has not", func(m *artifact.Manifest) {
 			m.Adapter = &artifact.Adapter{Kind: artifact.AdapterExtism, Entrypoint: "run"}
 		}, guest{}, "rule exports", "section 7 (export)", "--entrypoint"),

@@ -93,32 +93,14 @@ func TestForeignPlugins(t *testing.T) {
 	}
 
 	activate(foreignCatalog)
-	decideAs := func(id string) nba.Decision {
-		t.Helper()
-		return decode[nba.Decision](t, s.call("POST", "/v1/decisions", map[string]any{"subject": map[string]any{"id": id}, "channel": "web",
-			"placements": []map[string]any{{"id": "hero", "limit": 2}}, "options": map[string]any{"explain": "reasons"}}), 200)
-	}
 	for id, partner := range map[string]bool{"F-1": true, "F-2": false} {
 		if r := s.call("PUT", "/v1/subjects/"+id, map[string]any{"consents": map[string]bool{"profiling": true, "marketing": true},
 			"attributes": map[string]any{"partner": partner, "monthlyCharges": 40.5, "plan": "P20", "tenure": 10}}); r.status/100 != 2 {
 			t.Fatalf("%d %s", r.status, r.body)
 		}
 	}
-	expectFamily := func(version string) {
-		t.Helper()
-		d := decideAs("F-1")
-		if got, scored := propensityOf(&d, "family-12"); got != 0.52 || !scored || d.Degraded {
-			t.Errorf("family-12 has propensity %v: %+v", got, d)
-		}
-		if _, scored := propensityOf(&d, "family-24"); scored {
-			t.Error("an action of a withdrawn term is proposed")
-		}
-		if item := d.Propositions[0].Items[0]; item.Model == nil || item.Model.Version != version {
-			t.Errorf("scored by %+v, want version %s", item.Model, version)
-		}
-	}
-	expectFamily("1.0.0")
-	alone := decideAs("F-2")
+	s.expectFamily("1.0.0")
+	alone := s.decideAs("F-2")
 	removed := 0
 	for _, stage := range alone.Explanation.Stages {
 		for _, r := range stage.Removed {
@@ -131,5 +113,27 @@ func TestForeignPlugins(t *testing.T) {
 		t.Errorf("of somebody without a family %d actions were removed: %+v", removed, alone.Explanation)
 	}
 	s.mustCLI("plugin", "push", foreign("command.wasm"), "--adapter", "wasi-command", "--version", "2.0.0", "--spec", file("fit.yaml", fitSpec), "--activate")
-	expectFamily("2.0.0")
+	s.expectFamily("2.0.0")
+}
+
+func (s *server) decideAs(id string) nba.Decision {
+	s.t.Helper()
+	return decode[nba.Decision](s.t, s.call("POST", "/v1/decisions", map[string]any{"subject": map[string]any{"id": id}, "channel": "web",
+		"placements": []map[string]any{{"id": "hero", "limit": 2}}, "options": map[string]any{"explain": "reasons"}}), 200)
+}
+
+// expectFamily decides for somebody with a family and looks for what the rule leaves, scored by a version.
+func (s *server) expectFamily(version string) {
+	t := s.t
+	t.Helper()
+	d := s.decideAs("F-1")
+	if got, scored := propensityOf(&d, "family-12"); got != 0.52 || !scored || d.Degraded {
+		t.Errorf("family-12 has propensity %v: %+v", got, d)
+	}
+	if _, scored := propensityOf(&d, "family-24"); scored {
+		t.Error("an action of a withdrawn term is proposed")
+	}
+	if item := d.Propositions[0].Items[0]; item.Model == nil || item.Model.Version != version {
+		t.Errorf("scored by %+v, want version %s", item.Model, version)
+	}
 }
