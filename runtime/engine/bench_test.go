@@ -117,6 +117,23 @@ func BenchmarkDecide12Reasons(b *testing.B) { benchmarkDecide(b, 12, nba.Explain
 func BenchmarkDecide12Full(b *testing.B)    { benchmarkDecide(b, 12, nba.ExplainFull) }
 func BenchmarkDecide500(b *testing.B)       { benchmarkDecide(b, 500, nba.ExplainNone) }
 
+// benchmarkNoted is benchmarkDecide with what is read noted for replays.
+func benchmarkNoted(b *testing.B, actions int) {
+	in := benchInput(b, actions)
+	in.Reads = new(Reads)
+	e, out, ctx := New(Options{}), &nba.Decision{}, context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		in.Reads.Record()
+		if err := e.Decide(ctx, in, out); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecide12Noted(b *testing.B)  { benchmarkNoted(b, 12) }
+func BenchmarkDecide500Noted(b *testing.B) { benchmarkNoted(b, 500) }
+
 func BenchmarkValidateRequest(b *testing.B) {
 	in := benchInput(b, 12)
 	b.ReportAllocs()

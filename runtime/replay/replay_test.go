@@ -253,6 +253,7 @@ func (w *drawn) once(tb testing.TB, e *engine.Engine, texts *Texts) (record []by
 	if err := e.Decide(ctx, in, &then); err != nil {
 		tb.Fatal(err)
 	}
+	funnel(tb, &then, w.catalog)
 	record = Append(nil, &in, texts)
 	opened, err := Open(record, texts)
 	if err != nil {
@@ -278,6 +279,37 @@ func (w *drawn) once(tb testing.TB, e *engine.Engine, texts *Texts) (record []by
 		tb.Fatal(err)
 	}
 	return record, then.Degraded
+}
+
+// funnel checks that every action of an explained decision is accounted for: what comes to a stage leaves it
+// with a reason or comes to the next, and what is left is what is proposed.
+func funnel(tb testing.TB, d *nba.Decision, c *catalog.Catalog) {
+	tb.Helper()
+	if d.Explanation == nil {
+		return
+	}
+	left := len(c.Actions)
+	for _, stage := range d.Explanation.Stages {
+		if stage.In != left || stage.In-len(stage.Removed) != stage.Out {
+			tb.Fatalf("stage %s: %d came, %d should have; %d left with a reason, %d went on", stage.Stage, stage.In, left, len(stage.Removed), stage.Out)
+		}
+		for _, r := range stage.Removed {
+			if r.Code == "" || r.Label == "" {
+				tb.Fatalf("stage %s removes %s without a reason", stage.Stage, r.Action)
+			}
+		}
+		left = stage.Out
+	}
+	if d.DegradedReason == engine.DegradedTimeout {
+		return // the stages after the deadline are not there
+	}
+	proposed := 0
+	for i := range d.Propositions {
+		proposed += len(d.Propositions[i].Items)
+	}
+	if proposed != left {
+		tb.Fatalf("%d actions went through the funnel and %d are proposed", left, proposed)
+	}
 }
 
 // TestRandomDecisionsReplay: decisions over random catalogs, subjects, ledgers, histories, failing models and
@@ -366,4 +398,24 @@ func FuzzTexts(f *testing.F) {
 			t.Errorf("%q comes back as %q", text, got)
 		}
 	})
+}
+
+// BenchmarkAppend writes down what one random decision read.
+func BenchmarkAppend(b *testing.B) {
+	w := draw(b, 1)
+	texts, e := NewTexts(w.document), engine.New(engine.Options{})
+	var reads engine.Reads
+	reads.Record()
+	in := engine.Input{Subject: w.subject(), Dictionary: w.dictionary, Catalog: w.catalog, Request: w.request(b), Now: time.UnixMilli(1_760_000_000_000),
+		Scorer: &scorer{w: w}, DecisionID: "D", Reads: &reads}
+	var out nba.Decision
+	if err := e.Decide(context.Background(), in, &out); err != nil {
+		b.Fatal(err)
+	}
+	record := make([]byte, 0, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		record = Append(record[:0], &in, texts)
+	}
+	b.ReportMetric(float64(len(record)), "bytes")
 }

@@ -146,6 +146,10 @@ func (a *app) decide(cmd *cobra.Command, req *nba.DecisionRequest, key *keyFlag)
 	})
 }
 
+// decisionWidth is the number of columns that decisions and their explanations aim at: that of the narrowest
+// terminal.
+const decisionWidth = 80
+
 // renderDecision prints a decision for people: what is proposed, by which numbers, and, when asked,
 // what was not and why.
 func renderDecision(w io.Writer, p paint, req *nba.DecisionRequest, d *nba.Decision) {
@@ -214,12 +218,6 @@ func (c *columnWidths) fit(placement *nba.PlacementPropositions) {
 	}
 }
 
-// reason is what is left of the line for the last column.
-func (c columnWidths) reason() int {
-	const indent, rank, numbers, gaps = 4, 1, 6 + 4 + 7 + 4 + 8, 9 * 2
-	return max(lineWidth-indent-rank-numbers-gaps-c.action-c.model, 16)
-}
-
 // renderPlacement prints the ranked propositions of one placement.
 func renderPlacement(w io.Writer, p paint, placement *nba.PlacementPropositions, models *modelList, widths columnWidths) {
 	name := placement.Placement
@@ -235,7 +233,7 @@ func renderPlacement(w io.Writer, p paint, placement *nba.PlacementPropositions,
 		fmt.Fprintf(w, "    %s\n", p.dim("nothing to propose here"))
 		return
 	}
-	t := newTable(p, "#", "Action", "P", "C", "V", "L", "Priority", "Model", "Because")
+	t := newTable(p, "#", "Action", "P", "C", "V", "L", "Priority", "Model")
 	t.SetColumnConfigs([]table.ColumnConfig{
 		{Number: 1, Align: text.AlignRight},
 		{Number: 2, WidthMin: widths.action},
@@ -249,7 +247,7 @@ func renderPlacement(w io.Writer, p paint, placement *nba.PlacementPropositions,
 	for i := range placement.Items {
 		item := &placement.Items[i]
 		t.AppendRow([]any{item.Rank, p.green(item.Action), number(item.Propensity), number(item.ContextWeight),
-			amount(item.Value), number(item.Lever), p.bold(amount(item.Priority)), models.mark(item.Model), wrap(reasonText(item), widths.reason(), 0)})
+			amount(item.Value), number(item.Lever), p.bold(amount(item.Priority)), models.mark(item.Model)})
 	}
 	writeTable(w, t, 4)
 	for i := range placement.Items {
@@ -269,11 +267,8 @@ func reasonText(item *nba.Proposition) string {
 	return reason
 }
 
-// renderContent prints what the customer would see.
+// renderContent prints why the action is there, and what the customer would see.
 func renderContent(w io.Writer, p paint, item *nba.Proposition) {
-	if len(item.Content) == 0 && item.Label == "" && item.Treatment == "" {
-		return
-	}
 	title := item.Label
 	if title == "" {
 		title = item.Action
@@ -286,13 +281,16 @@ func renderContent(w io.Writer, p paint, item *nba.Proposition) {
 		fmt.Fprintf(w, " %s", p.dim("· "+item.Offering.ID))
 	}
 	fmt.Fprintln(w)
+	if reason := reasonText(item); reason != "" {
+		fmt.Fprintf(w, "       %s\n", p.dim(wrap(reason, decisionWidth-7, 7)))
+	}
 	width := 0
 	for key := range item.Content {
 		width = max(width, len(key))
 	}
 	for _, key := range contentOrder(item.Content) {
 		indent := 7 + width + 2
-		fmt.Fprintf(w, "       %s  %s\n", p.dim(pad(key, width)), wrap(item.Content[key], lineWidth-indent, indent))
+		fmt.Fprintf(w, "       %s  %s\n", p.dim(pad(key, width)), wrap(item.Content[key], decisionWidth-indent, indent))
 	}
 }
 

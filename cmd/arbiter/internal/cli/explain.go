@@ -72,7 +72,7 @@ func renderExplanation(w io.Writer, p paint, e *nba.Explanation) {
 		for _, r := range s.Removed {
 			indent := 4 + actionWidth + 2 + codeWidth + 2
 			fmt.Fprintf(w, "    %s  %s  %s\n", pad(r.Action, actionWidth), p.yellow(pad(r.Code, codeWidth)),
-				wrap(r.Label, lineWidth-indent, indent))
+				wrap(r.Label, decisionWidth-indent, indent))
 		}
 	}
 	if len(e.Candidates) > 0 {
@@ -128,7 +128,7 @@ func renderFeatures(w io.Writer, p paint, c *nba.CandidateExplanation) {
 	}
 	if len(c.WithheldAttributes) > 0 {
 		fmt.Fprintf(w, "  %s %s\n", p.yellow("Withheld, no consent:"),
-			wrap(strings.Join(c.WithheldAttributes, ", "), lineWidth-24, 24))
+			wrap(strings.Join(c.WithheldAttributes, ", "), decisionWidth-24, 24))
 	}
 }
 
@@ -140,7 +140,7 @@ func featureLines(features map[string]float64) string {
 		cells[i] = name + " = " + strconv.FormatFloat(features[name], 'g', 6, 64)
 		width = max(width, len([]rune(cells[i])))
 	}
-	columns := max(1, (lineWidth-2)/(width+2))
+	columns := max(1, (decisionWidth-2)/(width+2))
 	rows := (len(cells) + columns - 1) / columns
 	var b strings.Builder
 	for r := range rows {
