@@ -341,7 +341,11 @@ func TestPowerCutIsNoticed(t *testing.T) {
 	for name, run := range map[string]func(seed uint64) error{
 		"a disk that lies": func(seed uint64) error { _, err := cuts(t, seed, 20, 6, true, nil); return err },
 		"pages are used again": func(seed uint64) error {
-			_, err := cuts(t, seed, 20, 6, false, func(s *Store) { _ = s.pins.last.base.tx.Rollback() })
+			_, err := cuts(t, seed, 20, 6, false, func(s *Store) {
+				p := s.pins.take()
+				_ = p.base.tx.Rollback()
+				s.pins.release(p)
+			})
 			return err
 		},
 	} {

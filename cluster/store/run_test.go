@@ -257,6 +257,10 @@ func FuzzRun(f *testing.F) {
 	}
 	f.Add(seed[:runPage])
 	f.Add(append(bytes.Clone(seed[:runPage]), seed[:runPage]...))
+	tooShort := bytes.Clone(seed[:runHead])
+	clear(tooShort[24:])
+	tooShort[32] = ' '
+	f.Add(tooShort)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) == 0 {
 			return

@@ -251,7 +251,7 @@ func (f *runFile) check(at, end int64) error {
 	head := f.data[at : at+runHead]
 	keys, all := binary.LittleEndian.Uint64(head[32:]), binary.LittleEndian.Uint64(head[40:])
 	if !bytes.HasPrefix(head, []byte(runMagic)) || binary.LittleEndian.Uint64(head[16:]) != f.number ||
-		binary.LittleEndian.Uint64(head[24:]) != uint64(at) || all > uint64(end-at) || keys > all-runHead {
+		binary.LittleEndian.Uint64(head[24:]) != uint64(at) || all < runHead || all > uint64(end-at) || keys > all-runHead {
 		return errRun
 	}
 	begin, stop := at+runHead, at+runHead+int64(keys)
