@@ -27,7 +27,12 @@ type description struct {
 // Schema is the JSON Schema (draft 7) of catalog documents, for editors and for tools that write them. It is
 // made by the decoder itself, so it has the fields, bounds and words that Compile takes. What lies between
 // fields (references, expressions, dates in order) only Compile finds.
-func Schema() ([]byte, error) {
+func Schema() ([]byte, error) { return makeSchema(false) }
+
+// PartSchema is Schema for the files of a catalog that is written in several: each has some of the fields.
+func PartSchema() ([]byte, error) { return makeSchema(true) }
+
+func makeSchema(part bool) ([]byte, error) {
 	d := &decoder{describing: &description{of: map[*yaml.Node]jsonSchema{}, definitions: map[string]jsonSchema{}}}
 	root, top := d.anyValue()
 	d.document(root)
@@ -42,6 +47,10 @@ func Schema() ([]byte, error) {
 	}
 	top["$schema"], top["title"], top["definitions"] = "http://json-schema.org/draft-07/schema#", "Arbiter catalog", d.describing.definitions
 	top["description"] = "All actions, policies, levers and model bindings of one operator. docs/catalog.md explains every field."
+	if part {
+		delete(top, "required")
+		top["title"] = "Part of an Arbiter catalog"
+	}
 	encoded, err := json.MarshalIndent(top, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encoding the schema: %w", err)

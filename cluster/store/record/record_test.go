@@ -263,6 +263,7 @@ func FuzzReset(f *testing.F) {
 		}
 		f.Add(b[:len(b)/2])
 	}
+	f.Add(extendedRecord(f, nba.Consent{Purpose: 1, State: nba.Granted, From: 10, Until: 20}, nba.Consent{Channel: "sms", State: nba.Withdrawn}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var r Record
 		if err := r.Reset(testSubject, b); err != nil {

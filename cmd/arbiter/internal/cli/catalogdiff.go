@@ -123,15 +123,19 @@ func renderDiff(w io.Writer, p paint, changes []catalog.Change) {
 }
 
 func (a *app) catalogSchemaCommand() *cobra.Command {
-	return &cobra.Command{
+	var part bool
+	cmd := &cobra.Command{
 		Use: "schema", Short: "Print the JSON Schema of catalog files, for editors",
 		Long: "Print the JSON Schema of catalog files. Editors with the YAML language server check and complete a file whose\n" +
 			"first line is # yaml-language-server: $schema=PATH. arbiter catalog validate finds more: names, expressions,\n" +
 			"attributes.",
-		Example: "  arbiter catalog schema > catalog.schema.json",
+		Example: "  arbiter catalog schema > catalog.schema.json\n  arbiter catalog schema --part > catalog-part.schema.json",
 		Args:    args(),
 		RunE: func(*cobra.Command, []string) error {
 			schema, err := catalog.Schema()
+			if part {
+				schema, err = catalog.PartSchema()
+			}
 			if err != nil {
 				return err
 			}
@@ -139,6 +143,8 @@ func (a *app) catalogSchemaCommand() *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&part, "part", false, "for the files of a catalog in a folder, each of which has some of the fields")
+	return cmd
 }
 
 func (a *app) catalogHistoryCommand() *cobra.Command {
