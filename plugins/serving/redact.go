@@ -136,6 +136,9 @@ func (r *redactor) numbersOf(out *strings.Builder, word string) {
 		for end < len(word) && strings.IndexByte("0123456789.eE+-_,/:", word[end]) >= 0 {
 			end++
 		}
+		for word[end-1] < '0' || word[end-1] > '9' { // what ends the sentence is no part of the number
+			end--
+		}
 		out.WriteString(word[:begin])
 		if number := word[begin:end]; r.telling(number) {
 			out.WriteString(redacted)
@@ -157,7 +160,7 @@ func (r *redactor) telling(number string) bool {
 	if digits >= longDigits && strings.IndexByte(number, '.') < 0 {
 		return true
 	}
-	for _, part := range strings.FieldsFunc(strings.TrimRight(number, ".,:/-+eE_"), func(c rune) bool { return c == ',' || c == ':' || c == '/' || c == '_' }) {
+	for _, part := range strings.FieldsFunc(number, func(c rune) bool { return c == ',' || c == ':' || c == '/' || c == '_' }) {
 		f, err := strconv.ParseFloat(part, 64)
 		if err != nil {
 			continue

@@ -22,6 +22,7 @@ func TestRedact(t *testing.T) {
 		{"answer no, not none", "answer [redacted], not none"},
 		{"tenure=61 months; 61.0; 612", "tenure=[redacted] months; [redacted]; 612"},
 		{"offset -0.25", "offset [redacted]"},
+		{"tenure 61, then 62.", "tenure [redacted], then 62."},
 		{"at 1700000000123 or 20/11", "at [redacted] or 20/11"},
 		{"call +49-170-123456", "call [redacted]"},
 		{"write to a.b@example.com now", "write to [redacted] now"},
