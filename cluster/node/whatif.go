@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/engine"
@@ -44,8 +46,10 @@ func (n *Node) asOther(ctx context.Context, v *view, p *past, catalogVersion uin
 		if err != nil {
 			return err
 		}
-		in.Contacts = contactsBefore(now, subject.beforeMS)
-		again.Assumed = append(again.Assumed, assumedContacts)
+		exact := false
+		if in.Contacts, exact = contactsBefore(now, ulid.MustParseStrict(p.stored.DecisionID), subject.beforeMS); !exact || len(other.Contacts.Links) > 0 {
+			again.Assumed = append(again.Assumed, assumedContacts)
+		}
 	}
 	if err := n.engine.Decide(ctx, in, &again.Decision); err != nil {
 		return err
@@ -89,19 +93,21 @@ func (s *subjectOfThen) Touches(fn func(t *nba.Touch) (more bool)) error {
 	return s.live.Touches(func(t *nba.Touch) bool { return t.TimeMS >= s.beforeMS || fn(t) })
 }
 
-// contactsBefore is a ledger as it was at a moment, as far as it still tells: outcomes are without those
-// that came later.
-func contactsBefore(ledger contact.Ledger, ms int64) contact.Ledger {
-	var before contact.Ledger
+// contactsBefore is a ledger as it was before a decision, as far as it still tells: outcomes are without
+// those that came later. It is exact as long as no other contact was made since, which may have pushed old
+// ones out, and no outcome came.
+func contactsBefore(ledger contact.Ledger, decision ulid.ULID, ms int64) (before contact.Ledger, exact bool) {
+	exact = true
 	for i := range ledger.Len() {
 		e := ledger.At(i)
 		if e.TimeMS >= ms {
+			exact = exact && e.Decision == decision
 			continue
 		}
 		if e.Outcomes != 0 && e.TimeMS+e.RespondedMS > ms {
-			e.Outcomes, e.RespondedMS = 0, 0
+			e.Outcomes, e.RespondedMS, exact = 0, 0, false
 		}
 		before = before.Append(&e)
 	}
-	return before
+	return before, exact
 }

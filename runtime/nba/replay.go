@@ -37,6 +37,7 @@ func Differences(a, b *Decision) []Difference {
 	for i := range a.Propositions {
 		p := &a.Propositions[i]
 		now, _ := itemsOf(b, p.Placement)
+		d.add(p.Placement, 0, "strategy", modelOf(p.Strategy), modelOf(strategyOf(b, p.Placement)))
 		d.placement(p.Placement, p.Items, now)
 	}
 	for i := range b.Propositions {
@@ -56,6 +57,16 @@ func itemsOf(d *Decision, placement string) (items []Proposition, there bool) {
 		}
 	}
 	return nil, false
+}
+
+// strategyOf is the strategy that arranged a placement, or nil.
+func strategyOf(d *Decision, placement string) *ModelInfo {
+	for i := range d.Propositions {
+		if d.Propositions[i].Placement == placement {
+			return d.Propositions[i].Strategy
+		}
+	}
+	return nil
 }
 
 type differ struct{ list []Difference }
@@ -91,6 +102,7 @@ func (d *differ) proposition(placement string, rank int, was, now *Proposition) 
 		{"contextWeight", was.ContextWeight, now.ContextWeight},
 		{"value", was.Value, now.Value},
 		{"lever", was.Lever, now.Lever},
+		{"strategyWeight", was.StrategyWeight, now.StrategyWeight},
 		{"priority", was.Priority, now.Priority},
 		{"selectionProbability", was.SelectionProbability, now.SelectionProbability},
 		{"reason", was.Reason, now.Reason},

@@ -157,7 +157,7 @@ const (
 
 func appendAggregate(dst []byte, value float64) []byte {
 	if value >= 0 && value < maxExact && value == math.Trunc(value) && !math.Signbit(value) {
-		return binary.AppendUvarint(dst, uint64(value)<<2|aggregateCount)
+		return binary.AppendUvarint(dst, uint64(value)<<2) // aggregateCount
 	}
 	if ms := math.Round(value * dayMS); ms > 0 && ms < maxExact && ms/dayMS == value {
 		return binary.AppendUvarint(dst, uint64(ms)<<2|aggregateDays)
