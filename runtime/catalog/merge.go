@@ -58,7 +58,7 @@ func Merge(sources []Source) (*Merged, []nba.Detail) {
 	if len(sources) == 1 && !isCSV(sources[0].File) {
 		return &Merged{Document: sources[0].Text, single: sources[0].File}, nil
 	}
-	m := &merger{files: map[*yaml.Node]string{}, lines: map[string][]string{}, rows: map[string]Source{}, used: map[string]bool{}, root: &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}}
+	m := &merger{files: map[*yaml.Node]string{}, names: map[[2]string]*yaml.Node{}, lines: map[string][]string{}, rows: map[string]Source{}, used: map[string]bool{}, root: &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}}
 	sources = slices.Clone(sources)
 	slices.SortFunc(sources, func(a, b Source) int { return cmp.Compare(a.File, b.File) })
 	if len(sources) > MaxFiles {
@@ -105,7 +105,18 @@ type merger struct {
 	rows     map[string]Source     // CSV files by the name of their table
 	used     map[string]bool
 	root     *yaml.Node
+	names    map[[2]string]*yaml.Node // the first with a name, by field and name
 	problems []nba.Detail
+}
+
+// known is the first entry of a field with a name: n itself if it is, or has none.
+func (m *merger) known(field, name string, n *yaml.Node) *yaml.Node {
+	id := [2]string{field, name}
+	if first, ok := m.names[id]; ok && name != "" {
+		return first
+	}
+	m.names[id] = n
+	return n
 }
 
 func (m *merger) fail(n *yaml.Node, format string, args ...any) {
@@ -185,7 +196,7 @@ func (m *merger) join(firstKey, first, key, value *yaml.Node) {
 	case value.Kind == yaml.SequenceNode:
 		first.Style &^= yaml.FlowStyle
 		for _, item := range value.Content {
-			if other := named(first, nameOf(item)); other != nil && m.files[other] != m.files[item] {
+			if other := m.known(key.Value, nameOf(item), item); m.files[other] != m.files[item] {
 				m.fail(valueOf(item, fieldName), "%s is in %s twice: first at %s", quote(nameOf(item)), key.Value, m.at(other))
 				continue
 			}
@@ -194,7 +205,7 @@ func (m *merger) join(firstKey, first, key, value *yaml.Node) {
 	case key.Value == fieldModels && value.Kind == yaml.MappingNode:
 		first.Style &^= yaml.FlowStyle
 		for i := 0; i+1 < len(value.Content); i += 2 {
-			if other := keyOf(first, value.Content[i].Value); other != nil && m.files[other] != m.files[value] {
+			if other := m.known(key.Value, value.Content[i].Value, value.Content[i]); m.files[other] != m.files[value] {
 				m.fail(value.Content[i], "model %s is there twice: first at %s", quote(value.Content[i].Value), m.at(other))
 				continue
 			}
@@ -219,24 +230,6 @@ func valueOf(n *yaml.Node, key string) *yaml.Node {
 	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value == key {
 			return n.Content[i+1]
-		}
-	}
-	return nil
-}
-
-func keyOf(n *yaml.Node, key string) *yaml.Node {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			return n.Content[i]
-		}
-	}
-	return nil
-}
-
-func named(list *yaml.Node, name string) *yaml.Node {
-	for _, item := range list.Content {
-		if name != "" && nameOf(item) == name {
-			return item
 		}
 	}
 	return nil

@@ -117,3 +117,37 @@ func TestMergedPlaces(t *testing.T) {
 		}
 	}
 }
+
+// FuzzMerge merges two files of anything. What is merged is a document, every place is in a file, and a
+// document that is compared with itself does not differ.
+func FuzzMerge(f *testing.F) {
+	for _, name := range []string{"everything.good", "fields.bad", "references.bad", "table.good"} {
+		document, err := os.ReadFile("testdata/" + name + ".yaml")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(document), "actions: []\n", "a,b\n")
+	}
+	f.Add("tables: [{name: t}]\nmodels: {a: {plugin: a}}", "models: {a: 1}\nactions:\n- |\n    x\n", `">= 1",2`)
+	f.Add("a: !!null\n", "? [1]\n: 2\n", "")
+	f.Fuzz(func(t *testing.T, a, b, rows string) {
+		merged, problems := Merge([]Source{{File: "a.yaml", Text: []byte(a)}, {File: "b.yaml", Text: []byte(b)}, {File: "t.csv", Text: []byte(rows)}})
+		for _, p := range problems {
+			if p.File != "a.yaml" && p.File != "b.yaml" && p.File != "t.csv" {
+				t.Fatalf("a mistake in %q: %s", p.File, p.Detail)
+			}
+		}
+		if merged == nil {
+			if len(problems) == 0 {
+				t.Fatal("nothing was merged, and nothing is wrong")
+			}
+			return
+		}
+		for line := range 5 {
+			merged.Place(line, line)
+		}
+		if changes, err := Diff(merged.Document, merged.Document); err == nil && len(changes) > 0 {
+			t.Fatalf("a document differs from itself: %v\n%s", changes, merged.Document)
+		}
+	})
+}
