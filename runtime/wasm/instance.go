@@ -35,12 +35,16 @@ type Instance struct {
 	inCap  int    // of a strategy: bytes of its input, and at out of its answer
 	outCap int
 	stack  [6]uint64
+	args   [6]uint64 // of a call of arbiter_score but for the rows
 
 	guest  *Guest // of a module with a Protocol; nil for the contract of sdk/abi
 	answer []byte // of the last call of such a strategy
 	spent  bool   // the instance may not be called again
 	calls  int    // since one of them was audited
 }
+
+// argRows is the place of the rows among the arguments of arbiter_score.
+const argRows = 3
 
 // MaxRows is the number of rows one call takes.
 func (i *Instance) MaxRows() int { return i.pool.MaxRows() }
@@ -101,25 +105,29 @@ func (i *Instance) run(ctx context.Context, function api.Function, name string, 
 	if rows < 1 || rows > i.rows {
 		return 0, fmt.Errorf("scoring %d rows with an instance that takes 1 to %d", rows, i.rows)
 	}
-	kept := i.sample(name, rows)
+	var kept *sample
+	if i.calls++; i.calls == i.pool.config.AuditEvery { // never, where that is negative
+		kept = i.sample(name, rows)
+	}
 	if i.guest != nil {
 		used, err := i.runForeign(name, rows)
-		if err == nil {
+		if err == nil && kept != nil {
 			i.keep(kept)
 		}
 		return used, err
 	}
-	spec := &i.pool.spec
-	i.stack = [6]uint64{uint64(i.in), uint64(spec.SubjectFeatures), uint64(i.cand), uint64(rows),
-		uint64(spec.CandidateFeatures), uint64(i.out)}
-	used, err := i.call(ctx, function, name, i.stack[:], spec.fuel(rows))
+	i.stack = i.args
+	i.stack[argRows] = uint64(rows)
+	used, err := i.call(ctx, function, name, i.stack[:], i.pool.spec.fuel(rows))
 	if err != nil {
 		return used, err
 	}
 	if status := int32(uint32(i.stack[0])); status != 0 {
 		return used, &GuestError{Reason: ReasonStatus, Function: name, Detail: fmt.Sprintf("returned status %d", status)}
 	}
-	i.keep(kept)
+	if kept != nil {
+		i.keep(kept)
+	}
 	return used, nil
 }
 
@@ -194,6 +202,7 @@ func (i *Instance) reserve(ctx context.Context, rows int) error {
 		return bad("returned input and output areas that overlap")
 	}
 	i.in, i.cand, i.out, i.rows = int(in), int(cand), int(out), rows
+	i.args = [6]uint64{in, uint64(spec.SubjectFeatures), cand, argRows: 0, 4: uint64(spec.CandidateFeatures), 5: out}
 	return nil
 }
 
