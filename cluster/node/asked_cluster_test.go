@@ -1,0 +1,56 @@
+package node
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
+)
+
+// TestReplayOnEveryNode: each node of a cluster makes a decision again as the one that made it, also after
+// the subject changed, and tells the same why-not.
+func TestReplayOnEveryNode(t *testing.T) {
+	cluster := openCluster(t, 3, 4)
+	loadDemo(t, cluster[0], 40)
+	made := map[string]string{}
+	explain := []nba.Explain{nba.ExplainNone, nba.ExplainReasons, nba.ExplainFull}
+	for i := range 40 {
+		req := request(fmt.Sprintf("S-%06d", i+1), "web")
+		req.Options.Explain = explain[i%3]
+		d := decide(t, cluster[i%3], req)
+		for p := range d.Propositions { // a decision that came from another node has nil for none; the API writes both alike
+			d.Propositions[p].Items = append([]nba.Proposition{}, d.Propositions[p].Items...)
+		}
+		made[d.DecisionID] = asJSON(t, d)
+	}
+	for i := range 40 {
+		patch := nba.SubjectPatch{SubjectRef: nba.SubjectRef{ID: fmt.Sprintf("S-%06d", i+1)}, Attributes: map[string]any{"tenure": 1, "contract": "Two year"}}
+		if _, err := cluster[(i+1)%3].PatchSubject(t.Context(), patch, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, want := range made {
+		for at, n := range cluster {
+			again, err := n.ReplayDecision(t.Context(), id, 0)
+			if err != nil || !again.Identical {
+				t.Fatalf("node %d: %v, %+v", at+1, err, again.Differences)
+			}
+			if got := asJSON(t, again.Decision); got != want {
+				t.Fatalf("node %d (-then +again):\n%s", at+1, cmp.Diff(want, got))
+			}
+		}
+	}
+	var first nba.WhyNot
+	for at, n := range cluster {
+		why, err := n.WhyNot(t.Context(), request("S-000007", "web"), "device-renewal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if why.At = first.At; at > 0 && cmp.Diff(first, why) != "" {
+			t.Errorf("node %d (-first +this):\n%s", at+1, cmp.Diff(first, why))
+		}
+		first = why
+	}
+}
