@@ -179,8 +179,10 @@ func TestRolloutOnThreeNodes(t *testing.T) {
 			t.Errorf("node %d after the promotion: %v", i+1, got)
 		}
 	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("it took %v until all nodes served it", took) // the figure is for a quiet machine: one second
+	took := time.Since(began)
+	t.Logf("%v from the promotion to decisions of the version on every node", took.Round(time.Millisecond))
+	if took > 5*time.Second { // the goal of one second is for a machine that does nothing else
+		t.Errorf("it took %v until all nodes served it", took)
 	}
 	if _, err := cluster[2].ChangeRollout(ctx, id, rollout.Undo, false); err != nil {
 		t.Fatal(err)

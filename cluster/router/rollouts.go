@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
@@ -34,12 +35,12 @@ func (c *Control) StartRollout(ctx context.Context, op *command.StartRollout) (i
 	if err := c.Sync(ctx); err != nil {
 		return "", err
 	}
-	for _, r := range c.State().Rollouts.Running() {
+	for _, r := range slices.Backward(c.State().Rollouts.Rollouts) { // it may be over by now
 		if r.Plugin == op.Plugin && r.Version == op.Version {
 			return r.ID, nil
 		}
 	}
-	return "", fmt.Errorf("the rollout of plugin %s ended at once", op.Plugin)
+	return "", fmt.Errorf("the rollout of plugin %s is forgotten already", op.Plugin)
 }
 
 // AcknowledgeRollout tells whether a node has the version of a rollout ready.

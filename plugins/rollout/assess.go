@@ -35,13 +35,13 @@ type Check struct {
 	State     string `json:"state"`
 	// Value is what is held against Limit, in Unit: "ppm" of all, "permille" of the incumbent's, "index" (in
 	// millionths) or "milli" (thousandths).
-	Value     int64  `json:"value"`
-	Limit     int64  `json:"limit"`
-	Unit      string `json:"unit"`
+	Value int64  `json:"value"`
+	Limit int64  `json:"limit"`
+	Unit  string `json:"unit"`
 	// Incumbent and Candidate are what Value was made of, in ArmUnit: "ppm", "fuel", "nanos", "calls" or "subjects".
 	Incumbent int64  `json:"incumbent"`
 	Candidate int64  `json:"candidate"`
-	ArmUnit string `json:"armUnit"`
+	ArmUnit   string `json:"armUnit"`
 	// Samples are those of the incumbent and of the candidate, of which Need are wanted.
 	Samples [2]uint64 `json:"samples"`
 	Need    uint64    `json:"need"`

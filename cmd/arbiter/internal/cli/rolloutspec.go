@@ -43,17 +43,15 @@ func (f *rolloutFlags) spec() (rollout.Spec, error) {
 	return spec, spec.Validate()
 }
 
-// guardNames are the guardrails as the command line names them, with their units.
-func guardNames(g *rollout.Guardrails) []struct {
+// guardName is a guardrail as the command line names it, with its unit.
+type guardName struct {
 	name, unit string
 	scale      float64
 	into       *int
-} {
-	return []struct {
-		name, unit string
-		scale      float64
-		into       *int
-	}{
+}
+
+func guardNames(g *rollout.Guardrails) []guardName {
+	return []guardName{
 		{"errors", "%", 10_000, &g.ErrorPPM}, {"degraded", "%", 10_000, &g.DegradedPPM}, {"acceptance", "%", 10_000, &g.AcceptancePPM},
 		{"fuel", "x", 1000, &g.FuelPermille}, {"latency", "x", 1000, &g.LatencyPermille}, {"shift", "", 1_000_000, &g.ShiftPPM},
 		{"ratio", "", 1000, &g.RatioMilli}, {"calls", "", 1, &g.MinCalls}, {"propositions", "", 1, &g.MinPropositions}, {"subjects", "", 1, &g.MinSubjects},
@@ -64,13 +62,7 @@ func guardNames(g *rollout.Guardrails) []struct {
 func guard(g *rollout.Guardrails, text string) error {
 	name, value, ok := strings.Cut(text, "=")
 	names := guardNames(g)
-	i := slices.IndexFunc(names, func(n struct {
-		name, unit string
-		scale      float64
-		into       *int
-	}) bool {
-		return n.name == name
-	})
+	i := slices.IndexFunc(names, func(n guardName) bool { return n.name == name })
 	if !ok || i < 0 {
 		known := make([]string, len(names))
 		for k := range names {
