@@ -54,3 +54,23 @@ func TestReplayOnEveryNode(t *testing.T) {
 		first = why
 	}
 }
+
+// TestSimulationOnEveryNode: a simulation is read and ended through any node.
+func TestSimulationOnEveryNode(t *testing.T) {
+	cluster := openCluster(t, 3, 4)
+	loadDemo(t, cluster[0], 40)
+	job, err := cluster[1].Simulate(t.Context(), nba.SimulationRequest{Sample: 40, Channels: []string{"web"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := simulatedBy(t, cluster[2], job.ID)
+	if done.State != nba.SimulationDone || done.Result.Subjects != 40 || done.Result.Groups != 4 || done.Result.Changed != 0 {
+		t.Errorf("%+v, %+v", done, done.Result)
+	}
+	if again, err := cluster[0].CancelSimulation(t.Context(), job.ID); err != nil || again.State != nba.SimulationDone {
+		t.Errorf("%+v, %v", again, err)
+	}
+	if _, err := cluster[0].Simulation(t.Context(), job.ID+"x"); nba.CodeOf(err) != nba.CodeNotFound {
+		t.Errorf("of a node that is not there: %v", err)
+	}
+}

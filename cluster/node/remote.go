@@ -23,6 +23,7 @@ const (
 	methodLedger
 	methodWhyNot
 	methodPluginLog
+	methodSimulation
 )
 
 // handlers answer the other nodes.
@@ -31,6 +32,7 @@ func (n *Node) handlers() map[router.Method]router.Handler {
 		methodDecide: n.serveDecide, methodSubject: n.serveSubject, methodHistory: n.serveHistory, methodPrepare: n.servePrepare,
 		methodDecision: n.serveDecision, methodFeatures: n.serveFeatures,
 		methodPluginLog: n.servePluginLog, methodReplay: n.serveReplay, methodLedger: n.serveLedger, methodWhyNot: n.serveWhyNot,
+		methodSimulation: n.serveSimulation,
 	}
 }
 

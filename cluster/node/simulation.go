@@ -2,10 +2,12 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,7 +84,7 @@ func (n *Node) Simulate(ctx context.Context, req nba.SimulationRequest) (nba.Sim
 		run.release()
 		return nba.Simulation{}, err
 	}
-	job := &simulationJob{state: nba.Simulation{ID: ulid.Make().String(), State: nba.SimulationRunning, CreatedAt: now}}
+	job := &simulationJob{state: nba.Simulation{ID: n.simulationID(), State: nba.SimulationRunning, CreatedAt: now}}
 	background, cancel := context.WithCancel(n.ctx)
 	job.cancel = cancel
 	if err := n.simulations.add(job); err != nil {
@@ -130,16 +132,76 @@ func (s *simulations) find(id string) (*simulationJob, error) {
 			return job, nil
 		}
 	}
-	return nil, nba.Errorf(nba.CodeNotFound, "there is no such simulation on this node: ask the node that took it, which forgets when it restarts")
+	return nil, nba.Errorf(nba.CodeNotFound, "there is no such simulation: the node that took it forgets it when it restarts, and keeps the last 16")
 }
 
-// Simulation is one that this node was asked for.
-func (n *Node) Simulation(_ context.Context, id string) (nba.Simulation, error) {
+// simulationID is the id of a new simulation: a ULID, and in a cluster the node that has it.
+func (n *Node) simulationID() string {
+	id := ulid.Make().String()
+	if n.cfg.Cluster != nil {
+		id += "." + n.cfg.Cluster.NodeID
+	}
+	return id
+}
+
+// simulatedBy is another node that has a simulation; ok is false if it is this one's, or nobody's.
+func (n *Node) simulatedBy(id string) (node string, ok bool) {
+	_, node, _ = strings.Cut(id, ".")
+	return node, node != "" && n.cfg.Cluster != nil && node != n.cfg.Cluster.NodeID && slices.Contains(n.router.Others(), node)
+}
+
+// simulationAt reads, or cancels, a simulation of another node.
+func (n *Node) simulationAt(ctx context.Context, node, id string, cancel bool) (state nba.Simulation, err error) {
+	var p packer
+	p.text(id)
+	p.bool(cancel)
+	u, err := n.ask(ctx, node, methodSimulation, p.b)
+	if err != nil {
+		return state, err
+	}
+	if err := json.Unmarshal([]byte(u.text()), &state); err != nil || u.bad {
+		return state, errWire
+	}
+	return state, nil
+}
+
+// serveSimulation reads, or cancels, a simulation for another node.
+func (n *Node) serveSimulation(_ context.Context, _ string, request []byte) ([]byte, error) {
+	u := unpacker{rest: string(request)}
+	id, cancel := u.text(), u.bool()
+	if err := u.err(); err != nil {
+		return nil, err
+	}
+	state, err := n.simulationHere(id, cancel)
+	return answer(err, func(p *packer) error {
+		encoded, err := json.Marshal(state)
+		p.text(string(encoded))
+		return err
+	})
+}
+
+func (n *Node) simulationHere(id string, cancel bool) (nba.Simulation, error) {
 	job, err := n.simulations.find(id)
 	if err != nil {
 		return nba.Simulation{}, err
 	}
+	if cancel {
+		job.update(func(s *nba.Simulation) {
+			if s.State == nba.SimulationRunning {
+				s.State = nba.SimulationCancelled
+			}
+		})
+		job.cancel()
+	}
 	return job.snapshot(), nil
+}
+
+// Simulation is one that a node of this cluster was asked for.
+func (n *Node) Simulation(ctx context.Context, id string) (nba.Simulation, error) {
+	if node, ok := n.simulatedBy(id); ok {
+		return n.simulationAt(ctx, node, id, false)
+	}
+	return n.simulationHere(id, false)
 }
 
 // Simulations are those that this node was asked for and remembers, newest first, without their results.
@@ -156,18 +218,11 @@ func (n *Node) Simulations(context.Context) []nba.Simulation {
 }
 
 // CancelSimulation ends one that is under way. One that has ended stays as it is.
-func (n *Node) CancelSimulation(_ context.Context, id string) (nba.Simulation, error) {
-	job, err := n.simulations.find(id)
-	if err != nil {
-		return nba.Simulation{}, err
+func (n *Node) CancelSimulation(ctx context.Context, id string) (nba.Simulation, error) {
+	if node, ok := n.simulatedBy(id); ok {
+		return n.simulationAt(ctx, node, id, true)
 	}
-	job.update(func(s *nba.Simulation) {
-		if s.State == nba.SimulationRunning {
-			s.State = nba.SimulationCancelled
-		}
-	})
-	job.cancel()
-	return job.snapshot(), nil
+	return n.simulationHere(id, true)
 }
 
 // simulationRun is one simulation at work.

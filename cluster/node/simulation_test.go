@@ -18,8 +18,14 @@ func simulated(t *testing.T, n *Node, req nba.SimulationRequest) nba.Simulation 
 	if err != nil {
 		t.Fatal(err)
 	}
+	return simulatedBy(t, n, job.ID)
+}
+
+// simulatedBy waits for a simulation.
+func simulatedBy(t *testing.T, n *Node, id string) nba.Simulation {
+	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		job, err = n.Simulation(t.Context(), job.ID)
+		job, err := n.Simulation(t.Context(), id)
 		if err != nil || time.Now().After(deadline) {
 			t.Fatalf("%+v, %v", job, err)
 		}
