@@ -46,6 +46,7 @@ python-libraries:
 sdk: toolchain ## install the toolchains of the guest SDKs, build and test them all
 	sdk/toolchains.sh
 	ARBITER_SDK=1 $(GO) test -count=1 -timeout 20m ./sdk/... ./plugins/project ./plugins/adapter
+	ARBITER_SDK=1 $(GO) test -count=1 -timeout 20m -run TestStrategiesInEveryLanguage ./cmd/arbiter/e2e
 
 bench-sdk: toolchain ## the same plugin in four languages: size, compile, start, time a call
 	sdk/toolchains.sh
