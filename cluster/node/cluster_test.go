@@ -19,6 +19,12 @@ import (
 // openCluster opens several nodes of one cluster within this process.
 func openCluster(tb testing.TB, nodes, groups int) []*Node {
 	tb.Helper()
+	return openClusterOf(tb, nodes, groups, 0)
+}
+
+// openClusterOf is openCluster with another number of replicas of each data group.
+func openClusterOf(tb testing.TB, nodes, groups, replicas int) []*Node {
+	tb.Helper()
 	addresses, listeners := map[string]string{}, []net.Listener{}
 	for i := range nodes {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -35,7 +41,7 @@ func openCluster(tb testing.TB, nodes, groups int) []*Node {
 		cfg := DefaultConfig()
 		cfg.DataDir, cfg.DataGroups = filepath.Join(dir, id), groups
 		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
-		cfg.Cluster = &router.Cluster{NodeID: id, Nodes: addresses, Listener: ln}
+		cfg.Cluster = &router.Cluster{NodeID: id, Nodes: addresses, Listener: ln, Replicas: replicas}
 		n, err := Open(tb.Context(), cfg)
 		if err != nil {
 			tb.Fatal(err)

@@ -99,6 +99,7 @@ func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nb
 	}
 	scratch := n.scratch.Get().(*decideScratch)
 	defer n.scratch.Put(scratch)
+	scratch.others.away = false
 	for attempt := 1; ; attempt++ {
 		in := engine.Input{
 			Dictionary: v.state.Dictionary, Catalog: policies, CatalogVersion: version, Scorer: v.models, Strategy: v.models, Request: req,
@@ -106,6 +107,10 @@ func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nb
 		in.NoRoom = attempt >= maxDecideAttempts
 		scratch.noteReads(n, v, &in)
 		err := n.decideOnce(ctx, in, key, scratch, out)
+		if errors.Is(err, errLinkedAway) && !scratch.others.away {
+			scratch.others.away = true
+			continue
+		}
 		// Another decision made a contact that this one had room for, whose rest is known now; or there is
 		// more of a volume.
 		if (nba.CodeOf(err) == nba.CodeContactLimit || errors.Is(err, errLeased)) && !in.NoRoom {

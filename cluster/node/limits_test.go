@@ -11,6 +11,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -74,7 +75,12 @@ func member(i int) (subject, account string) {
 
 func limitsCluster(t *testing.T, nodes, groups int) []*Node {
 	t.Helper()
-	cluster := openCluster(t, nodes, groups)
+	return loadLimits(t, openCluster(t, nodes, groups))
+}
+
+func loadLimits(t *testing.T, cluster []*Node) []*Node {
+	t.Helper()
+	nodes := len(cluster)
 	ctx := t.Context()
 	if _, err := cluster[0].DeclareAttributes(ctx, []nba.AttributeDeclaration{{Name: "household", Type: nba.KindString, Purposes: []string{"service"}}}); err != nil {
 		t.Fatal(err)
@@ -288,3 +294,29 @@ func TestDecisionGivenUp(t *testing.T) {
 }
 
 func idOf(id [16]byte) string { return ulid.ULID(id).String() }
+
+// TestTheAccountIsAway: a subject whose account's group does not answer gets a decision without what counts
+// there, and it is the same when it is made again.
+func TestTheAccountIsAway(t *testing.T) {
+	cluster := loadLimits(t, openClusterOf(t, 3, 3, 1)) // each group on one node alone
+	lost := cluster[2]
+	if err := lost.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range limitsHouseholds * limitsMembers {
+		id, account := member(i)
+		if lost.router.Keeps(router.Slot(nba.SubjectRef{ID: id, Type: nba.Subscriber})) || !lost.router.Keeps(router.Slot(nba.SubjectRef{ID: account, Type: nba.Account})) {
+			continue
+		}
+		d := decide(t, cluster[0], request(id, "web"))
+		if !d.Degraded || d.DegradedReason != "CONTACTS_UNKNOWN" || len(d.Propositions[0].Items) != 1 || d.Propositions[0].Items[0].Action != "plan" {
+			t.Errorf("without the account: %+v", d)
+		}
+		again, err := cluster[1].ReplayDecision(t.Context(), d.DecisionID, 0)
+		if err != nil || !again.Identical {
+			t.Errorf("made again: %+v, %v", again.Differences, err)
+		}
+		return
+	}
+	t.Fatal("no subject is in another group than its account")
+}

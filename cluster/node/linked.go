@@ -23,6 +23,20 @@ type others struct {
 	linked []engine.Linked
 	links  []int
 	claims []*contact.Claim
+	// away tells that some of them cannot be written: the decision is made without what counts there.
+	away bool
+}
+
+// linkTimeout bounds how long a decision waits for what it needs of another subject's group.
+const linkTimeout = time.Second
+
+// errLinkedAway tells that contacts could not be reserved on the ledger of another subject.
+var errLinkedAway = errors.New("the group of a linked subject does not answer")
+
+// isAway tells whether an error means that a group does not answer.
+func isAway(err error) bool {
+	code := nba.CodeOf(err)
+	return code == nba.CodeUnavailable || code == nba.CodeTimeout || code == nba.CodeOverloaded
 }
 
 // findLinked looks up the other subjects that the contact policies of the catalog count on, and their
@@ -40,11 +54,15 @@ func (n *Node) findLinked(ctx context.Context, in *engine.Input, o *others) erro
 			o.claims = append(o.claims, new(contact.Claim))
 		}
 		o.claims[i].Reset()
-		ledger, err := n.ledgerOf(ctx, ref)
-		if err != nil {
-			return err
+		linked := engine.Linked{Claim: o.claims[i], Unknown: o.away}
+		if !o.away {
+			var err error
+			linked.Ledger, err = n.ledgerSoon(ctx, ref)
+			if linked.Unknown = err != nil && isAway(err) && ctx.Err() == nil; err != nil && !linked.Unknown {
+				return err
+			}
 		}
-		o.linked = append(o.linked, engine.Linked{Ledger: ledger, Claim: o.claims[i]})
+		o.linked = append(o.linked, linked)
 	}
 	in.Linked, in.Links = o.linked, o.links
 	return nil
@@ -78,6 +96,13 @@ func indexOf(refs []nba.SubjectRef, ref nba.SubjectRef) int {
 		}
 	}
 	return len(refs)
+}
+
+// ledgerSoon is ledgerOf for a decision, which rather does without than wait.
+func (n *Node) ledgerSoon(ctx context.Context, ref nba.SubjectRef) (contact.Ledger, error) {
+	ctx, cancel := context.WithTimeout(ctx, linkTimeout)
+	defer cancel()
+	return n.ledgerOf(ctx, ref)
 }
 
 // ledgerOf reads the ledger of another subject from the node that leads its group.
@@ -145,10 +170,13 @@ func (n *Node) recordLinked(ctx context.Context, in *engine.Input, scratch *deci
 			continue
 		}
 		reserved++
-		err = n.router.ReserveContacts(ctx, o.refs[i], in.DecisionID, o.linked[i].Claim, in.Now, in.Catalog.Contacts.Keep)
+		err = n.reserve(ctx, in, o, i)
 	}
 	if err == nil {
 		err = n.router.RecordDecision(ctx, rec)
+	}
+	if errors.Is(err, errLinkedAway) {
+		return err // what it reserved elsewhere is released when the groups find out
 	}
 	if key := nba.IdempotencyOf(ctx); err != nil || key != nil && key.Replayed() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUpTimeout)
@@ -156,6 +184,17 @@ func (n *Node) recordLinked(ctx context.Context, in *engine.Input, scratch *deci
 		if failed := n.router.GiveUp(ctx, in.DecisionID, in.Now, on[:reserved]); failed != nil {
 			n.logger.Debug("reserved contacts are released later", "error", failed)
 		}
+	}
+	return err
+}
+
+// reserve reserves the contacts of a decision on one of the other ledgers.
+func (n *Node) reserve(ctx context.Context, in *engine.Input, o *others, i int) error {
+	soon, cancel := context.WithTimeout(ctx, linkTimeout)
+	defer cancel()
+	err := n.router.ReserveContacts(soon, o.refs[i], in.DecisionID, o.linked[i].Claim, in.Now, in.Catalog.Contacts.Keep)
+	if err != nil && isAway(err) && ctx.Err() == nil {
+		return errLinkedAway
 	}
 	return err
 }

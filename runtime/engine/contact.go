@@ -12,6 +12,9 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
+// DegradedContacts is the reason of a decision for which the contacts of a linked subject could not be read.
+const DegradedContacts = "CONTACTS_UNKNOWN"
+
 const (
 	stageContact = "contact"
 	stageVolume  = "volume"
@@ -56,6 +59,9 @@ func (d *decision) contact() {
 		return
 	}
 	d.beginContacts()
+	if len(d.in.Catalog.Contacts.Links) > 0 && d.in.Reads.answer(slices.ContainsFunc(d.in.Linked, func(l Linked) bool { return l.Unknown })) {
+		d.degrade(DegradedContacts)
+	}
 	d.filter(stageContact, func(d *decision, a *catalog.Action, into *nba.Stage) bool { return !d.forbidden(a, into) })
 }
 
@@ -97,7 +103,9 @@ func (d *decision) forbidden(a *catalog.Action, into *nba.Stage) bool {
 			reached = p.Quiet.At(d.contacts.local)
 		} else {
 			limit := p.Limit(&at, d.contacts.local)
-			reached = d.in.NoRoom && limit.CountsUnanswered() || d.contacts.books[d.bookOf(p)].ledger.Reached(&limit, d.contacts.now)
+			book := d.bookOf(p)
+			reached = d.in.NoRoom && limit.CountsUnanswered() || book > 0 && d.in.Linked[book-1].Unknown ||
+				d.contacts.books[book].ledger.Reached(&limit, d.contacts.now)
 		}
 		if d.in.Reads.answer(reached) {
 			remove(into, a, p.Code, func() string { return p.Label })

@@ -75,6 +75,9 @@ type Linked struct {
 	Ledger contact.Ledger
 	// Claim is given the contacts that are counted there. It is not nil if Input.Claim is not.
 	Claim *contact.Claim
+	// Unknown tells that the ledger could not be read: nothing is proposed that counts there, and the
+	// decision is degraded.
+	Unknown bool
 }
 
 // Volumes tells whether a volume has nothing left in a period, as far as is known here. Decide calls it

@@ -104,6 +104,8 @@ type textCase struct {
 	Contacts   []contactText     `yaml:"contacts"`
 	// Linked are the contacts of the one other subject that policies count on; none: there is none.
 	Linked []contactText `yaml:"linked"`
+	// Unknown tells that the contacts of that subject could not be read.
+	Unknown bool `yaml:"unknown"`
 	// Spent are the keys of volumes that are used up.
 	Spent []string `yaml:"spent"`
 	// History is what was proposed and what came back, newest first.
@@ -171,7 +173,7 @@ func (c *textCase) ledger(t testing.TB, now time.Time) contact.Ledger {
 func (c *textCase) link(t testing.TB, in *Input, claim *contact.Claim) {
 	t.Helper()
 	if c.Linked != nil {
-		in.Linked, in.Links = []Linked{{Ledger: ledgerOf(t, c.Linked, in.Now), Claim: claim}}, []int{0}
+		in.Linked, in.Links = []Linked{{Ledger: ledgerOf(t, c.Linked, in.Now), Claim: claim, Unknown: c.Unknown}}, []int{0}
 	}
 	in.Volumes = spentVolumes(c.Spent)
 }
