@@ -47,7 +47,7 @@ func (o Options) Default() Options {
 		}
 	}
 	setInt(&o.SegmentBytes, 16<<20)
-	setInt(&o.CacheBytes, 32<<20)
+	setInt(&o.CacheBytes, 8<<20)
 	setInt(&o.MaxBatchBytes, min(4<<20, o.SegmentBytes/4))
 	if o.MaxInFlight == 0 {
 		o.MaxInFlight = 2
