@@ -11,6 +11,8 @@ import (
 
 	"github.com/arbiterhq/arbiter/plugins/artifact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
+	"github.com/arbiterhq/arbiter/runtime/wasm"
+	"github.com/arbiterhq/arbiter/sdk/abi"
 )
 
 // installed skips a test whose toolchain this machine has not. make sdk installs all of them and sets
@@ -66,6 +68,23 @@ func TestGuestSDKs(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestConformanceModules holds the host against the modules beside the vectors, which need no toolchain.
+func TestConformanceModules(t *testing.T) {
+	_, scorer, err := abi.Load("scorer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, strategy, err := abi.LoadStrategy("strategy.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, module := range map[string][]byte{artifact.KindScorer: scorer, artifact.KindStrategy: strategy} {
+		if err := Conformance(testContext(t), module); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
 }
 
 // TestNewProject makes, builds and tests the project that a newcomer gets.
@@ -129,39 +148,59 @@ func TestNewRefuses(t *testing.T) {
 }
 
 // BenchmarkGuestSDKs compares the same plugin in all languages: bytes, the time to admit it (with
-// compilation and a first instance), its memory and one call.
+// compilation and a first instance), its memory, and one call: a row for a scorer, a decision of 30
+// candidates for a strategy.
 func BenchmarkGuestSDKs(b *testing.B) {
-	for _, l := range Languages() {
-		b.Run(string(l), func(b *testing.B) {
-			dir := filepath.Join(b.TempDir(), "upgrade-score")
-			if err := New(dir, "upgrade-score", l, artifact.KindScorer); err != nil {
-				b.Fatal(err)
-			}
-			ctx := context.Background()
-			module, spec, err := Build(ctx, dir)
-			if err != nil {
-				b.Fatal(err)
-			}
-			began := time.Now()
-			bench, err := openBench(ctx, module)
-			if err != nil {
-				b.Fatal(err)
-			}
-			admitted := time.Since(began)
-			defer func() {
-				if err := bench.close(ctx); err != nil {
-					b.Error(err)
-				}
-			}()
-			row, subjects := spec.Cases[0].Features, spec.Manifest.SubjectFeatures()
-			for b.Loop() {
-				if _, _, err := bench.score(ctx, row, subjects, 1); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(len(module)), "bytes")
-			b.ReportMetric(float64(admitted.Microseconds())/1000, "admit-ms")
-			b.ReportMetric(float64(bench.instance.MemoryBytes()), "memory-B")
-		})
+	for _, kind := range []string{artifact.KindScorer, artifact.KindStrategy} {
+		for _, l := range Languages() {
+			b.Run(kind+"/"+string(l), func(b *testing.B) { benchmarkGuest(b, l, kind) })
+		}
 	}
+}
+
+func benchmarkGuest(b *testing.B, l Language, kind string) {
+	dir := filepath.Join(b.TempDir(), "upgrade")
+	if err := New(dir, "upgrade", l, kind); err != nil {
+		b.Fatal(err)
+	}
+	ctx := context.Background()
+	module, spec, err := Build(ctx, dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	began := time.Now()
+	bench, err := openBench(ctx, module)
+	if err != nil {
+		b.Fatal(err)
+	}
+	admitted := time.Since(began)
+	defer func() {
+		if err := bench.close(ctx); err != nil {
+			b.Error(err)
+		}
+	}()
+	call := func() (uint64, error) {
+		_, fuel, err := bench.score(ctx, spec.Cases[0].Features, spec.Manifest.SubjectFeatures(), 1)
+		return fuel, err
+	}
+	if kind == artifact.KindStrategy {
+		decision, err := madeDecision(&spec.Manifest, 30)
+		if err != nil {
+			b.Fatal(err)
+		}
+		call = func() (uint64, error) {
+			_, fuel, err := bench.instance.Decide(ctx, decision.Input, 30, wasm.Call{Host: &recorder{parameters: spec.Manifest.Parameters}})
+			return fuel, err
+		}
+	}
+	var fuel uint64
+	for b.Loop() {
+		if fuel, err = call(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(module)), "bytes")
+	b.ReportMetric(float64(admitted.Microseconds())/1000, "admit-ms")
+	b.ReportMetric(float64(bench.instance.MemoryBytes()), "memory-B")
+	b.ReportMetric(float64(fuel), "fuel")
 }
