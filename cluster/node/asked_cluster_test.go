@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -72,5 +73,26 @@ func TestSimulationOnEveryNode(t *testing.T) {
 	}
 	if _, err := cluster[0].Simulation(t.Context(), job.ID+"x"); nba.CodeOf(err) != nba.CodeNotFound {
 		t.Errorf("of a node that is not there: %v", err)
+	}
+}
+
+// TestReplayNamesWhatWasRemoved: a plugin version that was removed is named, and nothing is made up.
+func TestReplayNamesWhatWasRemoved(t *testing.T) {
+	n := openNode(t, t.TempDir())
+	loadDemo(t, n, 50)
+	subject := modelled(t, n, 50)
+	d := decide(t, n, request(subject.ID, "web"))
+	if _, err := n.PushPlugin(t.Context(), historyModule(t, "2.0.0"), true); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := n.ReplayDecision(t.Context(), d.DecisionID, 0); err != nil || !again.Identical {
+		t.Fatalf("with the version retired: %v, %+v", err, again.Differences)
+	}
+	if err := n.RemovePlugin(t.Context(), "churn", "1.0.0"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := n.ReplayDecision(t.Context(), d.DecisionID, 0)
+	if nba.CodeOf(err) != nba.CodeReplayUnavailable || !strings.Contains(err.Error(), "1.0.0") || !strings.Contains(err.Error(), "churn") {
+		t.Errorf("with the version removed: %v", err)
 	}
 }
