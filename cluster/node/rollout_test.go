@@ -308,9 +308,30 @@ func TestRolloutsGoOnByThemselvesAndSurviveRestarts(t *testing.T) {
 	if after, _ := models(t, n, 100); !slices.Equal(before, after) {
 		t.Errorf("after the restart:\n%v, before\n%v", after, before)
 	}
+	recorded := map[string]string{} // decision to the version that scored it
+	for i := range 100 {
+		d := decide(t, n, request(fmt.Sprintf("S-%06d", 1+i), "callcentre"))
+		for _, p := range d.Propositions {
+			for _, item := range p.Items {
+				if item.Model != nil {
+					recorded[d.DecisionID] = item.Model.Version
+				}
+			}
+		}
+	}
 	v, err := n.ChangeRollout(t.Context(), view.ID, rollout.Abort, false)
 	if err != nil || v.Stage != rollout.RolledBack || v.Cause != rollout.CauseAborted {
 		t.Errorf("%+v, %v", v, err)
+	}
+	seen := map[string]int{}
+	for id, version := range recorded {
+		seen[version]++
+		if again, err := n.ReplayDecision(t.Context(), id, 0); err != nil || !again.Identical {
+			t.Errorf("a decision of version %s made again: identical %v, %v", version, again.Identical, err)
+		}
+	}
+	if len(seen) != 2 {
+		t.Errorf("decisions by version: %v", seen)
 	}
 	if versions, _ := models(t, n, 20); slices.Contains(versions, "2.0.0") {
 		t.Error("the aborted version still scores")

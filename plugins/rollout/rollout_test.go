@@ -343,3 +343,36 @@ func step(s *State, i int, b byte, at time.Time) *State {
 	}
 	return s
 }
+
+// FuzzReport: whatever a node reports is counted or refused, and leaves a state that can be read.
+func FuzzReport(f *testing.F) {
+	f.Add([]byte(`{"node":"n1","sequence":1,"entries":[{"rollout":"churn-1","revision":3,"arms":[{"calls":5,"fuel":[0,1]},{"calls":7,"errors":1,"scores":[1,2,3]}]}]}`))
+	f.Add([]byte(`{"node":"n2","sequence":18446744073709551615,"entries":[{"rollout":"churn-1","revision":3,"arms":[{"calls":18446744073709551615},{}]}]}`))
+	s := newScript()
+	for _, line := range []string{"start churn 2.0.0 steps=shadow,10", "ack churn-1 n1", "ack churn-1 n2"} {
+		s.run(line)
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		var report Report
+		if json.Unmarshal(content, &report) != nil {
+			return
+		}
+		state := s.state
+		for range 3 {
+			next, changed, err := state.Count(&report, s.members, s.now)
+			if err != nil && changed {
+				t.Fatal("a refused report was counted")
+			}
+			state = next
+			report.Sequence++
+		}
+		encoded, err := json.Marshal(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Parse(encoded); err != nil {
+			t.Fatalf("%v: %s", err, encoded)
+		}
+		Judge(&state.Rollouts[0], s.now)
+	})
+}
