@@ -112,8 +112,13 @@ func TestForeignPlugins(t *testing.T) {
 	if removed != 2 || alone.Degraded {
 		t.Errorf("of somebody without a family %d actions were removed: %+v", removed, alone.Explanation)
 	}
+	first := s.decideAs("F-1")
 	s.mustCLI("plugin", "push", foreign("command.wasm"), "--adapter", "wasi-command", "--version", "2.0.0", "--spec", file("fit.yaml", fitSpec), "--activate")
 	s.expectFamily("2.0.0")
+	// The past decision is made again with the policy and the plugin of then.
+	if r := s.call("POST", "/v1/decisions/"+first.DecisionID+"/replay", nil); r.status != 200 || !strings.Contains(string(r.body), `"version":"1.0.0"`) || strings.Contains(string(r.body), `"version":"2.0.0"`) {
+		t.Errorf("making it again: %d %s", r.status, r.body)
+	}
 }
 
 func (s *server) decideAs(id string) nba.Decision {
