@@ -35,6 +35,7 @@ type Instance struct {
 	inCap  int    // of a strategy: bytes of its input, and at out of its answer
 	outCap int
 	stack  [6]uint64
+	began  uint64    // size of the memory when the instance was ready
 	args   [6]uint64 // of a call of arbiter_score but for the rows
 
 	guest  *Guest // of a module with a Protocol; nil for the contract of sdk/abi
@@ -155,6 +156,13 @@ func (i *Instance) call(ctx context.Context, function api.Function, name string,
 		}
 	}
 	return used, nil
+}
+
+// grown tells whether the guest has let its memory grow by most of what it may.
+func (i *Instance) grown() bool {
+	limit := uint64(i.pool.spec.MemoryPages) * PageBytes
+	size := uint64(i.memory.Size())
+	return size > i.began && size-i.began > (limit-i.began)/4*3
 }
 
 // Serve tells what the host functions answer in the next call of Score, and only in that one; Decide is

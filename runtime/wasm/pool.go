@@ -221,9 +221,10 @@ func (p *Pool) wake() {
 	}
 }
 
-// Put gives an instance back after calls that succeeded. One that serves a single call is replaced.
+// Put gives an instance back after calls that succeeded. One that serves a single call is replaced, and so is
+// one whose memory has nearly reached its limit: the next call would fail, or collect garbage on its fuel.
 func (p *Pool) Put(instance *Instance) {
-	if instance.spent {
+	if instance.spent || instance.grown() {
 		p.retire(instance)
 		return
 	}
@@ -362,6 +363,7 @@ func (p *Pool) start(ctx context.Context) (instance *Instance, err error) {
 	if err != nil {
 		return nil, err
 	}
+	i.began = uint64(i.memory.Size())
 	p.metrics.started.Inc()
 	return i, nil
 }

@@ -173,18 +173,29 @@ func TestMemoryLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := load(t, s, guest, linearSpec)
-	for range 100 {
-		if _, err := scoreOnce(p, []float64{1, 0}, []float64{0, 0, 0}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	i, err := p.Acquire(context.Background())
+	ctx := context.Background()
+	i, err := p.Acquire(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Put(i)
+	began := i.MemoryBytes()
+	for range 100 {
+		if _, err := i.Score(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if got := i.MemoryBytes(); got != 4*wasm.PageBytes {
 		t.Errorf("the instance grew to %d bytes, want %d", got, 4*wasm.PageBytes)
+	}
+	// One that has grown so far is not used again.
+	p.Put(i)
+	fresh, err := p.Acquire(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Put(fresh)
+	if got := fresh.MemoryBytes(); got != began {
+		t.Errorf("the next instance has %d bytes, want %d", got, began)
 	}
 }
 

@@ -28,7 +28,8 @@
 // The module has one caller at a time, and no clock, files, network or arguments; what it prints is
 // dropped. Log writes to the plugin's log where the manifest has the capability log. A package variable
 // would survive from one customer to the next: do not use any that changes. What allocates makes the
-// guest's garbage collector run within a call: keep scorers free of allocation and strategies short.
+// guest's garbage collector run within a call: keep scorers free of allocation. A strategy never collects: the
+// host replaces an instance whose memory has grown by most of what it may.
 package arbiter
 
 import "math"

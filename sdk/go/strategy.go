@@ -2,7 +2,8 @@ package arbiter
 
 import "strconv"
 
-// Input is what a strategy is told of a decision; sdk/abi/README.md describes every member.
+// Input is what a strategy is told of a decision; sdk/abi/README.md describes every member. It and all texts
+// in it are valid until the strategy has answered.
 type Input struct {
 	NowMS              int64
 	Channel, Direction string
@@ -112,9 +113,11 @@ func (in *Input) Context(key string) (value string, ok bool) {
 	return "", false
 }
 
-// readInput reads the JSON of a call; ok is false when it is not of the form of the contract.
-func readInput(text []byte) (in *Input, ok bool) {
-	in, r := &Input{}, &reader{text: text}
+// readInput reads the JSON of a call into in, whose slices are used again; false when it is not of the form
+// of the contract. Texts share the memory of text.
+func readInput(in *Input, text []byte) bool {
+	r := reader{text: text}
+	*in = Input{Contexts: in.Contexts[:0], Subject: in.Subject[:0], Features: in.Features[:0], Placements: in.Placements[:0], Candidates: in.Candidates[:0]}
 	for r.enter('{'); r.next('}'); {
 		switch r.key() {
 		case "nowMs":
@@ -128,23 +131,28 @@ func readInput(text []byte) (in *Input, ok bool) {
 				in.Contexts = append(in.Contexts, r.context())
 			}
 		case "subject":
-			in.Subject = r.fields()
+			in.Subject = r.fields(in.Subject)
 		case "features":
-			in.Features = r.fields()
+			in.Features = r.fields(in.Features)
 		case "placements":
 			for r.enter('['); r.next(']'); {
 				in.Placements = append(in.Placements, r.placement())
 			}
 		case "candidates":
-			in.Candidates = make([]Candidate, 0, 32)
 			for r.enter('['); r.next(']'); {
-				in.Candidates = append(in.Candidates, r.candidate())
+				n := len(in.Candidates)
+				if n < cap(in.Candidates) {
+					in.Candidates = in.Candidates[:n+1]
+				} else {
+					in.Candidates = append(in.Candidates, Candidate{})
+				}
+				r.candidate(&in.Candidates[n])
 			}
 		default:
 			r.skip()
 		}
 	}
-	return in, r.finish()
+	return r.finish()
 }
 
 func (r *reader) context() (c Context) {
@@ -177,7 +185,8 @@ func (r *reader) placement() (p Placement) {
 	return p
 }
 
-func (r *reader) candidate() (c Candidate) {
+func (r *reader) candidate(c *Candidate) {
+	*c = Candidate{Properties: c.Properties[:0], Treatments: c.Treatments[:0]}
 	for r.enter('{'); r.next('}'); {
 		switch r.key() {
 		case "action":
@@ -199,23 +208,28 @@ func (r *reader) candidate() (c Candidate) {
 		case "priority":
 			c.Priority = r.number()
 		case "properties":
-			c.Properties = r.fields()
+			c.Properties = r.fields(c.Properties)
 		case "treatments":
 			for r.enter('['); r.next(']'); {
-				var names []string
+				n := len(c.Treatments)
+				if n < cap(c.Treatments) {
+					c.Treatments = c.Treatments[:n+1]
+				} else {
+					c.Treatments = append(c.Treatments, nil)
+				}
+				names := c.Treatments[n][:0]
 				for r.enter('['); r.next(']'); {
 					names = append(names, r.string())
 				}
-				c.Treatments = append(c.Treatments, names)
+				c.Treatments[n] = names
 			}
 		default:
 			r.skip()
 		}
 	}
-	return c
 }
 
-func (r *reader) fields() (list Fields) {
+func (r *reader) fields(list Fields) Fields {
 	for r.enter('{'); r.next('}'); {
 		f := Field{Name: r.key()}
 		switch r.peek() {

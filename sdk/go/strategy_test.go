@@ -14,7 +14,9 @@ func FuzzReader(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	var calls struct{ Calls []struct{ Input json.RawMessage } }
+	var calls struct {
+		Calls []struct{ Input json.RawMessage }
+	}
 	if err := json.Unmarshal(vectors, &calls); err != nil {
 		f.Fatal(err)
 	}
@@ -25,8 +27,8 @@ func FuzzReader(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		in, ok := readInput(text)
-		if !ok {
+		in := &Input{Candidates: make([]Candidate, 0, 1)}
+		if !readInput(in, text) {
 			return
 		}
 		var want struct{ Subject map[string]any }
