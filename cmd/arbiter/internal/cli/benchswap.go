@@ -142,7 +142,7 @@ func benchSwaps(ctx context.Context, c apiClient, plan load.Plan, sender load.Se
 			_, _ = c.ActivatePlugin(context.WithoutCancel(ctx), known[before].Name, known[before].Version)
 		}()
 	}
-	each := max(1, swaps/rounds)
+	each := max(1, (swaps+rounds-1)/rounds)
 	for range rounds {
 		if err := d.round(ctx, plan, sender, func(ctx context.Context) error {
 			return d.repeat(ctx, each, plan.Duration/time.Duration(each+1), func(i int) error {
