@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // rollouts rolls out a version of the plugin that was pushed and activated before: another one if the
@@ -62,6 +63,18 @@ func (s *suite) rollouts(t *testing.T) {
 	start = strings.Replace(start, `[{"stage":"shadow","holdSeconds":60},{"stage":"canary","permille":100}]`, `[]`, 1)
 	header, _ = s.do(t, call{op: "startRollout", media: jsonMedia, body: start, want: 201})
 	location = header.Get("Location")
+	s.leaves(t, location, "staged")
 	s.do(t, call{op: "promoteRollout", path: location + "/promote?force=true", want: 200})
 	s.do(t, call{op: "undoRollout", path: location + "/undo", want: 200})
+}
+
+// leaves waits until a rollout is in another stage: nodes get ready on their own, and a promotion that meets
+// that is refused.
+func (s *suite) leaves(t *testing.T, location, stage string) {
+	t.Helper()
+	now := struct{ Stage string }{stage}
+	for deadline := time.Now().Add(10 * time.Second); now.Stage == stage && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		_, body := s.do(t, call{op: "getRollout", path: location, want: 200})
+		s.decode(t, body, &now)
+	}
 }
