@@ -35,7 +35,7 @@ func TestChangesAreOnRecord(t *testing.T) {
 	c := newControl(t, nil)
 	do(t, c, by(t, "Ann", &command.DeclareAttributes{Attributes: []nba.AttributeDeclaration{{Name: "tenure", Type: nba.KindInt}}}))
 	do(t, c, by(t, "Ann", &command.DeclareAttributes{Attributes: []nba.AttributeDeclaration{{Name: "tenure", Type: nba.KindInt}}})) // changes nothing
-	do(t, c, &command.DeclareAttributes{Attributes: []nba.AttributeDeclaration{{Name: "plan", Type: nba.KindString}}})             // the node itself
+	do(t, c, &command.DeclareAttributes{Attributes: []nba.AttributeDeclaration{{Name: "plan", Type: nba.KindString}}})              // the node itself
 	first := newAPIKey(t, "first", auth.Admin)
 	if got := do(t, c, by(t, "Bob", &command.CreateKey{Key: first, Founding: true})); got.Err != nil {
 		t.Fatal(got.Err)

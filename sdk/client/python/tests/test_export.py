@@ -84,7 +84,7 @@ class Export(NodeTest):
 
     def test_export_check_push_activate_decide(self):
         with tempfile.TemporaryDirectory() as folder:
-            m = self.export(Booster(), name="churn", version="7.0.0", path=folder)
+            m = self.export(Booster(), name="churn", version="7.1.0", path=folder)
             self.assertEqual(sorted(p.name for p in Path(folder).iterdir()),
                              ["churn.expected.csv", "churn.features.yaml", "churn.rows.csv", "churn.wasm", "churn.xgb.json"])  # fmt: skip
             report = m.check()
@@ -102,7 +102,7 @@ class Export(NodeTest):
             old = next(v for v in before if v.state == "active")
             self.c.models.activate(old.name, old.version)
         with self.assertRaises(ab.Conflict):  # a version is one artifact for ever
-            self.c.models.push(self.export(Booster(), name="churn", version="7.0.0", purpose="marketing"))
+            self.c.models.push(self.export(Booster(), name="churn", version="7.1.0", purpose="marketing"))
 
     def test_a_library_that_says_otherwise_is_found(self):
         b = Booster()
