@@ -94,7 +94,7 @@ func contestsOf(ctx context.Context, s *settings, ours *arbiterCluster, theirs *
 	for _, clients := range s.clients {
 		add(fmt.Sprintf("one a request, %d clients", clients), clients, 0, ours.putOne(s.subjects), one)
 	}
-	for _, clients := range []int{16, 64} {
+	for _, clients := range s.batches {
 		add(fmt.Sprintf("%d a request, %d clients", batch, clients), clients, 0, ours.putMany(s.subjects), many)
 	}
 	add(fmt.Sprintf("one a request at %d /s", openRate), 256, openRate, ours.putOne(s.subjects), one)

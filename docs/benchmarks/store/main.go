@@ -36,6 +36,7 @@ type settings struct {
 	duration      time.Duration
 	warmup        time.Duration
 	clients       []int
+	batches       []int
 	idle          []int
 	leader        bool
 	keep          bool
@@ -100,6 +101,7 @@ func parse(args []string) (*settings, error) {
 	flags.DurationVar(&s.duration, "duration", 8*time.Second, "of each measurement")
 	flags.DurationVar(&s.warmup, "warmup", 2*time.Second, "before each measurement")
 	clients := flags.String("clients", "64,256,1024", "numbers of concurrent clients")
+	batches := flags.String("batch-clients", "16,64", "numbers of concurrent clients whose requests hold 128 updates")
 	idle := flags.String("idle", "16,64,256", "numbers of idle groups")
 	flags.BoolVar(&s.leader, "etcd-leader", true, "etcd's clients talk to its leader alone, which is faster, not to all members")
 	flags.BoolVar(&s.keep, "keep", false, "keep the data, and use it if it is there")
@@ -113,6 +115,9 @@ func parse(args []string) (*settings, error) {
 	}
 	var err error
 	if s.clients, err = numbers(*clients); err != nil {
+		return nil, err
+	}
+	if s.batches, err = numbers(*batches); err != nil {
 		return nil, err
 	}
 	if s.idle, err = numbers(*idle); err != nil {
