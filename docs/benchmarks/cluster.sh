@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Measures decisions of three nodes on this machine, each decision committed, and with it the contacts it
 # makes, before it is answered: the peak, then the latency at half of it. Traffic goes to loopback only.
-#   cluster.sh        SUBSCRIBERS, DURATION, CLIENTS and ROUNDS change the size
+#   cluster.sh        RATES, DATA_GROUPS, SUBSCRIBERS, DURATION, CLIENTS and ROUNDS change the size
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-subscribers=${SUBSCRIBERS:-100000} duration=${DURATION:-8s} clients=${CLIENTS:-256} rounds=${ROUNDS:-3}
+groups=${DATA_GROUPS:-16} subscribers=${SUBSCRIBERS:-100000} duration=${DURATION:-8s} clients=${CLIENTS:-256} rounds=${ROUNDS:-3}
 arbiter=bin/arbiter
 folder=$(mktemp -d)
 servers=()
@@ -21,7 +21,7 @@ echo "load      $(cut -d' ' -f1-3 /proc/loadavg)"
 
 # The demo fills the folders; then the nodes run by themselves.
 first=$((20000 + RANDOM % 20000)) # likely free; the program says so if not
-"$arbiter" dev --nodes 3 --no-demo --subscribers "$subscribers" --data "$folder" --addr 127.0.0.1:$first >"$folder/dev.log" 2>&1 &
+"$arbiter" dev --nodes 3 --no-demo --data-groups "$groups" --subscribers "$subscribers" --data "$folder" --addr 127.0.0.1:$first >"$folder/dev.log" 2>&1 &
 servers=($!)
 until grep -q 'Ctrl-C ends them all' "$folder/dev.log"; do
   kill -0 "${servers[0]}" 2>/dev/null || { cat "$folder/dev.log" >&2; exit 1; }
@@ -47,5 +47,7 @@ for _ in $(seq "$rounds"); do
   echo "${peaks[-1]} decisions/s"
 done
 peak=$(printf '%s\n' "${peaks[@]}" | sort -n | sed -n "$(((rounds + 1) / 2))p")
-echo; echo "== open loop at half of the peak ($peak/s)"
-for _ in $(seq "$rounds"); do bench --rate $((peak / 2)); done
+for rate in $((peak / 2)) ${RATES:-1000 2000}; do
+  echo; echo "== open loop at $rate/s (half of the peak is $((peak / 2))/s)"
+  for _ in $(seq "$rounds"); do bench --rate "$rate"; done
+done
