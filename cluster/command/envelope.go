@@ -32,6 +32,16 @@ const (
 	LeaseGranted      Kind = 14
 	LeaseReturned     Kind = 15
 
+	// Events and what follows from them.
+	EventsApplied     Kind = 16
+	TimersFired       Kind = 17
+	TriggersClosed    Kind = 18
+	DeliveriesChanged Kind = 19
+	LettersPut        Kind = 20
+	LettersRemoved    Kind = 21
+	JourneyMoved      Kind = 22
+	StreamsNoted      Kind = 23
+
 	AttributesDeclared Kind = 64
 	CatalogStored      Kind = 65
 	CatalogActivated   Kind = 66

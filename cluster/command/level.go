@@ -18,8 +18,11 @@ const (
 	// what a replay needs.
 	LevelRollouts Level = 4
 
+	// LevelEvents adds events, journeys, deliveries and campaigns, and nodes that join and leave.
+	LevelEvents Level = 5
+
 	// LevelKnown is the level of this release.
-	LevelKnown = LevelRollouts
+	LevelKnown = LevelEvents
 )
 
 // Needs is the level at which an operation may be proposed; ok is false for one that no level knows.
@@ -50,6 +53,8 @@ func Needs(kind Kind, version uint8) (level Level, ok bool) {
 		SignerTrusted, SignerDistrusted, PluginRemoved, PluginDeactivated,
 		VolumeLeased, VolumeGivenBack, Attributed, KeyCreated, KeyRevoked:
 		return LevelRollouts, true
+	case EventsApplied, TimersFired, TriggersClosed, DeliveriesChanged, LettersPut, LettersRemoved, JourneyMoved, StreamsNoted:
+		return LevelEvents, true
 	}
 	return 0, false
 }

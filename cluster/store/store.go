@@ -31,12 +31,23 @@ const (
 	Idempotency
 	Due
 	Contacts
+	Events
+	Seen
+	Windows
+	Triggers
+	Outbox
+	Journeys
+	Letters
+	Campaigns
+	Segments
 	bucketEnd
 )
 
 var bucketNames = [...][]byte{
 	[]byte("meta"), []byte("subjects"), []byte("decisions"), []byte("history"), []byte("control"), []byte("catalogs"),
 	[]byte("idempotency"), []byte("due"), []byte("contacts"),
+	[]byte("events"), []byte("seen"), []byte("windows"), []byte("triggers"), []byte("outbox"), []byte("journeys"), []byte("letters"),
+	[]byte("campaigns"), []byte("segments"),
 }
 
 // ErrClosed is returned by every call after Close.
