@@ -21,6 +21,13 @@ type Event struct {
 	Subject    SubjectRef
 	// Time is when it happened, to the millisecond, Received when it was accepted.
 	Time, Received time.Time
-	// Data is a JSON value, nil for none.
+	// Data is a JSON value, nil for none. Data that is not JSON is a JSON string: the text, or the bytes in
+	// base64.
 	Data json.RawMessage
+	// SubjectName is the subject as the event names it, from which Subject was found out; "" if it does not.
+	SubjectName string
+	// MediaType is that of Data; "" is JSON.
+	MediaType string
+	// Extensions are the extension attributes, a JSON object with texts, numbers and truth values; nil for none.
+	Extensions json.RawMessage
 }
