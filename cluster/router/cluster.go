@@ -231,9 +231,9 @@ func (s *shard) ready() error {
 
 // shards are all groups, the control group first.
 func (r *Router) shards() []*shard {
-	all := make([]*shard, 0, len(r.data)+1)
+	all := make([]*shard, 0, len(r.groups())+1)
 	all = append(all, &r.control.shard)
-	for _, d := range r.data {
+	for _, d := range r.groups() {
 		all = append(all, &d.shard)
 	}
 	return all
@@ -244,8 +244,8 @@ func (r *Router) shard(number uint64) (*shard, error) {
 	switch {
 	case number == controlGroup:
 		return &r.control.shard, nil
-	case number <= uint64(len(r.data)):
-		return &r.data[number-1].shard, nil
+	case number <= uint64(len(r.groups())):
+		return &r.groups()[number-1].shard, nil
 	}
 	return nil, errWire
 }

@@ -38,15 +38,15 @@ func TestReplicaThatDiffersStops(t *testing.T) {
 			bad := -1
 			eventually(t, "there is no leader", func() bool {
 				for i, r := range nodes {
-					if r.data[0].leads() == leader && (bad < 0 || leader) {
+					if r.groups()[0].leads() == leader && (bad < 0 || leader) {
 						bad = i
 					}
 				}
 				return bad >= 0
 			})
-			spoil(t, nodes[bad].data[0].machine)
+			spoil(t, nodes[bad].groups()[0].machine)
 			failed := func(r *Router) error {
-				return r.data[0].local.(interface{ Status() raftgroup.Status }).Status().Failure
+				return r.groups()[0].local.(interface{ Status() raftgroup.Status }).Status().Failure
 			}
 			for i := 0; failed(nodes[bad]) == nil; i++ {
 				if i > 3000 {

@@ -67,7 +67,7 @@ func (k *keeper) round(ctx context.Context) {
 	r := k.router
 	k.report("control", "announcing this node", r.announce(ctx))
 	now, steady := k.clock.read(r.options.Logger)
-	for _, d := range r.data {
+	for _, d := range r.groups() {
 		if d.machine == nil || !d.leads() || ctx.Err() != nil {
 			continue
 		}

@@ -67,7 +67,7 @@ func TestOldDecisionsAreRemoved(t *testing.T) {
 		}
 		return len(left) == subjects
 	})
-	for _, d := range r.data {
+	for _, d := range r.groups() {
 		if err := d.machine.Verify(); err != nil {
 			t.Error(err)
 		}
@@ -83,7 +83,7 @@ func TestGroupsAreMarked(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	machines := []marking{r.control.machine, r.data[0].machine, r.data[1].machine}
+	machines := []marking{r.control.machine, r.groups()[0].machine, r.groups()[1].machine}
 	settled := func() bool {
 		for _, m := range machines {
 			if m.Mark().Index == 0 || m.Mark() != m.Digest() {
@@ -107,7 +107,7 @@ func TestGroupsAreMarked(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "data group 0 is not compared after the restart", func() bool { return r.data[0].machine.Mark().Index > before[1].Index })
+	eventually(t, "data group 0 is not compared after the restart", func() bool { return r.groups()[0].machine.Mark().Index > before[1].Index })
 	if err := r.Ready(); err != nil {
 		t.Error(err)
 	}

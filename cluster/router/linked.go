@@ -97,7 +97,7 @@ func untilNothing(once func() (more bool, err error)) error {
 func (r *Router) ask(ctx context.Context, group int, op raftgroup.Operation) (fsm.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, newsTimeout)
 	defer cancel()
-	return r.data[group].submit(ctx, op, true)
+	return r.groups()[group].submit(ctx, op, true)
 }
 
 // deliver tells the ledgers in other groups what is in the outbox of a group that this node leads. It tells
@@ -107,10 +107,10 @@ func (r *Router) deliver(ctx context.Context, d *dataGroup) (more bool, err erro
 	if err != nil || len(outgoing) == 0 {
 		return false, err
 	}
-	tell := make([]command.Tell, len(r.data))
-	arrived := make([]command.Delivered, len(r.data))
+	tell := make([]command.Tell, len(r.groups()))
+	arrived := make([]command.Delivered, len(r.groups()))
 	for _, news := range outgoing {
-		to := groupOf(slotOfKey(news.Key), len(r.data))
+		to := groupOf(slotOfKey(news.Key), len(r.groups()))
 		tell[to].News = append(tell[to].News, news.News)
 		arrived[to].Keys = append(arrived[to].Keys, news.Stored)
 	}
@@ -136,12 +136,12 @@ func (r *Router) resolve(ctx context.Context, d *dataGroup, now time.Time) (more
 		return false, err
 	}
 	var problems []error
-	for group := range r.data {
+	for group := range r.groups() {
 		var ask command.Resolve
 		var news []command.News
 		for _, h := range held {
 			of, ok := SlotOfDecision(h.Decision.String())
-			if ok && groupOf(of, len(r.data)) == group {
+			if ok && groupOf(of, len(r.groups())) == group {
 				if len(news) == resolveAtOnce {
 					more = true
 					break

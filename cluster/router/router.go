@@ -109,7 +109,7 @@ type Router struct {
 	port     *peer.Port // nil alone, as are mesh and net
 	mesh     *raftgroup.Mesh
 	net      *network
-	data     []*dataGroup
+	data     atomic.Pointer[[]*dataGroup] // see groups
 	control  *Control
 	blobs    *blob.Store
 	keeper   keeper
@@ -143,7 +143,8 @@ func Open(ctx context.Context, options Options) (*Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Router{options: options, folder: folder, data: make([]*dataGroup, folder.Node().DataGroups)}
+	r := &Router{options: options, folder: folder}
+	r.setGroups(make([]*dataGroup, folder.Node().DataGroups))
 	r.options.Store.Space = folder.Space()
 	r.leases.begin(r)
 	r.readings.New = func() any { return &Reading{router: r} }
@@ -169,13 +170,16 @@ func (r *Router) start(ctx context.Context) (err error) {
 		r.control, err = r.openControl()
 		return err
 	})
-	for i := range r.data {
+	opened := make([]*dataGroup, len(r.groups()))
+	for i := range opened {
 		starts.Go(func() (err error) {
-			r.data[i], err = r.openData(i)
+			opened[i], err = r.openData(i)
 			return err
 		})
 	}
-	if err := starts.Wait(); err != nil {
+	err = starts.Wait()
+	r.setGroups(opened)
+	if err != nil {
 		return err
 	}
 	if r.net != nil {
@@ -196,7 +200,7 @@ func (r *Router) waitReady(ctx context.Context) error {
 	if err := r.control.group.WaitReady(ctx); err != nil {
 		return err
 	}
-	for _, d := range r.data {
+	for _, d := range r.groups() {
 		if err := d.group.WaitReady(ctx); err != nil {
 			return err
 		}
@@ -253,8 +257,9 @@ func (r *Router) close() error {
 		r.net.close()
 	}
 	var closing errgroup.Group
-	problems := make([]error, len(r.data)+1)
-	for i, d := range r.data {
+	groups := r.groups()
+	problems := make([]error, len(groups)+1)
+	for i, d := range groups {
 		if d != nil && d.group != nil {
 			closing.Go(func() error {
 				problems[i] = errors.Join(d.group.Close(), d.state.Close())
@@ -263,7 +268,7 @@ func (r *Router) close() error {
 		}
 	}
 	if r.control != nil {
-		problems[len(r.data)] = errors.Join(r.control.group.Close(), r.control.state.Close())
+		problems[len(groups)] = errors.Join(r.control.group.Close(), r.control.state.Close())
 	}
 	_ = closing.Wait() // the functions return nil; see problems
 	if r.log != nil {
@@ -281,7 +286,7 @@ func (r *Router) Ready() error {
 	if err := r.control.group.Ready(); err != nil {
 		return err
 	}
-	for _, d := range r.data {
+	for _, d := range r.groups() {
 		if err := d.group.Ready(); err != nil {
 			return err
 		}
@@ -301,7 +306,7 @@ func (r *Router) ClusterID() string { return r.folder.Node().ClusterID }
 // Subjects is the number of subjects stored on this node.
 func (r *Router) Subjects() int64 {
 	total := int64(0)
-	for _, d := range r.data {
+	for _, d := range r.groups() {
 		if d.machine != nil {
 			total += d.machine.Subjects()
 		}
@@ -312,7 +317,7 @@ func (r *Router) Subjects() int64 {
 // Snapshot takes a snapshot of every group here now, which truncates the logs.
 func (r *Router) Snapshot() error {
 	problems := []error{r.control.group.Snapshot()}
-	for _, d := range r.data {
+	for _, d := range r.groups() {
 		if d.group != nil {
 			problems = append(problems, d.group.Snapshot())
 		}
@@ -320,5 +325,16 @@ func (r *Router) Snapshot() error {
 	return errors.Join(problems...)
 }
 
-func (r *Router) bySlot(slot int) *dataGroup          { return r.data[groupOf(slot, len(r.data))] }
+// groups are the data groups by number, as they stand now. The slice is not changed: a group that is opened
+// or dropped here, because its replicas move, has another dataGroup in the next one. Look it up for each
+// call, and keep what shall outlive that by the number of the group.
+func (r *Router) groups() []*dataGroup { return *r.data.Load() }
+
+func (r *Router) setGroups(groups []*dataGroup) { r.data.Store(&groups) }
+
+func (r *Router) bySlot(slot int) *dataGroup {
+	groups := r.groups()
+	return groups[groupOf(slot, len(groups))]
+}
+
 func (r *Router) byRef(ref nba.SubjectRef) *dataGroup { return r.bySlot(Slot(ref)) }

@@ -30,11 +30,11 @@ const scanAtOnce = 2048
 // choice, and one that is larger holds the smaller. between is called between short readings, for whoever
 // wants to go slowly; its error ends the choice.
 func (r *Router) Sample(ctx context.Context, seed uint64, most int, between func(context.Context) error) (Sample, error) {
-	sample := Sample{AllGroups: len(r.data)}
+	sample := Sample{AllGroups: len(r.groups())}
 	afterSubjects := []byte{0xff} // keys begin with the number of a subject type
 	var chosen lowest
 	var hash xxhash.Digest
-	for _, d := range r.data {
+	for _, d := range r.groups() {
 		if d.machine == nil {
 			continue
 		}

@@ -231,7 +231,7 @@ type SubjectWrite struct {
 // later write follows the earlier. A write that is refused makes the error an *nba.Error whose
 // details point at it, as /i in batch; the others are stored. Any other error leaves open which are.
 func (r *Router) Import(ctx context.Context, batch []SubjectWrite) error {
-	shares := make([][]keyed, len(r.data))
+	shares := make([][]keyed, len(r.groups()))
 	keys := make([]byte, 0, len(batch)*24)
 	for i := range batch {
 		ref, err := batch[i].Ref.Normalize()
@@ -245,18 +245,18 @@ func (r *Router) Import(ctx context.Context, batch []SubjectWrite) error {
 		at := len(keys)
 		keys = command.AppendSubjectKey(keys, ref)
 		key := keys[at:len(keys):len(keys)]
-		g := groupOf(slotOfKey(key), len(r.data))
+		g := groupOf(slotOfKey(key), len(r.groups()))
 		if shares[g] == nil {
-			shares[g] = make([]keyed, 0, len(batch)/len(r.data)+16)
+			shares[g] = make([]keyed, 0, len(batch)/len(r.groups())+16)
 		}
 		shares[g] = append(shares[g], keyed{key, i})
 	}
 	var groups errgroup.Group
-	refused := make([][]refusal, len(r.data))
+	refused := make([][]refusal, len(r.groups()))
 	for g, share := range shares {
 		if len(share) > 0 {
 			groups.Go(func() (err error) {
-				refused[g], err = r.importShare(ctx, r.data[g], share, batch)
+				refused[g], err = r.importShare(ctx, r.groups()[g], share, batch)
 				return err
 			})
 		}

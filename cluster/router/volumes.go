@@ -125,7 +125,7 @@ func (l *leaser) ask(d *dataGroup, of leaseOf, v *contact.Volume, p contact.Peri
 	if err != nil {
 		return false, err
 	}
-	op := command.LeaseVolume{Volume: v.Key, StartMS: p.StartMS, EndMS: p.EndMS, Group: of.group, Groups: len(l.router.data),
+	op := command.LeaseVolume{Volume: v.Key, StartMS: p.StartMS, EndMS: p.EndMS, Group: of.group, Groups: len(l.router.groups()),
 		Have: held.Granted, Max: v.Max, Version: version}
 	if err := l.router.allowed(&op); err != nil {
 		return false, err
