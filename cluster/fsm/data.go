@@ -27,6 +27,7 @@ import (
 //	contacts     subject key                                              -> contact ledger
 //	due          dueKey, ms, id of the key                                -> nothing; see linked.go for the rest
 //	control      see volumes.go
+//	events, seen see events.go; letters see letters.go
 //
 // ApplyBatch, Apply, Snapshot and Restore are for raft; the rest is safe for concurrent use.
 type Data struct {
@@ -53,6 +54,7 @@ type Data struct {
 	// recorded is reused for the memory of its claim.
 	recorded command.Recorded
 	key      []byte
+	events   eventState
 }
 
 var keySubjects = []byte("subjects")
@@ -85,6 +87,9 @@ func (d *Data) reloadState() error {
 		d.subjects.Store(int64(binary.LittleEndian.Uint64(v)))
 	} else {
 		d.subjects.Store(0)
+	}
+	if err := d.reloadEvents(r); err != nil {
+		return err
 	}
 	return nil
 }
@@ -137,6 +142,14 @@ func (d *Data) applyOp(u *update, at At, op command.Op) (Result, error) {
 		return d.grantLease(u, at, op.Body)
 	case command.LeaseReturned:
 		return d.returnLease(u, op.Body)
+	case command.EventsApplied:
+		return d.applyEvents(u, at, op.Body)
+	case command.StreamsNoted:
+		return d.noteStreams(u, op.Body)
+	case command.LettersPut:
+		return d.putLetters(u, op.Body)
+	case command.LettersRemoved:
+		return d.removeLetters(u, op.Body)
 	default:
 		return Result{}, unknownKind(op)
 	}
@@ -268,6 +281,9 @@ func (d *Data) delete(u *update, op command.Op) (Result, error) {
 		if err := u.remove(store.Contacts, p.Key, contacts); err != nil {
 			return Result{}, err
 		}
+	}
+	if err := d.deleteEvents(u, p.Key); err != nil {
+		return Result{}, err
 	}
 	d.count--
 	return Result{Version: d.old.Version()}, u.remove(store.Subjects, p.Key, stored)

@@ -321,14 +321,18 @@ func (d *Data) Holds(untilMS int64, limit int) (held []Held, err error) {
 	return held, err
 }
 
-// deleteLedger erases a subject that is not stored: the ledger of one that others are linked to.
+// deleteLedger erases a subject that is not stored: the ledger of one that others are linked to, and events of
+// it that came while it was unknown.
 func (d *Data) deleteLedger(u *update, p *command.Delete) (Result, error) {
 	contacts := u.Get(store.Contacts, p.Key)
-	if contacts == nil {
+	if contacts == nil && !hasLetters(u, p.Key) {
 		return refuse(unknownSubject())
 	}
 	if err := guard(p.HasIf, p.IfVersion, 0); err != nil {
 		return refuse(err)
+	}
+	if err := d.deleteLetters(u, p.Key); err != nil || contacts == nil {
+		return Result{}, err
 	}
 	return Result{}, u.remove(store.Contacts, p.Key, contacts)
 }
