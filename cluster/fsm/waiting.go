@@ -1,0 +1,183 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+
+	"github.com/arbiterhq/arbiter/cluster/command"
+	"github.com/arbiterhq/arbiter/cluster/store"
+)
+
+// queue remembers where what waits in order of time begins, so that whoever looks at its front again and
+// again does not pass over all that was there before. It changes nothing of what is found. Apply calls
+// raised and settle, everybody else from and advance.
+type queue struct {
+	wake chan struct{} // something was put in
+
+	mu     sync.Mutex
+	fronts map[string][]byte // of a prefix: nothing lies between it and this key
+	turn   uint64
+
+	batch [][]byte // put in by the batch, of Apply alone
+}
+
+func newQueue() queue { return queue{wake: make(chan struct{}, 1), fronts: map[string][]byte{}} }
+
+// raised notes a key that the batch puts in. It is shared.
+func (q *queue) raised(key []byte) { q.batch = append(q.batch, key) }
+
+// settle is called when the batch can be seen.
+func (q *queue) settle() {
+	if len(q.batch) == 0 {
+		return
+	}
+	q.mu.Lock()
+	q.turn++
+	for prefix, front := range q.fronts {
+		for _, key := range q.batch {
+			if bytes.HasPrefix(key, []byte(prefix)) && bytes.Compare(key, front) < 0 {
+				front = key
+				q.fronts[prefix] = key
+			}
+		}
+	}
+	q.mu.Unlock()
+	clear(q.batch)
+	q.batch = q.batch[:0]
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// reset forgets everything: the state is another.
+func (q *queue) reset() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	clear(q.fronts)
+	q.turn++
+}
+
+// from is where to begin with a prefix, and the turn to tell advance. It is called before the state is read.
+func (q *queue) from(prefix []byte) (key []byte, turn uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if front, ok := q.fronts[string(prefix)]; ok {
+		return front, q.turn
+	}
+	return prefix, q.turn
+}
+
+// advance tells that first was the first key of a prefix in the state that was read after from; nil if
+// there was none.
+func (q *queue) advance(prefix, first []byte, turn uint64) {
+	if first == nil {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if turn == q.turn {
+		q.fronts[string(prefix)] = first
+	}
+}
+
+// Tally counts what lies in the buckets of triggers and of the outbox.
+type Tally struct {
+	// Triggers are pending, Shut closed and remembered.
+	Triggers, Shut int64
+	// Pending, Sent, Dead, Expired and Cancelled are deliveries.
+	Pending, Sent, Dead, Expired, Cancelled int64
+}
+
+func (t *Tally) of(state command.DeliveryState) *int64 {
+	switch state {
+	case command.DeliverySent:
+		return &t.Sent
+	case command.DeliveryDead:
+		return &t.Dead
+	case command.DeliveryExpired:
+		return &t.Expired
+	case command.DeliveryCancelled:
+		return &t.Cancelled
+	default:
+		return &t.Pending
+	}
+}
+
+func (t *Tally) fields() [7]*int64 {
+	return [...]*int64{&t.Triggers, &t.Shut, &t.Pending, &t.Sent, &t.Dead, &t.Expired, &t.Cancelled}
+}
+
+// outboxState is what Data holds in memory of triggers and deliveries.
+type outboxState struct {
+	waiting, leaving queue // triggers, deliveries
+
+	// raisedOf counts the triggers that the entry raisedAt raised.
+	raisedAt uint64
+	raisedOf uint32
+
+	tally, tallied Tally // as the batch has it, as it is stored
+	counts         atomic.Pointer[Tally]
+
+	// Below these there are no closed triggers, and of each state no finished deliveries. Nothing begins at
+	// the first.
+	shutFrom  []byte
+	forgotten [5]int64
+}
+
+var keyTally = []byte("outbox")
+
+// loadTally reads the counts as they are stored.
+func loadTally(r *store.Reader) (t Tally) {
+	v := r.Get(store.Meta, keyTally)
+	for i, field := range t.fields() {
+		if len(v) >= 8*(i+1) {
+			*field = int64(binary.LittleEndian.Uint64(v[8*i:]))
+		}
+	}
+	return t
+}
+
+// finishOutbox stores the counts, if the batch changed them.
+func (d *Data) finishOutbox(u *update) error {
+	if d.tally == d.tallied {
+		return nil
+	}
+	d.tallied = d.tally
+	v := make([]byte, 0, 7*8)
+	for _, field := range d.tally.fields() {
+		v = binary.LittleEndian.AppendUint64(v, uint64(*field))
+	}
+	return u.local(keyTally, v)
+}
+
+// commitOutbox is called when the batch can be seen.
+func (d *Data) commitOutbox() {
+	d.waiting.settle()
+	d.leaving.settle()
+	if tally := d.tally; tally != *d.counts.Load() {
+		d.counts.Store(&tally)
+	}
+}
+
+// reloadOutbox is called when the state is another.
+func (d *Data) reloadOutbox(r *store.Reader) {
+	d.tally = loadTally(r)
+	tally := d.tally
+	d.tallied = tally
+	d.counts.Store(&tally)
+	d.waiting.reset()
+	d.leaving.reset()
+	d.shutFrom, d.forgotten = nil, [5]int64{}
+}
+
+// Tally is how much waits and is remembered, as of the last batch. It is safe for concurrent use.
+func (d *Data) Tally() Tally { return *d.counts.Load() }
+
+// TriggersWaiting gets a value when triggers were put into the state.
+func (d *Data) TriggersWaiting() <-chan struct{} { return d.waiting.wake }
+
+// DeliveriesWaiting gets a value when deliveries were put into the state, or are to be sent again.
+func (d *Data) DeliveriesWaiting() <-chan struct{} { return d.leaving.wake }
