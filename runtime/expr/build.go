@@ -31,6 +31,7 @@ type node struct {
 	text     textFunc
 	time     timeFunc
 	duration durationFunc
+	dyn      dynFunc
 	// constant is the value of a literal, nil for everything else.
 	constant any
 }
@@ -53,6 +54,7 @@ func always[T any](value T) func(*Vars) (T, bool) {
 type builder struct {
 	dictionary *nba.Dictionary
 	ast        *ast.AST
+	places     *places
 }
 
 func (b *builder) build(e ast.Expr) (node, bool) {
@@ -62,6 +64,12 @@ func (b *builder) build(e ast.Expr) (node, bool) {
 	case ast.IdentKind:
 		return ident(e.AsIdent())
 	case ast.SelectKind:
+		switch {
+		case isEvent(e):
+			return b.event(e)
+		case asksAggregate(e):
+			return aggregateNode(e)
+		}
 		return b.selection(e.AsSelect())
 	case ast.CallKind:
 		return b.call(e)
@@ -149,8 +157,13 @@ func attributeNode(a attribute) (node, bool) {
 func (b *builder) call(e ast.Expr) (node, bool) {
 	c := e.AsCall()
 	args := c.Args()
-	if asksHistory(e) {
+	switch {
+	case asksHistory(e):
 		return historyNode(e)
+	case asksAggregate(e):
+		return aggregateNode(e)
+	case isEvent(e):
+		return b.event(e)
 	}
 	if c.IsMemberFunction() {
 		return b.method(c)
@@ -174,6 +187,9 @@ func (b *builder) call(e ast.Expr) (node, bool) {
 		}
 		operands[i] = operand
 	}
+	if len(args) == 1 && operands[0].dyn != nil {
+		return dynUnary(c.FunctionName(), operands[0])
+	}
 	if len(args) == 1 {
 		return unary(c.FunctionName(), operands[0])
 	}
@@ -181,6 +197,9 @@ func (b *builder) call(e ast.Expr) (node, bool) {
 }
 
 func binary(function string, left, right node) (node, bool) {
+	if left.dyn != nil || right.dyn != nil {
+		return dynBinary(function, left, right)
+	}
 	switch function {
 	case operators.LogicalAnd, operators.LogicalOr:
 		if left.bool == nil || right.bool == nil {
@@ -245,12 +264,14 @@ func (b *builder) membership(element, container ast.Expr) (node, bool) {
 	var constants []any
 	for _, element := range container.AsList().Elements() {
 		c, ok := b.build(element)
-		if !ok || c.constant == nil || c.kind != x.kind {
+		if !ok || c.constant == nil || c.kind != x.kind && x.dyn == nil {
 			return node{}, false
 		}
 		constants = append(constants, c.constant)
 	}
 	switch x.kind {
+	case types.DynKind:
+		return boolNode(dynIn(x.dyn, constants))
 	case types.StringKind:
 		return boolNode(in(x.text, constants))
 	case types.IntKind:

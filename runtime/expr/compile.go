@@ -67,7 +67,7 @@ func (e *Env) Compile(source string, want Result) (*Program, []Problem) {
 		p.reads = append(p.reads, id)
 	}
 	slices.Sort(p.reads)
-	p.asks = walk.queries
+	p.asks, p.counts = walk.queries, walk.strategies
 	return e.finish(p, checked)
 }
 
@@ -77,7 +77,7 @@ func wrongResult(checked *cel.Ast, want Result) (Problem, bool) {
 	var detail string
 	switch want {
 	case BoolResult:
-		if kind == types.BoolKind {
+		if kind == types.BoolKind || kind == types.DynKind {
 			return Problem{}, false
 		}
 		detail = "the expression must be true or false; this one is " + typeWord(checked.OutputType())
@@ -86,8 +86,18 @@ func wrongResult(checked *cel.Ast, want Result) (Problem, bool) {
 			return Problem{}, false
 		}
 		detail = "the expression must be true or false, a number or text; this one is " + typeWord(checked.OutputType())
+	case ValueResult:
+		if _, ok := kindOf(kind); ok || kind == types.DynKind || kind == types.TimestampKind {
+			return Problem{}, false
+		}
+		detail = "the expression must be true or false, a number, text or a time; this one is " + typeWord(checked.OutputType())
+	case TextResult:
+		if kind == types.StringKind || kind == types.DynKind {
+			return Problem{}, false
+		}
+		detail = "the expression must be text; this one is " + typeWord(checked.OutputType())
 	default:
-		if kind == types.IntKind || kind == types.DoubleKind || kind == types.UintKind {
+		if kind == types.IntKind || kind == types.DoubleKind || kind == types.UintKind || kind == types.DynKind {
 			return Problem{}, false
 		}
 		detail = "the expression must be a number; this one is " + typeWord(checked.OutputType())
@@ -125,8 +135,12 @@ func typeWord(t *cel.Type) string {
 
 // finish makes the closures, or falls back to cel-go for what they cannot do.
 func (e *Env) finish(p *Program, checked *cel.Ast) (*Program, []Problem) {
-	b := builder{dictionary: e.dictionary, ast: checked.NativeRep()}
+	b := builder{dictionary: e.dictionary, ast: checked.NativeRep(), places: e.places}
 	if root, ok := b.build(b.ast.Expr()); ok {
+		if root.dyn != nil {
+			p.as(root)
+			return p, nil
+		}
 		switch root.kind {
 		case types.BoolKind:
 			p.bool = root.bool
@@ -139,6 +153,9 @@ func (e *Env) finish(p *Program, checked *cel.Ast) (*Program, []Problem) {
 			return p, nil
 		case types.StringKind:
 			p.text = root.text
+			return p, nil
+		case types.TimestampKind:
+			p.time = root.time
 			return p, nil
 		}
 	}
@@ -153,11 +170,13 @@ func (e *Env) finish(p *Program, checked *cel.Ast) (*Program, []Problem) {
 
 // walker finds what an expression reads, and the mistakes we can describe better than the checker.
 type walker struct {
-	env      *Env
-	info     *ast.SourceInfo
-	reads    map[nba.AttributeID]bool
-	queries  []history.Query
-	problems []Problem
+	env     *Env
+	info    *ast.SourceInfo
+	reads   map[nba.AttributeID]bool
+	queries []history.Query
+	// strategies are those whose aggregates are asked for.
+	strategies []string
+	problems   []Problem
 }
 
 func (w *walker) visit(e ast.Expr) {
@@ -168,6 +187,10 @@ func (w *walker) visit(e ast.Expr) {
 			w.attribute(e)
 			return
 		}
+		if asksAggregate(e) {
+			w.aggregate(e)
+			return
+		}
 		w.visit(operand)
 	case ast.IdentKind:
 		switch name := e.AsIdent(); {
@@ -175,12 +198,18 @@ func (w *walker) visit(e ast.Expr) {
 			w.report(e, nba.CodeInvalid, "subject stands alone: name one of its attributes, as in subject.tenure")
 		case name == varHistory:
 			w.report(e, nba.CodeInvalid, `history stands alone: ask for history.count() or history.daysSince(), as in history.outcome("Accepted").count()`)
+		case name == varAggregates:
+			w.report(e, nba.CodeInvalid, `aggregates stands alone: name an event strategy, as in aggregates.usage or aggregates["data-usage"]`)
 		case strings.HasPrefix(name, "."):
 			w.report(e, nba.CodeInvalid, "a name does not begin with a dot")
 		}
 	case ast.CallKind:
 		if asksHistory(e) {
 			w.history(e)
+			return
+		}
+		if asksAggregate(e) {
+			w.aggregate(e)
 			return
 		}
 		call := e.AsCall()
@@ -307,7 +336,10 @@ func explainSyntax(message string) string {
 }
 
 func (e *Env) explainName(name string) string {
-	known := []string{varSubject, varContexts, varHistory, varNow, varChannel, varDirection}
+	known := []string{varSubject, varContexts, varHistory, varAggregates, varNow, varChannel, varDirection}
+	if e.places != nil {
+		known = []string{varEvent, varSubject, varNow}
+	}
 	detail := fmt.Sprintf("unknown name %s", quoteName(name))
 	if _, ok := e.dictionary.Attribute(name); ok {
 		return detail + fmt.Sprintf(": attributes are written subject.%s", name)

@@ -7,6 +7,14 @@
 //	contexts["key"]       a value of the request, text; also contexts.key and "key" in contexts
 //	now                   the time of the decision
 //	channel, direction    of the request, text
+//	history.…             what the interaction history has: history.outcome("Accepted").count()
+//	aggregates.<name>     what an event strategy counted, as of now; also aggregates["name"]
+//
+// What is evaluated when an event arrives (NewEventEnv) reads subject, now, and
+//
+//	event.id, .source, .type   text
+//	event.time                 when it happened
+//	event.data.<path>          its data, read where it stands; numbers are doubles
 //
 // Source text is parsed and type-checked by cel-go, once, against the attribute dictionary. What is
 // then evaluated a million times is a tree of our own closures: no allocation, and the three-valued

@@ -39,15 +39,33 @@ const (
 type Env struct {
 	dictionary *nba.Dictionary
 	cel        *cel.Env
+	segments   *segments
+	places     *places // nil where there are no events
 }
 
-// NewEnv prepares compilation against d.
+// NewEnv prepares compilation of what decisions evaluate against d.
 func NewEnv(d *nba.Dictionary) (*Env, error) {
+	return newEnv(d, nil, append(historyOptions(),
+		cel.Variable(varAggregates, cel.MapType(cel.StringType, cel.DoubleType)),
+		cel.Variable(varContexts, cel.MapType(cel.StringType, cel.StringType)),
+		cel.Variable(varChannel, cel.StringType),
+		cel.Variable(varDirection, cel.StringType)))
+}
+
+// NewEventEnv prepares compilation of what is evaluated when an event arrives: it reads event, subject and
+// now.
+func NewEventEnv(d *nba.Dictionary) (*Env, error) {
+	return newEnv(d, &places{known: map[string]*place{}}, []cel.EnvOption{cel.Variable(varEvent, cel.ObjectType(eventType))})
+}
+
+func newEnv(d *nba.Dictionary, places *places, names []cel.EnvOption) (*Env, error) {
 	registry, err := types.NewRegistry()
 	if err != nil {
 		return nil, fmt.Errorf("making the type registry: %w", err)
 	}
-	env, err := cel.NewEnv(append(historyOptions(),
+	named := &segments{}
+	env, err := cel.NewEnv(append(names,
+		cel.Macros(named.macro()),
 		cel.CustomTypeAdapter(registry),
 		cel.CustomTypeProvider(&subjectProvider{Registry: registry, dictionary: d}),
 		cel.CrossTypeNumericComparisons(true),
@@ -56,15 +74,12 @@ func NewEnv(d *nba.Dictionary) (*Env, error) {
 		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals(), cel.ValidateRegexLiterals(),
 			cel.ValidateRegexProgramSizeLimit(maxRegexProgram), cel.ValidateComprehensionNestingLimit(maxComprehensions)),
 		cel.Variable(varSubject, cel.ObjectType(subjectType)),
-		cel.Variable(varContexts, cel.MapType(cel.StringType, cel.StringType)),
-		cel.Variable(varNow, cel.TimestampType),
-		cel.Variable(varChannel, cel.StringType),
-		cel.Variable(varDirection, cel.StringType))...,
+		cel.Variable(varNow, cel.TimestampType))...,
 	)
 	if err != nil {
 		return nil, fmt.Errorf("making the CEL environment: %w", err)
 	}
-	return &Env{dictionary: d, cel: env}, nil
+	return &Env{dictionary: d, cel: env, segments: named, places: places}, nil
 }
 
 // celType is the CEL type of an attribute of kind k.
@@ -93,14 +108,17 @@ type subjectProvider struct {
 
 // FindStructType implements types.Provider.
 func (p *subjectProvider) FindStructType(name string) (*types.Type, bool) {
-	if name == subjectType {
-		return types.NewTypeTypeWithParam(types.NewObjectType(subjectType)), true
+	if name == subjectType || name == eventType {
+		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
 	}
 	return p.Registry.FindStructType(name)
 }
 
 // FindStructFieldNames implements types.Provider.
 func (p *subjectProvider) FindStructFieldNames(name string) ([]string, bool) {
+	if name == eventType {
+		return eventFieldNames(), true
+	}
 	if name != subjectType {
 		return p.Registry.FindStructFieldNames(name)
 	}
@@ -114,6 +132,9 @@ func (p *subjectProvider) FindStructFieldNames(name string) ([]string, bool) {
 
 // FindStructFieldType implements types.Provider.
 func (p *subjectProvider) FindStructFieldType(typeName, field string) (*types.FieldType, bool) {
+	if typeName == eventType {
+		return eventFieldOf(field)
+	}
 	if typeName != subjectType {
 		return p.Registry.FindStructFieldType(typeName, field)
 	}
@@ -138,9 +159,22 @@ func (p *subjectProvider) FindStructFieldType(typeName, field string) (*types.Fi
 	}, true
 }
 
+// eventFieldOf is a field of an event for cel-go.
+func eventFieldOf(field string) (*types.FieldType, bool) {
+	t := eventFieldType(field)
+	if t == nil {
+		return nil, false
+	}
+	return &types.FieldType{
+		Type:    t,
+		IsSet:   func(target any) bool { _, err := celEvent(target, field); return err == nil },
+		GetFrom: func(target any) (any, error) { return celEvent(target, field) },
+	}, true
+}
+
 // NewValue implements types.Provider: expressions make no subjects.
 func (p *subjectProvider) NewValue(typeName string, fields map[string]ref.Val) ref.Val {
-	if typeName == subjectType {
+	if typeName == subjectType || typeName == eventType {
 		return types.NewErr("a subject cannot be made")
 	}
 	return p.Registry.NewValue(typeName, fields)

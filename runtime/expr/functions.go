@@ -110,8 +110,8 @@ func (b *builder) method(c ast.CallExpr) (node, bool) {
 	if !ok || len(c.Args()) > 1 {
 		return node{}, false
 	}
-	if target.text != nil {
-		return b.textMethod(c, target.text)
+	if target.text != nil || target.dyn != nil && len(c.Args()) == 1 {
+		return b.textMethod(c, target.asText())
 	}
 	if target.duration != nil && len(c.Args()) == 0 {
 		return durationPart(c.FunctionName(), target.duration)

@@ -43,6 +43,11 @@ const (
 	NumberResult
 	// AnyResult is true or false, a number or text; Program.Kind tells which.
 	AnyResult
+	// ValueResult is what Program.Value gives: one of these or a time, which may be known only when it is
+	// evaluated.
+	ValueResult
+	// TextResult is text.
+	TextResult
 )
 
 // Kind is the kind of value that a program gives.
@@ -63,12 +68,15 @@ type Program struct {
 	kind   Kind
 	reads  []nba.AttributeID
 	asks   []history.Query
+	counts []string
 
 	// Exactly one of these is set: bool, int, float and text are our own evaluator, fallback is cel-go.
 	bool     boolFunc
 	int      intFunc
 	float    floatFunc
 	text     textFunc
+	time     timeFunc
+	dyn      dynFunc // of ValueResult
 	fallback cel.Program
 }
 
@@ -81,6 +89,10 @@ func (p *Program) Reads() []nba.AttributeID { return p.reads }
 
 // Asks are the aggregates of the history that the program may ask for. The caller must not change them.
 func (p *Program) Asks() []history.Query { return p.asks }
+
+// Counts are the event strategies whose aggregates the program may ask for, sorted. The caller must not
+// change them.
+func (p *Program) Counts() []string { return p.counts }
 
 // Native tells whether the program runs in our own evaluator, without allocation.
 func (p *Program) Native() bool { return p.fallback == nil }
@@ -219,6 +231,10 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return a.vars.Direction, true
 	case varHistory:
 		return &historyValue{vars: a.vars}, true
+	case varEvent:
+		return a.vars, true
+	case varAggregates:
+		return &aggregatesValue{vars: a.vars}, true
 	default:
 		return nil, false
 	}

@@ -22,6 +22,10 @@ type Vars struct {
 	Direction string
 	// History answers questions to the interaction history; nil: it cannot be read.
 	History History
+	// Aggregates answers what event strategies counted; nil: it cannot be read.
+	Aggregates Aggregates
+	// Event is what expressions of NewEventEnv read; nil elsewhere.
+	Event *Event
 
 	gap Gap
 }
@@ -31,8 +35,10 @@ type Gap struct {
 	// Attribute is the absent attribute; Known is false when nothing was absent.
 	Attribute nba.AttributeID
 	Known     bool
-	// History tells that it was the history, and no attribute.
-	History bool
+	// History tells that it was the history, and no attribute; Strategy, if not empty, that it was the
+	// aggregate of that event strategy.
+	History  bool
+	Strategy string
 	// Withheld is true when consent, or the purposes of the attribute, keep it from being used.
 	Withheld bool
 }
