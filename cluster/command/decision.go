@@ -126,7 +126,7 @@ func (d *Decision) Append(dst []byte) ([]byte, error) {
 	if len(d.Explanation) > MaxExplanation {
 		return dst, nba.Errorf(nba.CodeTooLarge, "the explanation takes more than %d bytes: ask for less, or without an Idempotency-Key", MaxExplanation)
 	}
-	if err := errors.Join(d.Effects.valid(), d.Kept.valid()); err != nil {
+	if err := errors.Join(d.Effects.valid(), d.Kept.valid(), validOutbox(d.Effects)); err != nil {
 		return dst, err
 	}
 	version := d.Version()

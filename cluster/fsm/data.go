@@ -55,6 +55,8 @@ type Data struct {
 	recorded command.Recorded
 	key      []byte
 	events   eventState
+
+	outboxState
 }
 
 var keySubjects = []byte("subjects")
@@ -63,6 +65,7 @@ var keySubjects = []byte("subjects")
 func NewData(s *store.Store) (*Data, error) {
 	d := &Data{}
 	d.machine = machine{store: s, rules: d}
+	d.waiting, d.leaving = newQueue(), newQueue()
 	if err := d.open(); err != nil {
 		return nil, fmt.Errorf("opening the data state: %w", err)
 	}
@@ -91,6 +94,7 @@ func (d *Data) reloadState() error {
 	if err := d.reloadEvents(r); err != nil {
 		return err
 	}
+	d.reloadOutbox(r)
 	return nil
 }
 
@@ -100,6 +104,9 @@ func (d *Data) beginBatch() {
 }
 
 func (d *Data) finishBatch(u *update) error {
+	if err := d.finishOutbox(u); err != nil {
+		return err
+	}
 	if d.count == d.counted {
 		return nil
 	}
@@ -107,7 +114,10 @@ func (d *Data) finishBatch(u *update) error {
 	return u.local(keySubjects, binary.LittleEndian.AppendUint64(nil, uint64(d.count)))
 }
 
-func (d *Data) commitBatch() { d.subjects.Store(d.count) }
+func (d *Data) commitBatch() {
+	d.subjects.Store(d.count)
+	d.commitOutbox()
+}
 
 func (d *Data) applyOp(u *update, at At, op command.Op) (Result, error) {
 	if _, known := command.Needs(op.Kind, op.Version); !known {
@@ -150,6 +160,10 @@ func (d *Data) applyOp(u *update, at At, op command.Op) (Result, error) {
 		return d.putLetters(u, op.Body)
 	case command.LettersRemoved:
 		return d.removeLetters(u, op.Body)
+	case command.TriggersClosed:
+		return d.closeTriggers(u, at, op.Body)
+	case command.DeliveriesChanged:
+		return d.changeDeliveries(u, at, op.Body)
 	default:
 		return Result{}, unknownKind(op)
 	}
@@ -285,6 +299,9 @@ func (d *Data) delete(u *update, op command.Op) (Result, error) {
 	if err := d.deleteEvents(u, p.Key); err != nil {
 		return Result{}, err
 	}
+	if err := errors.Join(d.eraseTriggers(u, p.Key), d.eraseDeliveries(u, p.Key)); err != nil {
+		return Result{}, err
+	}
 	d.count--
 	return Result{Version: d.old.Version()}, u.remove(store.Subjects, p.Key, stored)
 }
@@ -330,6 +347,9 @@ func (d *Data) recordDecision(u *update, op command.Op) (Result, error) {
 		}
 		return Result{Duplicate: true, Decision: p.ID}, nil
 	}
+	if !d.triggered(u, p) {
+		return refuse(triggerGone())
+	}
 	if refused, err := d.allow(u, p); err != nil || refused != nil {
 		return Result{Err: refused}, err
 	}
@@ -343,7 +363,7 @@ func (d *Data) recordDecision(u *update, op command.Op) (Result, error) {
 	if err := u.replaceKept(store.Decisions, d.arena.copied(p.ID[:]), nil, value); err != nil {
 		return Result{}, err
 	}
-	if err := d.effects(u, p); err != nil {
+	if err := errors.Join(d.effects(u, p), d.send(u, p)); err != nil {
 		return Result{}, err
 	}
 	d.key = AppendHistoryKey(d.key[:0], p.Key, HistoryKey{TimeMS: p.TimeMS, Decision: p.ID, Kind: HistoryDecision})
