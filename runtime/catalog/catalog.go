@@ -71,6 +71,9 @@ type Catalog struct {
 	Consent Consent
 	// Arbitration is how priorities become propositions.
 	Arbitration Arbitration
+	// Segments are in the order of the document, and so are Campaigns.
+	Segments  []Segment
+	Campaigns []Campaign
 	// Gates are the conditions of the engagement policies of all actions.
 	Gates []Gate
 	// Predicates is the number of distinct conditions; Predicate.ID counts up to it.

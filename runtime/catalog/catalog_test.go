@@ -158,6 +158,7 @@ func describe(c *Catalog) string {
 	for _, a := range c.Fallbacks {
 		fmt.Fprintf(&b, "fallback %s\n", a.Name)
 	}
+	describeCampaigns(&b, c)
 	return b.String()
 }
 
@@ -396,5 +397,24 @@ func TestDocumentedExampleCompiles(t *testing.T) {
 	}
 	if _, err := Compile([]byte(example), "docs/catalog.md", Env{Dictionary: d, Models: []string{"churn"}}); err != nil {
 		t.Error(renderProblems(err))
+	}
+}
+
+func describeCampaigns(b *strings.Builder, c *Catalog) {
+	for _, s := range c.Segments {
+		fmt.Fprintf(b, "segment %s (%s): %s\n", s.Name, s.Label, s.When.Source())
+	}
+	for _, g := range c.Campaigns {
+		fmt.Fprintf(b, "campaign %s (%s) for %s: %v", g.Name, g.Label, g.Purpose.Name, g.Actions)
+		if g.Audience != nil {
+			fmt.Fprintf(b, " to %s, reading %d attributes, asking %d", g.Audience.Source(), len(g.Audience.Reads()), len(g.Audience.Asks()))
+		}
+		fmt.Fprintf(b, "\n  volume %d, %v a second, holdout %v, sink %q\n", g.Volume, g.PerSecond, g.Holdout(), g.Sink)
+		if g.Schedule != nil {
+			fmt.Fprintf(b, "  once %v, cron %q in %v\n", g.Schedule.Once, g.Schedule.Expression, g.Schedule.Zone)
+		}
+		for _, on := range g.Channels {
+			fmt.Fprintf(b, "  %s/%s without %v at %v\n", on.Channel.Name, on.Placement, on.Excluded, on.Cost)
+		}
 	}
 }

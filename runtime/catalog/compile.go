@@ -74,6 +74,7 @@ func (c *compiler) compile(root *yaml.Node) {
 	c.strategies()
 	c.consentDefaults()
 	c.modelNames()
+	c.segments()
 	c.seasons()
 	c.hierarchy()
 	c.tables()
@@ -88,6 +89,7 @@ func (c *compiler) compile(root *yaml.Node) {
 	c.controlGroups()
 	c.catalog.Arbitration = c.doc.arbitration
 	c.fallbacks()
+	c.campaigns()
 	c.histories()
 	c.index()
 }

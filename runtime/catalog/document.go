@@ -37,6 +37,8 @@ type (
 		seasons        []seasonSpec
 		strategy       text
 		parameters     map[string]map[string]string
+		segments       []segmentSpec
+		campaigns      []campaignSpec
 	}
 	channelSpec struct {
 		name       text
@@ -127,6 +129,8 @@ func (d *decoder) document(n *yaml.Node) *document {
 		optional("timeZone", d.timeZone(&doc.zone)),
 		optional("consent", d.consent(&doc.consent)),
 		optional("fallback", d.fallback(&doc.fallbacks)),
+		optional("segments", d.list("segments", MaxSegments, func(n *yaml.Node) { doc.segments = append(doc.segments, d.segment(n)) })),
+		optional("campaigns", d.list("campaigns", MaxCampaigns, func(n *yaml.Node) { doc.campaigns = append(doc.campaigns, d.campaign(n)) })),
 	)
 	return doc
 }
