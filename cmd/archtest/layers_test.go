@@ -28,6 +28,7 @@ var doors = []struct {
 	{"github.com/tetratelabs/wazero", "one package runs guests, and admission validates them",
 		[]string{"runtime/wasm", "plugins/admission"}},
 	{"cel.dev/cel-go", "one package knows the expression language", []string{"runtime/expr"}},
+	{"github.com/twmb/franz-go", "one package knows the Kafka client, and one its tests' broker", []string{"cluster/kafka", "cluster/kafka/kafkatest"}},
 	{"github.com/spf13/cobra", "one package is the command line", []string{"cmd/arbiter/internal/cli", "cmd/arbiter"}},
 }
 
@@ -170,6 +171,7 @@ func TestTheRulesCatchWhatTheyMust(t *testing.T) {
 		{"cmd/arbiter/internal/cli", "github.com/gofiber/fiber/v2", true},
 		{"plugins/serving", "github.com/tetratelabs/wazero/api", true},
 		{"plugins/admission", "github.com/tetratelabs/wazero", false},
+		{"cluster/node", "github.com/twmb/franz-go/pkg/kgo", true},
 	} {
 		if got := doorError(c.importer, c.imported) != ""; got != c.refused {
 			t.Errorf("%s importing %s: refused %v, want %v", c.importer, c.imported, got, c.refused)
