@@ -83,6 +83,7 @@ type Catalog struct {
 
 	actions  map[string]*Action
 	channels map[string]*Channel
+	emits    map[string]*Emit // by origin
 
 	controlSalt string
 }

@@ -66,6 +66,7 @@ type compiler struct {
 	placements int
 	seasonsBy  map[string]*Season
 	asked      map[history.Query][]*yaml.Node // where the history is asked for each
+	overEvents *compiler                      // of expressions over events; nil before the first
 }
 
 func (c *compiler) compile(root *yaml.Node) {
