@@ -36,6 +36,8 @@ func Needs(kind Kind, version uint8) (level Level, ok bool) {
 		return LevelRollouts, true
 	case (kind == SubjectPut || kind == SubjectPatch || kind == SubjectDelete || kind == CatalogActivated) && version == extendedVersion:
 		return LevelRollouts, true
+	case kind == ResponseRecorded && version == movingVersion:
+		return LevelEvents, true
 	case version != opVersion:
 		return 0, false
 	}
@@ -53,7 +55,9 @@ func Needs(kind Kind, version uint8) (level Level, ok bool) {
 		SignerTrusted, SignerDistrusted, PluginRemoved, PluginDeactivated,
 		VolumeLeased, VolumeGivenBack, Attributed, KeyCreated, KeyRevoked:
 		return LevelRollouts, true
-	case EventsApplied, TimersFired, TriggersClosed, DeliveriesChanged, LettersPut, LettersRemoved, JourneyMoved, StreamsNoted:
+	case EventsApplied, TimersFired, TriggersClosed, DeliveriesChanged, LettersPut, LettersRemoved, JourneyMoved, StreamsNoted,
+		CampaignBatch, CampaignForgotten, CampaignStarted, CampaignChanged, CampaignFinished,
+		RestoreBegun, PairsLoaded, RestoreEnded:
 		return LevelEvents, true
 	}
 	return 0, false

@@ -14,6 +14,7 @@ import (
 	"github.com/arbiterhq/arbiter/plugins/registry"
 	"github.com/arbiterhq/arbiter/plugins/rollout"
 	"github.com/arbiterhq/arbiter/runtime/auth"
+	"github.com/arbiterhq/arbiter/runtime/campaign"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -28,6 +29,7 @@ type ControlState struct {
 	Retention  nba.Retention
 	Keys       *auth.Keys
 	Signers    *registry.Keys
+	Campaigns  *campaign.State
 	Audit      AuditHead
 }
 
@@ -87,7 +89,8 @@ func (c *CatalogState) Version(version uint64) (nba.CatalogVersion, bool) {
 
 // Control is the state machine of the control group.
 //
-//	control   "dictionary", "catalog", "plugins", "features", "retention", "rollouts", "keys", "audit", "signers" -> JSON
+//	control   "dictionary", "catalog", "plugins", "features", "retention", "rollouts", "keys", "audit", "signers",
+//	          "campaigns" -> JSON
 //	history   number of an audit record, big endian -> JSON
 //	catalogs  version, big endian                                         -> document
 //	control   see volumes.go for the budgets of volumes
@@ -114,11 +117,12 @@ const (
 	partKeysOfAPI
 	partAudit
 	partSigners
+	partCampaigns
 	partEnd
 )
 
 var partKeys = [...][]byte{[]byte("dictionary"), []byte("catalog"), []byte("plugins"), []byte("features"), []byte("retention"), []byte("rollouts"),
-	[]byte("keys"), []byte("audit"), []byte("signers")}
+	[]byte("keys"), []byte("audit"), []byte("signers"), []byte("campaigns")}
 
 type storedDictionary struct {
 	Purposes   []nba.Purpose   `json:"purposes"`
@@ -167,7 +171,7 @@ func (c *Control) reloadState() error {
 	}
 	defer r.Release()
 	state := &ControlState{Index: c.Position().Index, Dictionary: nba.NewDictionary(), Plugins: &registry.State{}, Rollouts: &rollout.State{},
-		Features: Features{Level: command.LevelFirst}, Retention: nba.DefaultRetention(), Keys: &auth.Keys{}, Signers: &registry.Keys{}}
+		Features: Features{Level: command.LevelFirst}, Retention: nba.DefaultRetention(), Keys: &auth.Keys{}, Signers: &registry.Keys{}, Campaigns: &campaign.State{}}
 	if raw := r.Get(store.Control, partKeys[partDictionary]); raw != nil {
 		var d storedDictionary
 		if err := json.Unmarshal(raw, &d); err != nil {
@@ -195,7 +199,7 @@ func (c *Control) reloadState() error {
 		}
 	}
 	for part, into := range map[int]any{partFeatures: &state.Features, partRetention: &state.Retention,
-		partKeysOfAPI: state.Keys, partAudit: &state.Audit, partSigners: state.Signers} {
+		partKeysOfAPI: state.Keys, partAudit: &state.Audit, partSigners: state.Signers, partCampaigns: state.Campaigns} {
 		if raw := r.Get(store.Control, partKeys[part]); raw != nil {
 			if err := json.Unmarshal(raw, into); err != nil {
 				return fmt.Errorf("reading the %s: %w", partKeys[part], err)
@@ -224,6 +228,7 @@ func (c *Control) finishBatch(u *update) error {
 		c.next.Keys,
 		c.next.Audit,
 		c.next.Signers,
+		c.next.Campaigns,
 	}
 	for i, part := range parts {
 		if !c.dirty[i] {
@@ -257,7 +262,12 @@ func (c *Control) applyOp(u *update, at At, op command.Op) (Result, error) {
 	if _, known := command.Needs(op.Kind, op.Version); !known {
 		return Result{}, unknownKind(op)
 	}
+	if refused := c.closed(op.Kind); refused != nil {
+		return refuse(refused)
+	}
 	switch op.Kind {
+	case command.RestoreBegun, command.PairsLoaded, command.RestoreEnded:
+		return c.restore(u, op)
 	case command.AttributesDeclared:
 		return c.declare(op.Body)
 	case command.CatalogStored:
@@ -294,6 +304,12 @@ func (c *Control) applyOp(u *update, at At, op command.Op) (Result, error) {
 		return c.removePlugin(op.Body)
 	case command.PluginDeactivated:
 		return c.deactivatePlugin(at, op.Body)
+	case command.CampaignStarted:
+		return c.startCampaign(at, op.Body)
+	case command.CampaignChanged:
+		return c.changeCampaign(at, op.Body)
+	case command.CampaignFinished:
+		return c.finishCampaign(at, op.Body)
 	case command.VolumeLeased:
 		return c.leaseVolume(u, at, op.Body)
 	case command.VolumeGivenBack:

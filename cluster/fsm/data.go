@@ -55,6 +55,7 @@ type Data struct {
 	recorded command.Recorded
 	key      []byte
 	events   eventState
+	campaignState
 
 	outboxState
 }
@@ -123,7 +124,12 @@ func (d *Data) applyOp(u *update, at At, op command.Op) (Result, error) {
 	if _, known := command.Needs(op.Kind, op.Version); !known {
 		return Result{}, unknownKind(op)
 	}
+	if refused := d.closed(op.Kind); refused != nil {
+		return refuse(refused)
+	}
 	switch op.Kind {
+	case command.RestoreBegun, command.PairsLoaded, command.RestoreEnded:
+		return d.restore(u, op)
 	case command.SubjectPut:
 		return d.put(u, at, op.Body)
 	case command.SubjectPatch:
@@ -133,7 +139,9 @@ func (d *Data) applyOp(u *update, at At, op command.Op) (Result, error) {
 	case command.DecisionRecorded:
 		return d.recordDecision(u, op)
 	case command.ResponseRecorded:
-		return d.recordResponse(u, at, op.Body)
+		return d.recordResponse(u, at, op)
+	case command.JourneyMoved:
+		return d.askJourney(u, at, op.Body)
 	case command.Keyed:
 		return d.applyKeyed(u, at, op.Body)
 	case command.Expired:
@@ -156,8 +164,10 @@ func (d *Data) applyOp(u *update, at At, op command.Op) (Result, error) {
 		return d.applyEvents(u, at, op.Body)
 	case command.StreamsNoted:
 		return d.noteStreams(u, op.Body)
-	case command.LettersPut:
-		return d.putLetters(u, op.Body)
+	case command.CampaignBatch:
+		return d.campaignBatch(u, at, op.Body)
+	case command.CampaignForgotten:
+		return d.forgetCampaign(u, op.Body)
 	case command.LettersRemoved:
 		return d.removeLetters(u, op.Body)
 	case command.TriggersClosed:
@@ -299,7 +309,13 @@ func (d *Data) delete(u *update, op command.Op) (Result, error) {
 	if err := d.deleteEvents(u, p.Key); err != nil {
 		return Result{}, err
 	}
+	if err := d.eraseFromCampaigns(u, p.Key); err != nil {
+		return Result{}, err
+	}
 	if err := errors.Join(d.eraseTriggers(u, p.Key), d.eraseDeliveries(u, p.Key)); err != nil {
+		return Result{}, err
+	}
+	if err := d.eraseJourneys(u, p.Key); err != nil {
 		return Result{}, err
 	}
 	d.count--
@@ -379,9 +395,9 @@ func (d *Data) decision(u *update, id []byte) []byte {
 	return u.Get(store.Decisions, id)
 }
 
-func (d *Data) recordResponse(u *update, at At, body []byte) (Result, error) {
+func (d *Data) recordResponse(u *update, at At, op command.Op) (Result, error) {
 	var p command.Responded
-	if err := p.Decode(body); err != nil {
+	if err := p.Decode(op.Body, op.Version); err != nil {
 		return Result{}, err
 	}
 	stored := u.Get(store.Decisions, p.ID[:])
@@ -402,7 +418,13 @@ func (d *Data) recordResponse(u *update, at At, body []byte) (Result, error) {
 	if entry.Outcomes[position]&(1<<p.Outcome) != 0 {
 		return Result{Duplicate: true}, nil
 	}
-	return Result{}, d.respond(u, at, &p, stored, &entry, position)
+	if err := d.respond(u, at, &p, stored, &entry, position); err != nil {
+		return Result{}, err
+	}
+	if body := p.Effects.Get(command.EffectJourneys); body != nil {
+		_, _, err = d.moveJourneys(u, at, entry.Key, p.TimeMS, body)
+	}
+	return Result{}, err
 }
 
 // respond enters an outcome, which is new, into the decision that is stored, the ledgers and the history.
