@@ -91,6 +91,8 @@ type StreamStep struct {
 type ApplyEvents struct {
 	Step   StreamStep
 	Events []AppliedEvent
+	// Letters are events that the proposer found could not be applied.
+	Letters []Letter
 	// Forget, if it is not nil, removes old events before these are applied.
 	Forget *ForgetEvents
 }
@@ -98,12 +100,14 @@ type ApplyEvents struct {
 const (
 	eventsFlagStream = 1 << 0
 	eventsFlagForget = 1 << 1
+	eventsFlagLetter = 1 << 2
+	eventsFlags      = eventsFlagStream | eventsFlagForget | eventsFlagLetter
 )
 
-// Append appends the operation to dst. It fails when there are too many events, or one is too large.
+// Append appends the operation to dst. It fails when there are too many events or letters, or one is too large.
 func (o *ApplyEvents) Append(dst []byte) ([]byte, error) {
-	if len(o.Events) > MaxEvents {
-		return dst, fmt.Errorf("%d events in one operation: at most %d", len(o.Events), MaxEvents)
+	if len(o.Events) > MaxEvents || len(o.Letters) > MaxLetters {
+		return dst, fmt.Errorf("%d events and %d letters in one operation: at most %d and %d", len(o.Events), len(o.Letters), MaxEvents, MaxLetters)
 	}
 	dst, at := beginOp(dst, EventsApplied)
 	flags := byte(0)
@@ -112,6 +116,9 @@ func (o *ApplyEvents) Append(dst []byte) ([]byte, error) {
 	}
 	if o.Forget != nil {
 		flags |= eventsFlagForget
+	}
+	if len(o.Letters) > 0 {
+		flags |= eventsFlagLetter
 	}
 	dst = append(dst, flags)
 	if o.Step.Stream != "" {
@@ -127,6 +134,9 @@ func (o *ApplyEvents) Append(dst []byte) ([]byte, error) {
 			return dst, fmt.Errorf("an event of %d bytes with effects of %d: at most %d and %d", len(e.Record), len(e.Effects), MaxEventRecord, MaxSections)
 		}
 		dst = e.Effects.append(e.AppendKept(dst))
+	}
+	if len(o.Letters) > 0 {
+		dst = appendLetters(dst, o.Letters)
 	}
 	return endOp(dst, at), nil
 }
@@ -152,7 +162,7 @@ func (e *AppliedEvent) AppendKept(dst []byte) []byte {
 func (o *ApplyEvents) Decode(body []byte) error {
 	r := reader{rest: body}
 	flags := r.u8()
-	if flags&^(eventsFlagStream|eventsFlagForget) != 0 {
+	if flags&^eventsFlags != 0 {
 		return ErrMalformed
 	}
 	o.Step, o.Forget = StreamStep{}, nil
@@ -175,6 +185,9 @@ func (o *ApplyEvents) Decode(body []byte) error {
 			return ErrMalformed
 		}
 		o.Events = append(o.Events, e)
+	}
+	if o.Letters = o.Letters[:0]; flags&eventsFlagLetter != 0 {
+		o.Letters = r.letters(o.Letters)
 	}
 	return r.end()
 }

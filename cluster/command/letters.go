@@ -72,36 +72,23 @@ func DecodeLetter(b []byte) (Letter, error) {
 	return l, r.end()
 }
 
-// PutLetters keeps events that could not be applied. The answer is the number of the first.
-type PutLetters struct {
-	Letters []Letter
-}
-
-// Append appends the operation to dst. It never fails.
-func (o *PutLetters) Append(dst []byte) ([]byte, error) {
-	dst, at := beginOp(dst, LettersPut)
-	dst = binary.AppendUvarint(dst, uint64(len(o.Letters)))
-	for i := range o.Letters {
-		dst = o.Letters[i].Append(dst)
+func appendLetters(dst []byte, letters []Letter) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(letters)))
+	for i := range letters {
+		dst = letters[i].Append(dst)
 	}
-	return endOp(dst, at), nil
+	return dst
 }
 
-// Decode reads the body of a LettersPut. It reuses Letters.
-func (o *PutLetters) Decode(body []byte) error {
-	r := reader{rest: body}
+func (r *reader) letters(to []Letter) []Letter {
 	n := r.uvarint()
 	if n > MaxLetters {
-		return ErrMalformed
+		r.bad = true
 	}
-	o.Letters = o.Letters[:0]
-	for range n {
-		o.Letters = append(o.Letters, r.letter())
-		if r.bad {
-			return ErrMalformed
-		}
+	for ; n > 0 && !r.bad; n-- {
+		to = append(to, r.letter())
 	}
-	return r.end()
+	return to
 }
 
 // RemoveLetters removes dead letters by their numbers. Those that are not there are passed over; the answer is

@@ -42,8 +42,12 @@ type EventOutcome struct {
 	Number uint64
 }
 
-// AppliedEvents is the Value of the result of an ApplyEvents.
-type AppliedEvents struct{ Outcomes []EventOutcome }
+// AppliedEvents is the Value of the result of an ApplyEvents that was not refused.
+type AppliedEvents struct {
+	Outcomes []EventOutcome
+	// Letters is the number of the first of the letters that came with it.
+	Letters uint64
+}
 
 // eventNumbers are the numbers where the parts of what is kept of events begin.
 type eventNumbers struct {
@@ -59,7 +63,6 @@ type eventState struct {
 
 	op     command.ApplyEvents
 	steps  command.NoteStreams
-	put    command.PutLetters
 	remove command.RemoveLetters
 	unset  []nba.AttributeID
 	attrs  []record.Attr
@@ -160,8 +163,12 @@ func (d *Data) applyEvents(u *update, at At, body []byte) (Result, error) {
 			return Result{}, err
 		}
 	}
+	letters, err := d.putLetters(u, op.Letters)
+	if err != nil {
+		return Result{}, err
+	}
 	if len(op.Events) == 0 {
-		return Result{Version: d.events.next}, nil
+		return Result{Version: d.events.next, Value: AppliedEvents{Letters: letters}}, nil
 	}
 	b := batch{first: d.events.next, count: uint64(len(op.Events)), ms: at.ProposedMS}
 	size := batchHead + 4
@@ -181,7 +188,7 @@ func (d *Data) applyEvents(u *update, at At, body []byte) (Result, error) {
 			value = e.AppendKept(binary.AppendUvarint(value, uint64(i)))
 		}
 	}
-	result := Result{Version: b.first, Value: AppliedEvents{outcomes}}
+	result := Result{Version: b.first, Value: AppliedEvents{Outcomes: outcomes, Letters: letters}}
 	if len(value) == empty {
 		return result, nil
 	}

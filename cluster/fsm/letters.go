@@ -57,18 +57,15 @@ func (d *Data) putLetter(u *update, l *command.Letter) (number uint64, err error
 	return number, d.saveLetterNumbers(u)
 }
 
-func (d *Data) putLetters(u *update, body []byte) (Result, error) {
-	op := &d.events.put
-	if err := op.Decode(body); err != nil {
-		return Result{}, err
-	}
-	first := d.events.letters.next
-	for i := range op.Letters {
-		if _, err := d.putLetter(u, &op.Letters[i]); err != nil {
-			return Result{}, err
+// putLetters keeps letters and gives the number of the first.
+func (d *Data) putLetters(u *update, letters []command.Letter) (first uint64, err error) {
+	first = d.events.letters.next
+	for i := range letters {
+		if _, err := d.putLetter(u, &letters[i]); err != nil {
+			return 0, err
 		}
 	}
-	return Result{Version: first}, nil
+	return first, nil
 }
 
 func (d *Data) removeLetters(u *update, body []byte) (Result, error) {
