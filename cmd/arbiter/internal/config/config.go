@@ -31,6 +31,8 @@ type Config struct {
 	Limits   Limits
 	Timeouts Timeouts
 	Log      Log
+	// Streams are Kafka topics whose messages are events; see lists.go.
+	Streams []*Stream
 }
 
 // Data is where and how state rests.
@@ -226,6 +228,7 @@ func (c *Config) validate(p *problems) {
 	c.TLS.validate(p, &c.Cluster)
 	c.Auth.validate(p)
 	c.Plugins.validate(p)
+	validateStreams(p, c.Streams)
 	c.Limits.validate(p)
 	c.Timeouts.validate(p)
 	if _, err := telemetry.ParseLevel(c.Log.Level); err != nil {

@@ -36,7 +36,10 @@ type Sources struct {
 // expectations and never values.
 func Load(sources Sources) (c Config, warnings []string, err error) {
 	c = Default()
-	l := &loader{problems: problems{places: map[string]nba.Detail{}}, byKey: map[string]value{}}
+	l := &loader{problems: problems{places: map[string]nba.Detail{}}, byKey: map[string]value{}, lists: map[string]func() []setting{}}
+	for _, list := range c.lists() {
+		l.lists[list.key] = list.add
+	}
 	for _, s := range c.settings() {
 		l.byKey[s.key] = s.value
 		l.keys = append(l.keys, s.key)
@@ -60,6 +63,7 @@ type loader struct {
 
 	keys       []string
 	byKey      map[string]value
+	lists      map[string]func() []setting
 	unreadable error
 	notYAML    bool
 }
@@ -131,6 +135,8 @@ func (l *loader) mapping(path, prefix string, node *yaml.Node) {
 		_, known := l.byKey[key]
 		d := at(name)
 		switch {
+		case l.lists[key] != nil && !seen[name.Value]:
+			l.entries(path, key, l.lists[key], child)
 		case name.Kind != yaml.ScalarNode || !section && !known:
 			d.Detail = "unknown key" + l.suggestion(key)
 			l.add(d)
