@@ -58,6 +58,7 @@ type Data struct {
 	campaignState
 
 	outboxState
+	timers queue
 }
 
 var keySubjects = []byte("subjects")
@@ -66,7 +67,7 @@ var keySubjects = []byte("subjects")
 func NewData(s *store.Store) (*Data, error) {
 	d := &Data{}
 	d.machine = machine{store: s, rules: d}
-	d.waiting, d.leaving = newQueue(), newQueue()
+	d.waiting, d.leaving, d.timers = newQueue(), newQueue(), newQueue()
 	if err := d.open(); err != nil {
 		return nil, fmt.Errorf("opening the data state: %w", err)
 	}
@@ -96,6 +97,7 @@ func (d *Data) reloadState() error {
 		return err
 	}
 	d.reloadOutbox(r)
+	d.timers.reset()
 	return nil
 }
 
@@ -118,6 +120,7 @@ func (d *Data) finishBatch(u *update) error {
 func (d *Data) commitBatch() {
 	d.subjects.Store(d.count)
 	d.commitOutbox()
+	d.timers.settle()
 }
 
 func (d *Data) applyOp(u *update, at At, op command.Op) (Result, error) {
@@ -170,6 +173,8 @@ func (d *Data) applyOp(u *update, at At, op command.Op) (Result, error) {
 		return d.forgetCampaign(u, op.Body)
 	case command.LettersRemoved:
 		return d.removeLetters(u, op.Body)
+	case command.TimersFired:
+		return d.fireTimers(u, at, op.Body)
 	case command.TriggersClosed:
 		return d.closeTriggers(u, at, op.Body)
 	case command.DeliveriesChanged:
