@@ -226,7 +226,7 @@ func TestResponse(t *testing.T) {
 		DecisionID: testID, Action: "fiber", Treatment: "fiber-web", Outcome: nba.Accepted, Behaviour: "call", Value: -1.5, Time: time.UnixMilli(77),
 	}
 	var got Responded
-	if err := got.Decode(body(t, &want, ResponseRecorded)); err != nil {
+	if err := got.Decode(body(t, &want, ResponseRecorded), 1); err != nil {
 		t.Fatal(err)
 	}
 	treatment, behaviour, value, err := DecodeResponse(got.Record)
@@ -412,11 +412,17 @@ func checkOp(t *testing.T, op Op) {
 		}
 	case ResponseRecorded:
 		var r Responded
-		if r.Decode(op.Body) == nil {
+		if r.Decode(op.Body, op.Version) == nil {
+			if r.Effects.check() != nil {
+				t.Fatal("a checked response has sections that are none")
+			}
 			if _, _, _, err := DecodeResponse(r.Record); err != nil {
 				t.Fatalf("a checked response does not open: %v", err)
 			}
 		}
+	case JourneyMoved:
+		var m MoveJourney
+		_ = m.Decode(op.Body)
 	default:
 		var a ActivatePlugin
 		_ = DecodeControl(op.Body, &a)

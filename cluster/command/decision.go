@@ -81,7 +81,22 @@ type Response struct {
 	Value      float64
 	// Time is when it happened, to the millisecond.
 	Time time.Time
+
+	// Effects are for the state machine, which does not keep them (EffectJourneys). A response with some is
+	// of version 2.
+	Effects Sections
 }
+
+// Version is that of the operation that Append makes.
+func (p *Response) Version() uint8 {
+	if len(p.Effects) > 0 {
+		return movingVersion
+	}
+	return opVersion
+}
+
+// movingVersion is the version of a response with effects.
+const movingVersion = 2
 
 // Recorded is a decoded DecisionRecorded: the parts the state machine needs. Record is stored as it
 // is; OpenDecision reads it.
@@ -213,6 +228,8 @@ type Responded struct {
 	TimeMS  int64
 	Action  string
 	Record  []byte
+	// Effects are for the state machine.
+	Effects Sections
 }
 
 // Append appends the operation to dst. An id that is not a ULID, or an unknown outcome, is an error.
@@ -225,23 +242,34 @@ func (p *Response) Append(dst []byte) ([]byte, error) {
 	if outcome < 0 {
 		return dst, nba.Invalid("/outcome", "the outcome is not one of Impression, Clicked, Accepted, Rejected, Dismissed, Converted")
 	}
+	if err := p.Effects.valid(); err != nil {
+		return dst, err
+	}
 	dst, at := beginOp(dst, ResponseRecorded)
+	dst[at-opHeadBytes+1] = p.Version()
 	dst = append(dst, id[:]...)
 	dst = append(dst, byte(outcome))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(p.Time.UnixMilli()))
 	dst = appendText(dst, p.Action)
+	if p.Version() == movingVersion {
+		dst = p.Effects.append(dst)
+	}
 	dst = appendText(dst, p.Treatment)
 	dst = appendText(dst, p.Behaviour)
 	return endOp(binary.LittleEndian.AppendUint64(dst, math.Float64bits(p.Value)), at), nil
 }
 
-// Decode reads the body of a ResponseRecorded and checks its record.
-func (p *Responded) Decode(body []byte) error {
+// Decode reads the body of a ResponseRecorded of the given version and checks its record.
+func (p *Responded) Decode(body []byte, version uint8) error {
 	r := reader{rest: body}
 	copy(p.ID[:], r.take(len(p.ID)))
 	p.Outcome = r.u8()
 	p.TimeMS = int64(r.u64())
 	p.Action = r.text(maxText)
+	p.Effects = nil
+	if version == movingVersion {
+		p.Effects = r.sections()
+	}
 	p.Record = r.rest
 	if r.bad || int(p.Outcome) >= len(nba.Outcomes) {
 		return ErrMalformed

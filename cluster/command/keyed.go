@@ -63,7 +63,7 @@ func (k *KeyedOp) Decode(body []byte) (inner Op, err error) {
 	}
 	inner = Op{Kind: Kind(head[0]), Version: head[1], Body: rest}
 	switch inner.Kind {
-	case SubjectPut, SubjectPatch, SubjectDelete, DecisionRecorded, ResponseRecorded:
+	case SubjectPut, SubjectPatch, SubjectDelete, DecisionRecorded, ResponseRecorded, JourneyMoved:
 		return inner, nil
 	}
 	return Op{}, ErrMalformed

@@ -232,7 +232,10 @@ func (d *Data) applyEvent(u *update, at At, e *command.AppliedEvent, first, plac
 }
 
 // react does what the catalog has strategies and journeys do when the event happens.
-func (d *Data) react(_ *update, _ At, _ *command.AppliedEvent) error {
+func (d *Data) react(u *update, at At, e *command.AppliedEvent) error {
+	if body := e.Effects.Get(command.EffectJourneys); body != nil {
+		return d.applyJourneys(u, at, e, body)
+	}
 	return nil
 }
 
