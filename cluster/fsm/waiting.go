@@ -106,6 +106,13 @@ func (t *Tally) of(state command.DeliveryState) *int64 {
 	}
 }
 
+// Add adds the counts of another.
+func (t *Tally) Add(other *Tally) {
+	for i, field := range t.fields() {
+		*field += *other.fields()[i]
+	}
+}
+
 func (t *Tally) fields() [7]*int64 {
 	return [...]*int64{&t.Triggers, &t.Shut, &t.Pending, &t.Sent, &t.Dead, &t.Expired, &t.Cancelled}
 }
@@ -175,6 +182,12 @@ func (d *Data) reloadOutbox(r *store.Reader) {
 
 // Tally is how much waits and is remembered, as of the last batch. It is safe for concurrent use.
 func (d *Data) Tally() Tally { return *d.counts.Load() }
+
+// Ring makes Apply ring, without waiting, when triggers or deliveries were put into the state. Call it before
+// anything is applied.
+func (d *Data) Ring(triggers, deliveries chan struct{}) {
+	d.waiting.wake, d.leaving.wake = triggers, deliveries
+}
 
 // TriggersWaiting gets a value when triggers were put into the state.
 func (d *Data) TriggersWaiting() <-chan struct{} { return d.waiting.wake }

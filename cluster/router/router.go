@@ -114,6 +114,7 @@ type Router struct {
 	blobs    *blob.Store
 	keeper   keeper
 	leases   leaser
+	wakes    wakes
 	readings sync.Pool
 	closing  sync.Once
 	closed   error // what Close gives
@@ -143,7 +144,7 @@ func Open(ctx context.Context, options Options) (*Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Router{options: options, folder: folder}
+	r := &Router{options: options, folder: folder, wakes: newWakes()}
 	r.setGroups(make([]*dataGroup, folder.Node().DataGroups))
 	r.options.Store.Space = folder.Space()
 	r.leases.begin(r)
@@ -234,6 +235,7 @@ func (r *Router) openData(i int) (*dataGroup, error) {
 	}
 	d.state = state
 	if d.machine, err = fsm.NewData(state.Store); err == nil {
+		d.machine.Ring(r.wakes.triggers, r.wakes.deliveries)
 		d.group, err = raftgroup.Open(r.groupConfig(&d.shard, dir), d.machine)
 	}
 	if err != nil {

@@ -120,6 +120,19 @@ func (q *Quiet) At(local time.Time) bool {
 	return minute >= q.From && q.on(today) || minute < q.To && q.on((today+6)%7)
 }
 
+// End is when the hours that local is within end: the next minute that is outside of them. ok is false if
+// there is none within a week.
+func (q *Quiet) End(local time.Time) (end time.Time, ok bool) {
+	end = local.Truncate(time.Minute)
+	for range 8 * 24 * 60 {
+		if !q.At(end) {
+			return end, true
+		}
+		end = end.Add(time.Minute)
+	}
+	return time.Time{}, false
+}
+
 func (q *Quiet) on(day time.Weekday) bool { return q.Days>>day&1 != 0 }
 
 // PlaceOf is the place of a proposition.

@@ -46,6 +46,8 @@ type Input struct {
 	Strategy Strategy
 	// Request must have passed ValidateRequest with the same catalog.
 	Request *nba.DecisionRequest
+	// Among has, by Action.Index, the actions among which the decision is made; nil: all.
+	Among []bool
 	// Contacts is what the subject was contacted with. It is read only.
 	Contacts contact.Ledger
 	// Linked are other subjects that contact policies count on, such as the account of the subject. Links

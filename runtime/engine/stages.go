@@ -20,6 +20,7 @@ const (
 	CodeNoConsent      = "NO_CONSENT"
 	CodeNoChannel      = "NO_CHANNEL_CONSENT"
 	CodeExcluded       = "EXCLUDED"
+	CodeNotAsked       = "NOT_ASKED" // it is not among the actions that the decision is made among
 	CodeNoTreatment    = "NO_TREATMENT"
 	CodeNotYetValid    = "NOT_YET_VALID"
 	CodeExpired        = "EXPIRED"
@@ -85,6 +86,10 @@ func (d *decision) consent() {
 
 func (d *decision) channel() {
 	d.filter(stageChannel, func(d *decision, a *catalog.Action, into *nba.Stage) bool {
+		if d.in.Among != nil && (a.Index >= len(d.in.Among) || !d.in.Among[a.Index]) {
+			remove(into, a, CodeNotAsked, func() string { return "not among the actions asked for" })
+			return false
+		}
 		for _, excluded := range d.excluded {
 			if excluded == a {
 				remove(into, a, CodeExcluded, func() string { return "excluded by the request" })
