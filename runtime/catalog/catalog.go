@@ -105,6 +105,9 @@ type Channel struct {
 	Reserve time.Duration
 	// ResponseTimeout is after how long a proposition without an answer is an implicit negative; 0: never.
 	ResponseTimeout time.Duration
+	// Sink names the setting of the server that says where what is decided for the channel is sent; empty:
+	// the server's default.
+	Sink string
 	// AllowUnanswered is true where a subject that said nothing to the channel may be addressed in it.
 	AllowUnanswered bool
 	// Actions are those with a treatment in this channel, in the order of their names.

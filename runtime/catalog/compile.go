@@ -105,7 +105,7 @@ func (c *compiler) channels(root *yaml.Node) {
 		if !c.unique(first, spec.name, "channel") {
 			continue
 		}
-		channel := &Channel{ID: len(c.catalog.Channels), Name: spec.name.value, Direction: spec.direction, Reserve: spec.reserve, ResponseTimeout: spec.timeout}
+		channel := &Channel{ID: len(c.catalog.Channels), Name: spec.name.value, Direction: spec.direction, Reserve: spec.reserve, ResponseTimeout: spec.timeout, Sink: spec.sink.value}
 		if len(spec.placements) == 0 {
 			c.fail(spec.name.node, nba.CodeInvalid, "the channel needs at least one placement")
 		}

@@ -47,6 +47,7 @@ type (
 		placements []placementSpec
 		reserve    time.Duration
 		timeout    time.Duration
+		sink       text
 	}
 	placementSpec struct{ name, strategy text }
 	modelSpec     struct {
@@ -177,6 +178,7 @@ func (d *decoder) channel(n *yaml.Node) channelSpec {
 		optional("reserve", d.duration(&c.reserve, maxReserve)),
 		optional("consent", d.oneOf(&c.consent, consentDeny, consentAllow)),
 		optional("responseTimeout", d.duration(&c.timeout, maxResponseTimeout)),
+		optional("sink", d.name(&c.sink)),
 	)
 	if c.reserve == 0 {
 		c.reserve = defaultReserveInbound
