@@ -34,6 +34,8 @@ type Campaign struct {
 	Audience *expr.Program
 	// Actions are the names of the actions among which the best is chosen, sorted; none: all but fallbacks.
 	Actions []string
+	// Among has them by Action.Index, for engine.Input.Among.
+	Among []bool
 	// Channels are tried in this order: the first that has something to propose is used.
 	Channels []CampaignChannel
 	// Schedule is nil for a campaign that only runs when it is asked for.
@@ -52,10 +54,8 @@ type Campaign struct {
 // CampaignChannel is a channel of a campaign.
 type CampaignChannel struct {
 	Channel *Channel
-	// Placement is the slot that is asked for, and Excluded are the actions with a treatment in the channel
-	// that are not those of the campaign.
+	// Placement is the slot that is asked for.
 	Placement string
-	Excluded  []string
 	// Cost of one contact in the channel.
 	Cost float64
 }
@@ -263,11 +263,6 @@ func (c *compiler) campaignChannel(g *Campaign, spec *campaignChannelSpec, chose
 		return
 	}
 	on.Placement = channel.Placements[best].Name
-	for _, a := range c.catalog.Actions {
-		if a.InChannel(channel) && !takesPart(a, chosen) {
-			on.Excluded = append(on.Excluded, a.Name)
-		}
-	}
 	g.Channels = append(g.Channels, on)
 }
 
@@ -277,6 +272,17 @@ func takesPart(a *Action, chosen []*Action) bool {
 		return !a.Fallback
 	}
 	return slices.Contains(chosen, a)
+}
+
+// campaignActions numbers the actions of the campaigns, once actions have their places.
+func (c *compiler) campaignActions() {
+	for i := range c.catalog.Campaigns {
+		g := &c.catalog.Campaigns[i]
+		g.Among = make([]bool, len(c.catalog.Actions))
+		for _, a := range c.catalog.Actions {
+			g.Among[a.Index] = slices.Contains(g.Actions, a.Name) || len(g.Actions) == 0 && !a.Fallback
+		}
+	}
 }
 
 func (c *compiler) scheduleOf(spec *campaignSpec) *campaign.Schedule {

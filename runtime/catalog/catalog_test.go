@@ -414,7 +414,7 @@ func describeCampaigns(b *strings.Builder, c *Catalog) {
 			fmt.Fprintf(b, "  once %v, cron %q in %v\n", g.Schedule.Once, g.Schedule.Expression, g.Schedule.Zone)
 		}
 		for _, on := range g.Channels {
-			fmt.Fprintf(b, "  %s/%s without %v at %v\n", on.Channel.Name, on.Placement, on.Excluded, on.Cost)
+			fmt.Fprintf(b, "  %s/%s at %v, among %v\n", on.Channel.Name, on.Placement, on.Cost, g.Among)
 		}
 	}
 }

@@ -227,5 +227,6 @@ func (c *compiler) index() {
 		}
 	}
 	c.gates()
+	c.campaignActions()
 	c.catalog.Predicates = len(c.predicates) + len(c.tested)
 }
