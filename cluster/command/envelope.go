@@ -66,6 +66,11 @@ const (
 	Attributed Kind = 100 // another operation, and on whose behalf
 	KeyCreated Kind = 101
 	KeyRevoked Kind = 102
+
+	// A restore from a backup; of data groups too.
+	RestoreBegun Kind = 135
+	PairsLoaded  Kind = 136
+	RestoreEnded Kind = 137
 )
 
 // Limits of one entry. A decoder refuses more.

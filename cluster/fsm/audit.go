@@ -70,6 +70,9 @@ func (c *Control) attributed(u *update, at At, body []byte) (Result, error) {
 		return result, err
 	}
 	changes := changesOf(before, c.next.facts())
+	if inner.Kind == command.RestoreEnded && !result.Duplicate {
+		changes = restoredChange(inner.Body)
+	}
 	if len(changes) == 0 {
 		return result, nil
 	}

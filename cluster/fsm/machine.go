@@ -63,10 +63,13 @@ type machine struct {
 	position atomic.Pointer[Position]
 	mark     atomic.Pointer[Marked]
 	failed   atomic.Pointer[error]
+	restored atomic.Pointer[Restore]
 
 	// Used within one batch.
 	pairs   pairs
 	marking Marked
+	filling Restore
+	reload  bool // a restore ended: what is in memory is made again before the next entry
 }
 
 // rules are what a machine does with operations.
@@ -84,6 +87,7 @@ type rules interface {
 
 // At tells an operation its place and its time.
 type At struct {
+	// Index is that of the entry in the log, and above all that the state held when it was restored.
 	Index uint64
 	// ProposedMS is when the entry was proposed, in milliseconds since 1970.
 	ProposedMS int64
@@ -101,12 +105,14 @@ func (m *machine) open() error {
 		position.Digest = readDigest(r, position.Index)
 		mark, _ = parseMarked(r.Get(store.Meta, keyMark))
 	}
+	restored := readRestore(r)
 	r.Release()
 	if err != nil {
 		return err
 	}
 	m.position.Store(position)
 	m.mark.Store(&mark)
+	m.restored.Store(&restored)
 	return m.rules.reloadState()
 }
 
@@ -145,31 +151,31 @@ func (m *machine) Apply(entry *raft.Log) any { return m.ApplyBatch([]*raft.Log{e
 // ApplyBatch implements raft.BatchingFSM. Entries that the store holds already are skipped.
 func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 	answers := make([]any, len(entries))
+	for done := 0; done < len(entries); {
+		n, err := m.applySome(entries[done:], answers[done:])
+		if err != nil {
+			return fill(answers, err)
+		}
+		done += n
+	}
+	return answers
+}
+
+// applySome applies entries in one transaction, up to one that ends a restore, and tells how many.
+func (m *machine) applySome(entries []*raft.Log, answers []any) (done int, err error) {
 	if err := m.Err(); err != nil {
-		return fill(answers, err)
+		return 0, err
 	}
 	position := *m.position.Load()
-	m.marking = *m.mark.Load()
+	m.marking, m.filling, m.reload = *m.mark.Load(), *m.restored.Load(), false
 	m.rules.beginBatch()
-	err := m.store.Update(func(tx *store.Tx) error {
+	err = m.store.Update(func(tx *store.Tx) error {
 		u := &update{Tx: tx, digest: position.Digest, pairs: &m.pairs}
-		for i, entry := range entries {
-			if entry.Index <= position.Index {
-				answers[i] = Results(nil)
-				continue
+		for i := 0; i < len(entries) && !m.reload; i++ {
+			done = i + 1
+			if err := m.applyOne(u, &position, entries[i], &answers[i]); err != nil {
+				return fmt.Errorf("entry %d: %w", entries[i].Index, err)
 			}
-			var err error
-			switch entry.Type {
-			case raft.LogCommand:
-				answers[i], err = m.applyEntry(u, entry)
-			case raft.LogConfiguration:
-				position.Configuration, position.ConfigurationIndex = entry.Data, entry.Index
-				err = putConfiguration(u, &position)
-			}
-			if err != nil {
-				return fmt.Errorf("entry %d: %w", entry.Index, err)
-			}
-			position.Index, position.Term = entry.Index, entry.Term
 		}
 		if err := m.rules.finishBatch(u); err != nil {
 			return err
@@ -180,14 +186,43 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrStopped, err)
 		m.failed.Store(&err)
-		return fill(answers, err)
+		return done, err
 	}
 	m.position.Store(&position)
 	if marking := m.marking; marking != *m.mark.Load() {
 		m.mark.Store(&marking)
 	}
+	if filling := m.filling; filling != *m.restored.Load() {
+		m.restored.Store(&filling)
+	}
 	m.rules.commitBatch()
-	return answers
+	if m.reload {
+		if err := m.rules.reloadState(); err != nil {
+			err = fmt.Errorf("%w: reading what was restored: %w", ErrStopped, err)
+			m.failed.Store(&err)
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// applyOne applies an entry, unless the store holds it already.
+func (m *machine) applyOne(u *update, position *Position, entry *raft.Log, answer *any) (err error) {
+	if entry.Index <= position.Index {
+		*answer = Results(nil)
+		return nil
+	}
+	switch entry.Type {
+	case raft.LogCommand:
+		*answer, err = m.applyEntry(u, entry)
+	case raft.LogConfiguration:
+		position.Configuration, position.ConfigurationIndex = entry.Data, entry.Index
+		err = putConfiguration(u, position)
+	}
+	if err == nil {
+		position.Index, position.Term = entry.Index, entry.Term
+	}
+	return err
 }
 
 func fill(answers []any, err error) []any {
@@ -202,7 +237,6 @@ func (m *machine) applyEntry(u *update, entry *raft.Log) (Results, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := At{Index: entry.Index, ProposedMS: e.ProposedMS()}
 	results := make(Results, 0, e.Len())
 	for {
 		op, ok := e.Next()
@@ -210,9 +244,11 @@ func (m *machine) applyEntry(u *update, entry *raft.Log) (Results, error) {
 			return results, nil
 		}
 		var result Result
+		at := At{Index: entry.Index, ProposedMS: e.ProposedMS()}
 		if op.Kind == command.StateMarked && op.Version == 1 {
 			result, err = m.markState(u, at, op.Body)
 		} else {
+			at.Index += m.filling.Base
 			result, err = m.rules.applyOp(u, at, op)
 		}
 		if err != nil {

@@ -80,6 +80,23 @@ func (s *Snapshot) Get(b Bucket, key []byte) []byte {
 	return nil
 }
 
+// Scan calls fn for every key of a bucket that is not below from, ascending, until fn returns false. Key and
+// value are valid until the snapshot is released. It is safe for concurrent use.
+func (s *Snapshot) Scan(b Bucket, from []byte, fn func(key, value []byte) bool) {
+	sight := s.sight()
+	sight.scanWhile(b, from, func([]byte) bool { return true }, fn)
+}
+
+// Grown is an error once the file has grown so far since the snapshot was taken that it should be given up:
+// its pages are not used again until then.
+func (s *Snapshot) Grown() error {
+	size, err := s.store.fileSize()
+	if err == nil && size > s.size+max(s.size/2, s.store.options.StreamGrowth) {
+		return ErrStreamTooLong
+	}
+	return err
+}
+
 func (s *Snapshot) sight() sight {
 	return sight{newest: &layer{}, older: &layer{}, runs: s.pin.runs, seed: s.store.options.Shared.seed, cursors: s.pin.cursor}
 }
