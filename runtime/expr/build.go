@@ -69,6 +69,8 @@ func (b *builder) build(e ast.Expr) (node, bool) {
 			return b.event(e)
 		case asksAggregate(e):
 			return aggregateNode(e)
+		case isJourney(e):
+			return journeyNode(e)
 		}
 		return b.selection(e.AsSelect())
 	case ast.CallKind:
@@ -164,6 +166,8 @@ func (b *builder) call(e ast.Expr) (node, bool) {
 		return aggregateNode(e)
 	case isEvent(e):
 		return b.event(e)
+	case isJourney(e):
+		return journeyNode(e)
 	}
 	if c.IsMemberFunction() {
 		return b.method(c)

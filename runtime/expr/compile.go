@@ -67,7 +67,7 @@ func (e *Env) Compile(source string, want Result) (*Program, []Problem) {
 		p.reads = append(p.reads, id)
 	}
 	slices.Sort(p.reads)
-	p.asks, p.counts = walk.queries, walk.strategies
+	p.asks, p.counts, p.journeys = walk.queries, walk.strategies, walk.journeys
 	return e.finish(p, checked)
 }
 
@@ -176,6 +176,7 @@ type walker struct {
 	queries []history.Query
 	// strategies are those whose aggregates are asked for.
 	strategies []string
+	journeys   []JourneyAsk
 	problems   []Problem
 }
 
@@ -191,6 +192,10 @@ func (w *walker) visit(e ast.Expr) {
 			w.aggregate(e)
 			return
 		}
+		if isJourney(e) {
+			w.journey(e)
+			return
+		}
 		w.visit(operand)
 	case ast.IdentKind:
 		switch name := e.AsIdent(); {
@@ -200,6 +205,8 @@ func (w *walker) visit(e ast.Expr) {
 			w.report(e, nba.CodeInvalid, `history stands alone: ask for history.count() or history.daysSince(), as in history.outcome("Accepted").count()`)
 		case name == varAggregates:
 			w.report(e, nba.CodeInvalid, `aggregates stands alone: name an event strategy, as in aggregates.usage or aggregates["data-usage"]`)
+		case name == varJourneys:
+			w.report(e, nba.CodeInvalid, `journeys stands alone: name one, as in journey("cart").stage`)
 		case strings.HasPrefix(name, "."):
 			w.report(e, nba.CodeInvalid, "a name does not begin with a dot")
 		}
@@ -210,6 +217,10 @@ func (w *walker) visit(e ast.Expr) {
 		}
 		if asksAggregate(e) {
 			w.aggregate(e)
+			return
+		}
+		if isJourney(e) {
+			w.journey(e)
 			return
 		}
 		call := e.AsCall()
@@ -336,7 +347,7 @@ func explainSyntax(message string) string {
 }
 
 func (e *Env) explainName(name string) string {
-	known := []string{varSubject, varContexts, varHistory, varAggregates, varNow, varChannel, varDirection}
+	known := []string{varSubject, varContexts, varHistory, varAggregates, varJourneys, varNow, varChannel, varDirection}
 	if e.places != nil {
 		known = []string{varEvent, varSubject, varNow}
 	}

@@ -47,6 +47,8 @@ type Env struct {
 func NewEnv(d *nba.Dictionary) (*Env, error) {
 	return newEnv(d, nil, append(historyOptions(),
 		cel.Variable(varAggregates, cel.MapType(cel.StringType, cel.DoubleType)),
+		cel.Variable(varJourneys, cel.MapType(cel.StringType, cel.ObjectType(journeyType))),
+		cel.Macros(journeyMacro()),
 		cel.Variable(varContexts, cel.MapType(cel.StringType, cel.StringType)),
 		cel.Variable(varChannel, cel.StringType),
 		cel.Variable(varDirection, cel.StringType)))
@@ -108,7 +110,7 @@ type subjectProvider struct {
 
 // FindStructType implements types.Provider.
 func (p *subjectProvider) FindStructType(name string) (*types.Type, bool) {
-	if name == subjectType || name == eventType {
+	if name == subjectType || name == eventType || name == journeyType {
 		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
 	}
 	return p.Registry.FindStructType(name)
@@ -116,8 +118,11 @@ func (p *subjectProvider) FindStructType(name string) (*types.Type, bool) {
 
 // FindStructFieldNames implements types.Provider.
 func (p *subjectProvider) FindStructFieldNames(name string) ([]string, bool) {
-	if name == eventType {
+	switch name {
+	case eventType:
 		return eventFieldNames(), true
+	case journeyType:
+		return journeyFieldNames(), true
 	}
 	if name != subjectType {
 		return p.Registry.FindStructFieldNames(name)
@@ -132,8 +137,11 @@ func (p *subjectProvider) FindStructFieldNames(name string) ([]string, bool) {
 
 // FindStructFieldType implements types.Provider.
 func (p *subjectProvider) FindStructFieldType(typeName, field string) (*types.FieldType, bool) {
-	if typeName == eventType {
+	switch typeName {
+	case eventType:
 		return eventFieldOf(field)
+	case journeyType:
+		return journeyFieldOf(field)
 	}
 	if typeName != subjectType {
 		return p.Registry.FindStructFieldType(typeName, field)
@@ -174,7 +182,7 @@ func eventFieldOf(field string) (*types.FieldType, bool) {
 
 // NewValue implements types.Provider: expressions make no subjects.
 func (p *subjectProvider) NewValue(typeName string, fields map[string]ref.Val) ref.Val {
-	if typeName == subjectType || typeName == eventType {
+	if typeName == subjectType || typeName == eventType || typeName == journeyType {
 		return types.NewErr("a subject cannot be made")
 	}
 	return p.Registry.NewValue(typeName, fields)

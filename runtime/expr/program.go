@@ -70,6 +70,8 @@ type Program struct {
 	asks   []history.Query
 	counts []string
 
+	journeys []JourneyAsk
+
 	// Exactly one of these is set: bool, int, float and text are our own evaluator, fallback is cel-go.
 	bool     boolFunc
 	int      intFunc
@@ -93,6 +95,9 @@ func (p *Program) Asks() []history.Query { return p.asks }
 // Counts are the event strategies whose aggregates the program may ask for, sorted. The caller must not
 // change them.
 func (p *Program) Counts() []string { return p.counts }
+
+// Journeys are what the program may read of journeys. The caller must not change them.
+func (p *Program) Journeys() []JourneyAsk { return p.journeys }
 
 // Native tells whether the program runs in our own evaluator, without allocation.
 func (p *Program) Native() bool { return p.fallback == nil }
@@ -235,6 +240,8 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return a.vars, true
 	case varAggregates:
 		return &aggregatesValue{vars: a.vars}, true
+	case varJourneys:
+		return &journeysValue{vars: a.vars}, true
 	default:
 		return nil, false
 	}

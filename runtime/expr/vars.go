@@ -24,6 +24,8 @@ type Vars struct {
 	History History
 	// Aggregates answers what event strategies counted; nil: it cannot be read.
 	Aggregates Aggregates
+	// Journeys tells where the subject stands; nil: it cannot be read.
+	Journeys Journeys
 	// Event is what expressions of NewEventEnv read; nil elsewhere.
 	Event *Event
 
@@ -39,6 +41,8 @@ type Gap struct {
 	// aggregate of that event strategy.
 	History  bool
 	Strategy string
+	// Journey, if not empty, tells that it was something of that journey.
+	Journey string
 	// Withheld is true when consent, or the purposes of the attribute, keep it from being used.
 	Withheld bool
 }
