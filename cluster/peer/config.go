@@ -28,7 +28,10 @@ const (
 // MaxUrgentBytes bounds the request and the answer of an urgent call.
 const MaxUrgentBytes = 256 << 10
 
-const methodPing Method = 1
+const (
+	methodPing     Method = 1
+	methodStranger Method = 2
+)
 
 func (m Method) lane() lane {
 	if m < FirstBulk {

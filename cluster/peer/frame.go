@@ -16,6 +16,8 @@ const (
 	laneUrgent lane = 1
 	laneBulk   lane = 2
 	laneStream lane = 3 // one transfer, then it is closed
+	// laneStranger is for one question of a node that is in no list yet; see Ask.
+	laneStranger lane = 4
 )
 
 const (

@@ -23,6 +23,7 @@ type Port struct {
 
 	handlers map[Method]handling
 	streams  map[Method]StreamHandler
+	stranger Handler // nil: they are refused
 	pulse    Pulse
 	watchers []func(node string, up bool)
 	viewers  []func()

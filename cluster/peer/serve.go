@@ -85,6 +85,10 @@ func (p *Port) welcome(nc net.Conn, full bool) {
 		p.serveStream(hello.from, secured)
 		return
 	}
+	if hello.lane == laneStranger {
+		p.serveStranger(hello.from, secured)
+		return
+	}
 	p.serve(hello, secured)
 }
 
@@ -124,6 +128,11 @@ func (p *Port) judge(hello greeting, full bool) (status byte, problem error) {
 	switch {
 	case hello.version != version:
 		return statusVersion, fmt.Errorf("it speaks version %d of the protocol and this node %d", hello.version, version)
+	case hello.lane == laneStranger && p.stranger != nil && hello.from != "":
+		if full {
+			return statusFull, fmt.Errorf("there are %d connections already", p.limits.MaxConnections)
+		}
+		return statusOK, nil
 	case hello.cluster != p.config.ClusterID:
 		return statusCluster, fmt.Errorf("it belongs to cluster %s", hello.cluster)
 	case hello.to != p.config.NodeID:

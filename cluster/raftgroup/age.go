@@ -9,33 +9,36 @@ import (
 // contacts is when the other voters last confirmed that this node leads.
 type contacts struct {
 	mu     sync.Mutex
-	voters int
 	term   uint64
 	at     map[string]time.Time // when the question was asked
 	newest time.Time            // when a majority, this one included, had confirmed
 }
 
 // begin starts a term that a majority acknowledged at the time at.
-func (c *contacts) begin(term uint64, at time.Time, voters int) {
+func (c *contacts) begin(term uint64, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.term, c.voters, c.at, c.newest = term, voters, make(map[string]time.Time), at
+	c.term, c.at, c.newest = term, make(map[string]time.Time), at
 }
 
-// add takes the confirmation of a voter, of a question asked at the given time.
-func (c *contacts) add(term uint64, node string, asked time.Time) {
+// add takes the confirmation of a replica of g, of a question asked at the given time. Only those of
+// voters count.
+func (c *contacts) add(term uint64, node string, asked time.Time, g *Group) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.term != term || !asked.After(c.at[node]) {
 		return
 	}
 	c.at[node] = asked
-	others := make([]time.Time, 0, len(c.at))
-	for _, at := range c.at {
-		others = append(others, at)
+	voters := g.seats().voters
+	others := make([]time.Time, 0, len(voters))
+	for _, voter := range voters {
+		if at, ok := c.at[voter]; ok {
+			others = append(others, at)
+		}
 	}
-	needed := c.voters / 2 // beside this one
-	if len(others) < needed {
+	needed := len(voters) / 2 // beside this one
+	if needed == 0 || len(others) < needed {
 		return
 	}
 	slices.SortFunc(others, func(a, b time.Time) int { return b.Compare(a) })

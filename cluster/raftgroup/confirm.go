@@ -156,11 +156,12 @@ func (c *confirmer) round(waiting []*confirmation) {
 	for _, w := range waiting {
 		b := byGroup[w.group]
 		if b == nil {
-			b = &ballot{group: w.group, term: w.term, needed: len(w.group.config.Voters) / 2}
+			voters := w.group.seats().voters
+			b = &ballot{group: w.group, term: w.term, needed: len(voters) / 2}
 			byGroup[w.group] = b
 			r.ballots = append(r.ballots, b)
-			for _, node := range w.group.config.Voters {
-				if node != w.group.config.NodeID {
+			for _, node := range voters {
+				if node != w.group.config.NodeID && b.needed > 0 {
 					b.open++
 					questions[node] = append(questions[node], b)
 				}
@@ -170,9 +171,20 @@ func (c *confirmer) round(waiting []*confirmation) {
 			w.done <- false // the term changed meanwhile
 			continue
 		}
+		if b.needed == 0 {
+			w.done <- true // nobody else votes
+			continue
+		}
 		b.waiting = append(b.waiting, w)
 	}
-	r.open = len(r.ballots)
+	for _, b := range r.ballots {
+		if b.needed > 0 {
+			r.open++
+		}
+	}
+	if r.open == 0 {
+		return
+	}
 	for node, ballots := range questions {
 		var message []byte
 		for _, b := range ballots {
@@ -217,7 +229,7 @@ func (r *round) answered(node string, ballots []*ballot, answer []byte, err erro
 		b.open--
 		if term == b.term && !in.bad {
 			b.needed--
-			b.group.contacts.add(term, node, r.asked)
+			b.group.contacts.add(term, node, r.asked, b.group)
 		}
 		if !b.decided && (b.needed <= 0 || b.open < b.needed) {
 			b.decided = true

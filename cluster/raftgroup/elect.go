@@ -86,8 +86,11 @@ func (m *Mesh) tend(g *Group, now time.Time, orphans map[*Group]*orphan) bool {
 		return !o.denied.IsZero()
 	}
 	line, agree := m.line(g)
+	if g.newborn() && g.founding() { // of a group of one voter nobody else tells
+		g.mature()
+	}
 	rank := slices.Index(line, g.config.NodeID)
-	if agree <= len(g.config.Voters)/2 || rank < 0 {
+	if agree <= len(g.seats().voters)/2 || rank < 0 {
 		o.since = time.Time{} // nobody can be elected, or should
 		return true
 	}
@@ -150,7 +153,7 @@ func (m *Mesh) leaderless(g *Group, now time.Time, o *orphan) bool {
 // will hear of it.
 func (m *Mesh) ledElsewhere(g *Group) bool {
 	term := g.raft.CurrentTerm()
-	for _, node := range g.config.Voters {
+	for _, node := range g.seats().voters {
 		if node == g.config.NodeID {
 			continue
 		}
@@ -165,19 +168,19 @@ func (m *Mesh) ledElsewhere(g *Group) bool {
 func (m *Mesh) seenDown(g *Group, node string) bool {
 	n := 0
 	for _, by := range m.port.SeenDownBy(node) {
-		if slices.Contains(g.config.Voters, by) {
+		if g.seats().votes(by) {
 			n++
 		}
 	}
-	return n > len(g.config.Voters)/2
+	return n > len(g.seats().voters)/2
 }
 
 // line is the voters that can be elected, in the order in which they should try: the preferred one and
 // those that follow it. agree is how many of them know no leader: while a majority follows one, it is
 // not disturbed.
 func (m *Mesh) line(g *Group) (line []string, agree int) {
-	voters := g.config.Voters
-	first := max(slices.Index(voters, g.config.Preferred), 0)
+	voters := g.seats().voters
+	first := max(slices.Index(voters, *g.preferred.Load()), 0)
 	for i := range voters {
 		node := voters[(first+i)%len(voters)]
 		if node == g.config.NodeID {

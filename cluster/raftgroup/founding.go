@@ -82,7 +82,11 @@ func (g *Group) founding() bool {
 	if g.raft.CurrentTerm() > 1 || g.raft.LastIndex() > 1 {
 		return false
 	}
-	for _, node := range g.config.Voters {
+	seats := g.seats()
+	if !seats.votes(g.config.NodeID) {
+		return false
+	}
+	for _, node := range seats.voters {
 		if node == g.config.NodeID {
 			continue
 		}

@@ -34,8 +34,10 @@ type Group struct {
 	// With several voters:
 	mesh       *Mesh
 	wire       *transport
-	leadTerm   atomic.Uint64 // the term in which this node leads and has applied all before; 0: none
-	freshUntil atomic.Int64  // until when Leading need not look again, in nanoseconds since 1970
+	leadTerm   atomic.Uint64         // the term in which this node leads and has applied all before; 0: none
+	freshUntil atomic.Int64          // until when Leading need not look again, in nanoseconds since 1970
+	seated     atomic.Pointer[seats] // see seats
+	preferred  atomic.Pointer[string]
 	contacts   contacts
 	age        age
 	follower   follower
@@ -98,9 +100,12 @@ func Open(config Config, machine Machine) (*Group, error) {
 	}
 	g.born = time.Now()
 	g.ctx, g.stop = context.WithCancel(context.Background())
-	if len(config.Voters) > 1 {
-		g.mesh = config.Mesh
+	g.mesh = config.Mesh
+	g.seated.Store(&seats{})
+	if g.mesh == nil {
+		g.seated.Store(&seats{voters: []string{config.NodeID}})
 	}
+	g.Prefer(config.Preferred)
 	g.metrics.counted(machine)
 	g.calls.New = func() any { return &call{done: make(chan struct{}, 1)} }
 	if err := g.start(); err != nil {
@@ -166,10 +171,8 @@ func (g *Group) startRaft(logger hclog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("reading the log: %w", err)
 	}
-	if !existing {
-		if err := g.found(config); err != nil {
-			return err
-		}
+	if err := g.originate(config, existing); err != nil {
+		return err
 	}
 	if err := g.readNewborn(); err != nil {
 		return err
@@ -188,11 +191,34 @@ func (g *Group) startRaft(logger hclog.Logger) error {
 	return nil
 }
 
+// originate sees to a group that has nothing here: it is founded, or waits for a leader that brings it in.
+func (g *Group) originate(config *raft.Config, existing bool) error {
+	if !existing && !g.config.Join {
+		return g.found(config)
+	}
+	_, last, err := ends(g.log)
+	if err != nil || g.mesh == nil || last > 0 {
+		return err
+	}
+	at, err := g.snapshots.durable()
+	if err != nil || at != nil {
+		return err
+	}
+	return g.markNewborn() // what it acknowledged before, if anything, it does not know any more
+}
+
 // found writes the first entry of the log, which names the voters.
 func (g *Group) found(config *raft.Config) error {
 	var voters raft.Configuration
-	for _, node := range g.voters() {
+	nodes := g.config.Voters
+	if g.mesh == nil {
+		nodes = []string{g.config.NodeID}
+	}
+	for _, node := range nodes {
 		voters.Servers = append(voters.Servers, raft.Server{ID: raft.ServerID(node), Address: raft.ServerAddress(node)})
+	}
+	for _, node := range g.config.Followers {
+		voters.Servers = append(voters.Servers, raft.Server{Suffrage: raft.Nonvoter, ID: raft.ServerID(node), Address: raft.ServerAddress(node)})
 	}
 	if g.mesh != nil {
 		if err := g.markNewborn(); err != nil {
@@ -222,6 +248,7 @@ func (g *Group) raftConfig(logger hclog.Logger) *raft.Config {
 	config.MaxAppendEntries = maxAppendEntries
 	config.NoSnapshotRestoreOnStart = true // the store holds the state; see snapshots.begin
 	config.NoLegacyTelemetry = true
+	config.ShutdownOnRemove = false
 	config.TrailingLogs = g.options.TrailingEntries
 	// Group.keep decides when to take snapshots: raft knows entries only, and some are large.
 	config.SnapshotThreshold = math.MaxUint64

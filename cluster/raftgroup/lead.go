@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -32,7 +33,7 @@ type Status struct {
 	// Last, Committed and Applied are indexes of log entries. Applied counts entries that hold
 	// operations or voters only, so it can rest below Committed.
 	Last, Committed, Applied uint64
-	Voters                   []string
+	Voters, Followers        []string
 	// LastContact is how long ago the leader was heard, or on the leader a majority; negative if never.
 	LastContact time.Duration
 	// Age bounds how old the state is; negative if that is unknown.
@@ -47,7 +48,7 @@ type Status struct {
 func (g *Group) Status() Status {
 	s := Status{
 		Term: g.raft.CurrentTerm(), Last: g.raft.LastIndex(), Committed: g.raft.CommitIndex(), Applied: g.machine.Position().Index,
-		Voters: g.voters(), LastContact: -1, Age: -1, Progress: map[string]uint64{},
+		Voters: g.seats().voters, Followers: g.seats().followers, LastContact: -1, Age: -1, Progress: map[string]uint64{},
 	}
 	s.Leader, _ = g.Leader()
 	switch g.raft.State() {
@@ -72,7 +73,7 @@ func (g *Group) Status() Status {
 		s.LastContact = time.Since(contact)
 	}
 	s.Progress[g.config.NodeID] = s.Last
-	for _, node := range s.Voters {
+	for _, node := range append(slices.Clone(s.Voters), s.Followers...) {
 		if g.mesh == nil || node == g.config.NodeID {
 			continue
 		}
@@ -81,13 +82,6 @@ func (g *Group) Status() Status {
 		}
 	}
 	return s
-}
-
-func (g *Group) voters() []string {
-	if g.mesh == nil {
-		return []string{g.config.NodeID}
-	}
-	return g.config.Voters
 }
 
 // Leading tells whether this node leads the group: it has applied everything before its election,
@@ -103,10 +97,18 @@ func (g *Group) fresh() bool {
 	if now.UnixNano() < g.freshUntil.Load() {
 		return true
 	}
-	confirmed := g.contacts.confirmed(g.leadTerm.Load())
+	confirmed := g.confirmedLead(g.leadTerm.Load())
 	until := confirmed.Add(g.options.LeaseTimeout)
 	g.freshUntil.Store(until.UnixNano())
 	return now.Before(until)
+}
+
+// confirmedLead is a time at which this node certainly led in the term, zero if there is none.
+func (g *Group) confirmedLead(term uint64) time.Time {
+	if voters := g.seats().voters; len(voters) == 1 && voters[0] == g.config.NodeID && g.leadTerm.Load() == term && term != 0 {
+		return time.Now()
+	}
+	return g.contacts.confirmed(term)
 }
 
 // Leader is the node that leads the group as far as this one knows, which is alive. ok is false while
@@ -131,7 +133,7 @@ func (g *Group) Age() (age time.Duration, ok bool) {
 	}
 	var asof time.Time
 	if term := g.leadTerm.Load(); g.leadsIn(term) {
-		asof = g.contacts.confirmed(term)
+		asof = g.confirmedLead(term)
 	} else {
 		asof = g.age.known(g.machine.Position().Index)
 	}
@@ -151,7 +153,7 @@ func (g *Group) TransferLeadership(ctx context.Context, to string) error {
 	if !g.mesh.port.Alive(to) {
 		return nba.Errorf(nba.CodeUnavailable, "node %s is down and cannot lead group %s", to, g.config.Name)
 	}
-	if heard, _, ok := g.mesh.heardOf(to, g.config.Name); !ok || heard.newborn {
+	if heard, _, ok := g.mesh.heardOf(to, g.config.Name); !ok || heard.newborn || !g.seats().votes(to) {
 		return nba.Errorf(nba.CodeUnavailable, "node %s is not ready to lead group %s", to, g.config.Name)
 	}
 	done := make(chan error, 1)
@@ -216,7 +218,7 @@ func (g *Group) lead(leads bool) {
 		g.leadTerm.Store(0)
 		return
 	}
-	g.contacts.begin(term, asked, len(g.voters()))
+	g.contacts.begin(term, asked)
 	g.freshUntil.Store(0)
 	g.leadTerm.Store(term)
 	g.leading.Store(true)
@@ -246,7 +248,7 @@ func (c *Config) checkVoters() error {
 			return errors.New("the voters must be sorted, each once")
 		}
 	}
-	if !own {
+	if own = own || slices.Contains(c.Followers, c.NodeID); !own && !c.Join {
 		return fmt.Errorf("node %s is none of the voters", c.NodeID)
 	}
 	return nil

@@ -244,7 +244,7 @@ func (m *Mesh) handleTakeOver(_ string, request []byte, reply peer.Reply) {
 	if err == nil {
 		err = r.err()
 	}
-	if err == nil && g.newborn() {
+	if err == nil && (g.newborn() || !g.seats().votes(g.config.NodeID)) {
 		err = errMayNotLead
 	}
 	if err != nil {

@@ -42,10 +42,16 @@ type Config struct {
 	// NodeID names this voter for good.
 	NodeID string
 	// Voters are the nodes that keep the group, sorted, the same on each of them, and this one among
-	// them. With more than one, Mesh leads to the others. Empty: this node alone.
+	// them. Mesh leads to the others. Empty, without Mesh: this node alone. They are those of a new group;
+	// later the log tells.
 	Voters []string
 	Mesh   *Mesh
-	// Preferred is the voter that stands for election first. Empty: the first.
+	// Followers keep a new group beside the voters, without a vote.
+	Followers []string
+	// Join tells that the group exists elsewhere: a new folder does not found it, but waits for a leader
+	// to bring it in; see Group.AddFollower. Voters and Followers do not matter then.
+	Join bool
+	// Preferred is the voter that stands for election first; see Group.Prefer. Empty: the first.
 	Preferred string
 	// Transport reaches the other voters if Mesh is nil. nil is a transport within the process, for one voter.
 	Transport Transport

@@ -3,7 +3,6 @@
 package raftgroup
 
 import (
-	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -19,7 +18,7 @@ var _ peer.Pulse = (*Mesh)(nil)
 func (m *Mesh) Answer(dst []byte, from string) []byte {
 	now := time.Now()
 	for name, g := range *m.groups.Load() {
-		if g.failure.Load() == nil && slices.Contains(g.config.Voters, from) {
+		if g.failure.Load() == nil && g.seats().knows(from) {
 			s := g.sign(now)
 			dst = appendSign(dst, name, &s)
 		}
@@ -43,7 +42,7 @@ func (m *Mesh) Heard(node string, sent time.Time, answer []byte) {
 	m.signs[node] = heard
 	m.mu.Unlock()
 	for name, s := range heard.groups {
-		if g := m.find([]byte(name)); g != nil && slices.Contains(g.config.Voters, node) {
+		if g := m.find([]byte(name)); g != nil && g.seats().knows(node) {
 			g.heard(node, sent, &s)
 		}
 	}
@@ -85,7 +84,7 @@ func (g *Group) sign(now time.Time) sign {
 	if term := g.leadTerm.Load(); term != 0 && term == s.term && s.candid {
 		at := g.machine.Position()
 		s.leads, s.index, s.entryTerm = true, at.Index, at.Term
-		if confirmed := g.contacts.confirmed(term); !confirmed.IsZero() {
+		if confirmed := g.confirmedLead(term); !confirmed.IsZero() {
 			s.confirmed = now.Sub(confirmed)
 		}
 	}
@@ -97,7 +96,7 @@ func (g *Group) heard(node string, sent time.Time, s *sign) {
 	g.grow(s)
 	term := g.raft.CurrentTerm()
 	if s.term == term && g.leadTerm.Load() == term && !s.newborn {
-		g.contacts.add(term, node, sent)
+		g.contacts.add(term, node, sent, g)
 	}
 	if s.candid && s.term == term {
 		g.alive(node, term)

@@ -41,7 +41,7 @@ func (g *Group) repairLog() error {
 		g.logger.Warn("the log is damaged where its entries are not needed any more, and was cut there", "damage", damage.String(), "state", settled)
 		return g.keepLog(func() error { return log.TruncateHead(settled + 1) })
 	}
-	if len(g.voters()) == 1 {
+	if !g.others(at) {
 		return fmt.Errorf("the log of group %s is damaged (%s) and no other node has what is lost: restore a backup of the data folder", g.config.Name, damage)
 	}
 	g.logger.Error("the log is damaged: what is lost comes from the other nodes, and this one does not vote before", "damage", damage.String(), "state", settled)

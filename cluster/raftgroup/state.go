@@ -69,7 +69,7 @@ func (g *Group) repairState() error {
 		return err
 	}
 	first, last, err := ends(g.log)
-	if err != nil || at != nil || last == 0 || first == 1 || len(g.voters()) == 1 {
+	if err != nil || at != nil || last == 0 || first == 1 || !g.others(at) {
 		return err
 	}
 	g.logger.Error("the state is lost and comes from the other nodes; this one does not vote before", "log begins", first)

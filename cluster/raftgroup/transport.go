@@ -243,12 +243,18 @@ func (t *transport) wait(node string, term uint64) bool {
 			case <-t.closed:
 				return false
 			}
-			if !t.current(term) {
+			if !t.wanted(node, term) {
 				return false
 			}
 		}
 	}
-	return t.current(term)
+	return t.wanted(node, term)
+}
+
+// wanted tells whether the leader of a term still has anything to tell a node.
+func (t *transport) wanted(node string, term uint64) bool {
+	g := t.mesh.find([]byte(t.group))
+	return t.current(term) && (g == nil || g.seats().has(node))
 }
 
 func (t *transport) current(term uint64) bool {
