@@ -29,6 +29,10 @@ type Head struct {
 	To   time.Time `json:"to"`
 	// DataGroups is the number of data groups.
 	DataGroups int `json:"dataGroups"`
+	// ControlBase and DataBase are not below any log index that the state of the control group, or of a data
+	// group, keeps.
+	ControlBase uint64 `json:"controlBase"`
+	DataBase    uint64 `json:"dataBase"`
 }
 
 // Group is one group in a backup.

@@ -156,6 +156,7 @@ func (r *Router) join() error {
 	for method, handler := range map[Method]Handler{
 		MethodSubmit: r.serveSubmit, MethodPropose: r.servePropose, MethodBlob: r.serveBlob,
 		MethodLeaving: r.serveLeaving, MethodControl: r.serveControl,
+		MethodCutOpen: r.serveCutOpen, MethodCutRead: r.serveCutRead, MethodCutClose: r.serveCutClose,
 		MethodMark: r.serveMark, MethodReady: func(context.Context, string, []byte) ([]byte, error) { return nil, r.Ready() },
 	} {
 		port.Handle(method, handler)

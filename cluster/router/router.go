@@ -115,6 +115,7 @@ type Router struct {
 	keeper   keeper
 	leases   leaser
 	wakes    wakes
+	cuts     cuts
 	readings sync.Pool
 	closing  sync.Once
 	closed   error // what Close gives
@@ -144,7 +145,7 @@ func Open(ctx context.Context, options Options) (*Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Router{options: options, folder: folder, wakes: newWakes()}
+	r := &Router{options: options, folder: folder, wakes: newWakes(), cuts: cuts{held: map[uint64]*heldCut{}}}
 	r.setGroups(make([]*dataGroup, folder.Node().DataGroups))
 	r.options.Store.Space = folder.Space()
 	r.leases.begin(r)
@@ -255,6 +256,7 @@ func (r *Router) Close() error {
 func (r *Router) close() error {
 	r.keeper.end()
 	r.leases.end()
+	r.cuts.end()
 	if r.net != nil {
 		r.net.close()
 	}
