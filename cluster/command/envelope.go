@@ -63,6 +63,13 @@ const (
 	VolumeLeased    Kind = 90
 	VolumeGivenBack Kind = 91
 
+	// Members of the cluster, and where groups are kept.
+	NodesFounded Kind = 120
+	NodeJoined   Kind = 121
+	NodeChanged  Kind = 122
+	NodeRemoved  Kind = 123
+	GroupsPlaced Kind = 124
+
 	Attributed Kind = 100 // another operation, and on whose behalf
 	KeyCreated Kind = 101
 	KeyRevoked Kind = 102

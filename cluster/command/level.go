@@ -55,6 +55,8 @@ func Needs(kind Kind, version uint8) (level Level, ok bool) {
 		SignerTrusted, SignerDistrusted, PluginRemoved, PluginDeactivated,
 		VolumeLeased, VolumeGivenBack, Attributed, KeyCreated, KeyRevoked:
 		return LevelRollouts, true
+	case NodesFounded, NodeJoined, NodeChanged, NodeRemoved, GroupsPlaced:
+		return LevelEvents, true
 	case EventsApplied, TimersFired, TriggersClosed, DeliveriesChanged, LettersPut, LettersRemoved, JourneyMoved, StreamsNoted,
 		CampaignBatch, CampaignForgotten, CampaignStarted, CampaignChanged, CampaignFinished,
 		RestoreBegun, PairsLoaded, RestoreEnded:

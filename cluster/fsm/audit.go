@@ -164,6 +164,7 @@ func (s *ControlState) facts() (facts []fact) {
 		add("rollout "+r.ID, fmt.Sprintf("%s, step %d, paused %t", r.Stage, r.Step, r.Paused))
 	}
 	add("retention", s.Retention)
+	s.Members.memberFacts(add)
 	for i := range s.Keys.Keys {
 		add("key "+s.Keys.Keys[i].ID, s.Keys.Keys[i].View())
 	}

@@ -31,6 +31,7 @@ type ControlState struct {
 	Signers    *registry.Keys
 	Campaigns  *campaign.State
 	Audit      AuditHead
+	Members    Members
 }
 
 // CatalogState tells which catalog documents there are. Zero numbers mean none.
@@ -90,7 +91,7 @@ func (c *CatalogState) Version(version uint64) (nba.CatalogVersion, bool) {
 // Control is the state machine of the control group.
 //
 //	control   "dictionary", "catalog", "plugins", "features", "retention", "rollouts", "keys", "audit", "signers",
-//	          "campaigns" -> JSON
+//	          "campaigns", "members" -> JSON
 //	history   number of an audit record, big endian -> JSON
 //	catalogs  version, big endian                                         -> document
 //	control   see volumes.go for the budgets of volumes
@@ -118,11 +119,12 @@ const (
 	partAudit
 	partSigners
 	partCampaigns
+	partMembers
 	partEnd
 )
 
 var partKeys = [...][]byte{[]byte("dictionary"), []byte("catalog"), []byte("plugins"), []byte("features"), []byte("retention"), []byte("rollouts"),
-	[]byte("keys"), []byte("audit"), []byte("signers"), []byte("campaigns")}
+	[]byte("keys"), []byte("audit"), []byte("signers"), []byte("campaigns"), []byte("members")}
 
 type storedDictionary struct {
 	Purposes   []nba.Purpose   `json:"purposes"`
@@ -199,7 +201,7 @@ func (c *Control) reloadState() error {
 		}
 	}
 	for part, into := range map[int]any{partFeatures: &state.Features, partRetention: &state.Retention,
-		partKeysOfAPI: state.Keys, partAudit: &state.Audit, partSigners: state.Signers, partCampaigns: state.Campaigns} {
+		partKeysOfAPI: state.Keys, partAudit: &state.Audit, partSigners: state.Signers, partCampaigns: state.Campaigns, partMembers: &state.Members} {
 		if raw := r.Get(store.Control, partKeys[part]); raw != nil {
 			if err := json.Unmarshal(raw, into); err != nil {
 				return fmt.Errorf("reading the %s: %w", partKeys[part], err)
@@ -229,6 +231,7 @@ func (c *Control) finishBatch(u *update) error {
 		c.next.Audit,
 		c.next.Signers,
 		c.next.Campaigns,
+		c.next.Members,
 	}
 	for i, part := range parts {
 		if !c.dirty[i] {
@@ -310,6 +313,16 @@ func (c *Control) applyOp(u *update, at At, op command.Op) (Result, error) {
 		return c.changeCampaign(at, op.Body)
 	case command.CampaignFinished:
 		return c.finishCampaign(at, op.Body)
+	case command.NodesFounded:
+		return c.foundNodes(at, op.Body)
+	case command.NodeJoined:
+		return c.joinNode(at, op.Body)
+	case command.NodeChanged:
+		return c.changeNode(at, op.Body)
+	case command.NodeRemoved:
+		return c.removeNode(at, op.Body)
+	case command.GroupsPlaced:
+		return c.placeGroups(at, op.Body)
 	case command.VolumeLeased:
 		return c.leaseVolume(u, at, op.Body)
 	case command.VolumeGivenBack:
