@@ -26,6 +26,8 @@ type Members struct {
 	// Groups are the data groups in their order, Voters those that shall vote in the control group, sorted.
 	Groups []command.Place `json:"groups"`
 	Voters []string        `json:"voters"`
+	// Removed are the names of nodes that were removed and did not join again, the newest MaxMembers.
+	Removed []string `json:"removed,omitempty"`
 }
 
 // MemberNode is one node.
@@ -159,6 +161,7 @@ func (c *Control) joinNode(at At, body []byte) (Result, error) {
 	m = c.changeMembers(at)
 	m.Nodes = append(m.Nodes, MemberNode{Member: n, JoinedAt: atTime(at)})
 	slices.SortFunc(m.Nodes, func(a, b MemberNode) int { return cmp.Compare(a.ID, b.ID) })
+	m.Removed = slices.DeleteFunc(slices.Clone(m.Removed), func(id string) bool { return id == n.ID })
 	return Result{Version: m.Version, Created: true}, nil
 }
 
@@ -244,6 +247,8 @@ func (c *Control) removeNode(at At, body []byte) (Result, error) {
 	if err := next.check(); err != nil {
 		return refuse(nba.Errorf(nba.CodeConflict, "the node cannot be removed: it is the last that keeps a group, or that votes"))
 	}
+	next.Removed = append(slices.Clone(next.Removed), op.ID)
+	next.Removed = next.Removed[max(0, len(next.Removed)-MaxMembers):]
 	c.next.Members = next
 	m = c.changeMembers(at)
 	f := c.next.Features // one that is gone holds no level back

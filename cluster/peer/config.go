@@ -49,6 +49,9 @@ type Config struct {
 	Listener net.Listener
 	// Nodes maps the id of every node to its address, host:port; this node may be among them.
 	Nodes map[string]string
+	// Welcome tells whether a node that is not among Nodes may connect nevertheless: this node may not
+	// have heard of it yet. nil: none may.
+	Welcome func(node string) bool
 	// TLS secures the connections, both ways: each side must show a certificate for its node id
 	// (as DNS name) that the other's RootCAs and ClientCAs trust. It is asked for each connection, so
 	// that certificates can be exchanged. nil: plaintext, for networks that are trusted.

@@ -219,7 +219,7 @@ func refusal(status byte, own Config, node, address string, answer greeting) err
 	case statusNotMe:
 		return fmt.Errorf("the node at %s is %s, not %s: correct the addresses", address, answer.from, node)
 	case statusStranger:
-		return fmt.Errorf("node %s does not know %s: add it to its list of nodes", node, own.NodeID)
+		return fmt.Errorf("node %s does not know %s: add it to its list of nodes, or, if it was removed, start it with an empty folder and let it join", node, own.NodeID)
 	case statusFull:
 		return fmt.Errorf("node %s accepts no more connections", node)
 	default:

@@ -137,7 +137,7 @@ func (p *Port) judge(hello greeting, full bool) (status byte, problem error) {
 		return statusCluster, fmt.Errorf("it belongs to cluster %s", hello.cluster)
 	case hello.to != p.config.NodeID:
 		return statusNotMe, fmt.Errorf("it looks for node %s", hello.to)
-	case p.link(hello.from) == nil:
+	case p.link(hello.from) == nil && (p.config.Welcome == nil || !p.config.Welcome(hello.from)):
 		return statusStranger, fmt.Errorf("node %s is not in the list of nodes", hello.from)
 	case hello.lane < laneUrgent || hello.lane > laneStream:
 		return statusVersion, fmt.Errorf("it asks for the unknown kind %d of connection", hello.lane)

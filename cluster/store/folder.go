@@ -35,6 +35,20 @@ type Node struct {
 	NodeID   string   `json:"nodeId,omitempty"`
 	Nodes    []string `json:"nodes,omitempty"`
 	Replicas int      `json:"replicas,omitempty"`
+	// Joined tells that the node came later: it is none of Nodes, which founded the cluster.
+	Joined bool `json:"joined,omitempty"`
+}
+
+// Founded tells whether the folder at path describes a node already.
+func Founded(path string) (bool, error) {
+	_, err := os.Stat(filepath.Join(path, "node.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for node.json: %w", err)
+	}
+	return true, nil
 }
 
 // OpenFolder opens the data folder at path, and creates it with the given node description if it
