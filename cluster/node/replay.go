@@ -82,6 +82,9 @@ func (s *decideScratch) keepReads(in *engine.Input) {
 	}
 	s.replay = replay.Append(s.replay[:0], in, s.texts)
 	s.kept = s.kept.Put(command.SectionReplay, s.replay)
+	if stood, asked := in.Reads.Journeys(); asked {
+		s.kept = s.kept.Put(command.KeptJourneys, stood)
+	}
 }
 
 // ReplayDecision makes a past decision again: as it was made, or with catalogVersion, unless that is 0, as
@@ -193,7 +196,13 @@ func readsOf(sections command.Sections, texts *replay.Texts) (*replay.Record, er
 	if body == nil {
 		return nil, nba.Errorf(nba.CodeReplayUnavailable, "the decision was recorded by an earlier release, without what it read: only newer ones can be made again")
 	}
-	return replay.Open(body, texts)
+	reads, err := replay.Open(body, texts)
+	if err != nil {
+		return nil, err
+	}
+	reads.Journeys = sections.Get(command.KeptJourneys)
+	reads.Stood = reads.Journeys != nil
+	return reads, nil
 }
 
 // input is what the decision was made of, without its reads.

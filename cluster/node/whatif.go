@@ -17,6 +17,7 @@ import (
 const (
 	assumedContacts = "contacts"
 	assumedHistory  = "history"
+	assumedJourneys = "journeys"
 )
 
 // asOther makes the decision as another catalog would have made it. What that reads and the one of then
@@ -57,6 +58,9 @@ func (n *Node) asOther(ctx context.Context, v *view, p *past, catalogVersion uin
 	if subject.history {
 		again.Assumed = append(again.Assumed, assumedHistory)
 	}
+	if subject.stands {
+		again.Assumed = append(again.Assumed, assumedJourneys)
+	}
 	for id := range subject.assumed {
 		if a, ok := v.state.Dictionary.AttributeByID(id); ok {
 			again.Assumed = append(again.Assumed, a.Name)
@@ -74,6 +78,16 @@ type subjectOfThen struct {
 	// assumed are the attributes that were not read then, and may have changed since.
 	assumed map[nba.AttributeID]bool
 	history bool
+	stands  bool // where it stands in its journeys was not asked for then, and may have changed since
+}
+
+// JourneyBytes implements journey.Holder.
+func (s *subjectOfThen) JourneyBytes() ([]byte, error) {
+	if s.Stood() {
+		return s.Subject.JourneyBytes()
+	}
+	s.stands = true
+	return s.live.JourneyBytes()
 }
 
 // Attribute implements nba.Subject.

@@ -74,6 +74,8 @@ type Catalog struct {
 	// Segments are in the order of the document, and so are Campaigns.
 	Segments  []Segment
 	Campaigns []Campaign
+	// Journeys are in the order of the document.
+	Journeys []*Journey
 	// Gates are the conditions of the engagement policies of all actions.
 	Gates []Gate
 	// Predicates is the number of distinct conditions; Predicate.ID counts up to it.
@@ -84,6 +86,8 @@ type Catalog struct {
 	actions  map[string]*Action
 	channels map[string]*Channel
 	emits    map[string]*Emit // by origin
+	// journeysOn are the journeys that rules about a type of events lead to.
+	journeysOn map[string][]*Journey
 
 	controlSalt string
 }

@@ -66,7 +66,9 @@ type compiler struct {
 	placements int
 	seasonsBy  map[string]*Season
 	asked      map[history.Query][]*yaml.Node // where the history is asked for each
-	overEvents *compiler                      // of expressions over events; nil before the first
+	// journeyAsks are where journeys are asked for what.
+	journeyAsks map[expr.JourneyAsk][]*yaml.Node
+	overEvents  *compiler // of expressions over events; nil before the first
 }
 
 func (c *compiler) compile(root *yaml.Node) {
@@ -91,6 +93,7 @@ func (c *compiler) compile(root *yaml.Node) {
 	c.catalog.Arbitration = c.doc.arbitration
 	c.fallbacks()
 	c.campaigns()
+	c.journeys()
 	c.histories()
 	c.index()
 }

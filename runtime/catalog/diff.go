@@ -91,7 +91,7 @@ func sections() map[string]string {
 	return map[string]string{
 		"channels": "channel", fieldModels: "model", "issues": "issue", "actions": "action", "contactPolicies": "contact policy",
 		"controlGroups": "control group", fieldTables: "table", "bundles": "bundle", "seasons": "season", "contextWeights": "context weight",
-		"segments": "segment", "campaigns": "campaign",
+		"segments": "segment", "campaigns": "campaign", "journeys": "journey",
 	}
 }
 

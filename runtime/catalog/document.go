@@ -39,6 +39,7 @@ type (
 		parameters     map[string]map[string]string
 		segments       []segmentSpec
 		campaigns      []campaignSpec
+		journeys       []journeySpec
 	}
 	channelSpec struct {
 		name       text
@@ -131,6 +132,7 @@ func (d *decoder) document(n *yaml.Node) *document {
 		optional("consent", d.consent(&doc.consent)),
 		optional("fallback", d.fallback(&doc.fallbacks)),
 		optional("segments", d.list("segments", MaxSegments, func(n *yaml.Node) { doc.segments = append(doc.segments, d.segment(n)) })),
+		optional("journeys", d.list("journeys", MaxJourneys, func(n *yaml.Node) { doc.journeys = append(doc.journeys, d.journey(n)) })),
 		optional("campaigns", d.list("campaigns", MaxCampaigns, func(n *yaml.Node) { doc.campaigns = append(doc.campaigns, d.campaign(n)) })),
 	)
 	return doc

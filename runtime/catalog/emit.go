@@ -61,8 +61,9 @@ func (e *Emit) Takes(a *Action) bool {
 }
 
 // Emit is what an origin asks for; ok is false for one that the catalog does not have, or that raises
-// nothing.
+// nothing. What an origin has from # on, such as the number of an instance, does not matter here.
 func (c *Catalog) Emit(origin string) (*Emit, bool) {
+	origin, _, _ = strings.Cut(origin, "#")
 	e, ok := c.emits[origin]
 	return e, ok
 }

@@ -92,6 +92,12 @@ func (e *Evaluator) Why(p *expr.Program, d *nba.Dictionary, purpose nba.Purpose)
 		}
 		return "the history does not tell"
 	}
+	if gap.Known && gap.Journey != "" {
+		if gap.Withheld {
+			return "journeys may not be used for " + purpose.Name
+		}
+		return "the subject is not in journey " + gap.Journey + ", or that does not carry this along"
+	}
 	attribute, known := d.AttributeByID(gap.Attribute)
 	switch {
 	case !gap.Known || !known:

@@ -41,6 +41,7 @@ type decision struct {
 	arrangements []arrangement
 	addedContent int // bytes that strategies added
 	history      histories
+	journeys     journeys
 	local        time.Time // the time of the decision where the subject is; zero: not asked for yet
 
 	explanation *nba.Explanation // nil unless explaining
@@ -64,9 +65,10 @@ func (d *decision) begin(ctx context.Context, e *Engine, in Input, out *nba.Deci
 	d.mask = consent.MaskAt(in.Dictionary, in.Subject, in.Now, in.Catalog.Consent.AllowPurposes)
 	d.said, d.addressed = consent.Channel(in.Subject, d.onChannel.Name, in.Now, d.onChannel.AllowUnanswered)
 	d.history.begin(d)
+	d.journeys.begin(d)
 	vars := expr.Vars{
 		Subject: in.Subject, Mask: d.mask, Contexts: in.Request.Contexts, Now: in.Now.UTC(),
-		Channel: in.Request.Channel, Direction: string(in.Request.Direction),
+		Channel: in.Request.Channel, Direction: string(in.Request.Direction), Journeys: &d.journeys,
 	}
 	if in.Catalog.Histories > 0 {
 		vars.History = &d.history
@@ -115,6 +117,7 @@ func (e *Engine) release(d *decision) {
 	clear(d.candidates[:cap(d.candidates)])
 	d.scoring.forget()
 	d.history.forget()
+	d.journeys.forget()
 	for i := range d.arrangements {
 		d.arrangements[i].forget()
 	}
@@ -125,7 +128,7 @@ func (e *Engine) release(d *decision) {
 		placements: d.placements[:0], excluded: d.excluded[:0], actions: d.actions[:0], candidates: d.candidates[:0],
 		positions: d.positions[:0], evaluator: d.evaluator, scoring: d.scoring, live: d.live, verdicts: d.verdicts[:0],
 		placing:  d.placing,
-		contacts: d.contacts, arrangements: d.arrangements, history: d.history,
+		contacts: d.contacts, arrangements: d.arrangements, history: d.history, journeys: d.journeys,
 	}
 	e.pool.Put(d)
 }

@@ -24,8 +24,10 @@ type Reads struct {
 	yes        []int // those that were yes, counted from 0
 	aggregates []float64
 	models     []*nba.ModelInfo
-	looks      int // at the deadline
-	late       int // the look that found it passed, from 1; 0: none
+	journeys   []byte // where the subject stood
+	stood      bool   // the decision asked where
+	looks      int    // at the deadline
+	late       int    // the look that found it passed, from 1; 0: none
 
 	playing bool
 	at      int // of yes
@@ -51,6 +53,9 @@ var (
 // errStrayed is the failure of a decision that is made again and asks for what it did not ask then.
 var errStrayed = errors.New("the decision that is made again asks for what it did not ask then")
 
+// errNoJourneys is the failure of subjects that do not tell where they stand.
+var errNoJourneys = errors.New("where the subject stands in its journeys cannot be read here")
+
 // errFailedThen is the failure of a plugin that failed when the decision was made.
 var errFailedThen = errors.New("it failed when the decision was made")
 
@@ -58,7 +63,7 @@ var errFailedThen = errors.New("it failed when the decision was made")
 func (r *Reads) Record() {
 	clear(r.asked)
 	clear(r.models)
-	*r = Reads{asked: r.asked, yes: r.yes[:0], aggregates: r.aggregates[:0], models: r.models[:0]}
+	*r = Reads{asked: r.asked, yes: r.yes[:0], aggregates: r.aggregates[:0], models: r.models[:0], journeys: r.journeys[:0]}
 }
 
 // Play makes r answer the next decision, whose Input.Subject has the attributes that were read.

@@ -179,3 +179,9 @@ func (s *State) Fit(dst []byte) (b []byte, ok bool) {
 	b = s.Append(b[:at])
 	return b, len(b)-at <= MaxStateBytes
 }
+
+// Holder is a subject whose state can be read with it, as of the same log index: bytes for State.Decode, none
+// for one that is in no journey. They are valid as long as the subject.
+type Holder interface {
+	JourneyBytes() ([]byte, error)
+}

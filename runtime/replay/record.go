@@ -34,6 +34,10 @@ type Record struct {
 	Channel          nba.ConsentState
 	// Answers are for engine.Reads.Play.
 	Answers engine.Recorded
+	// Journeys is where the subject stood, for journey.State.Decode; Stood tells that the decision asked. Both
+	// are kept beside the record, in a section of their own, and filled in by who reads it.
+	Journeys []byte
+	Stood    bool
 	// Plugins are those that scored, in the order they were called.
 	Plugins []Plugin
 	// Attributes are those that were read, in the order of their ids; the zero Value is one that the

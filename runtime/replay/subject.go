@@ -46,6 +46,12 @@ func (s *Subject) Read(id nba.AttributeID) (value nba.Value, ok bool) {
 // Touches implements nba.Historian: there are none.
 func (s *Subject) Touches(func(*nba.Touch) bool) error { return nil }
 
+// JourneyBytes implements journey.Holder: as it was for the decision. ok of Record.Stood tells whether it asked.
+func (s *Subject) JourneyBytes() ([]byte, error) { return s.record.Journeys, nil }
+
+// Stood tells whether the decision asked where the subject stands.
+func (s *Subject) Stood() bool { return s.record.Stood }
+
 // PurposesAt implements nba.Consenting: as they counted for the decision.
 func (s *Subject) PurposesAt(int64) (granted, refused nba.PurposeSet) {
 	return s.record.Granted, s.record.Refused
