@@ -326,3 +326,6 @@ func DecodeAttributes(body []byte, unset []nba.AttributeID) (a SetAttributes, er
 	a.Set = r.rest
 	return a, r.err()
 }
+
+// OpenFramed reads the frame of one operation as its Append made it. The body shares the memory of framed.
+func OpenFramed(framed []byte) (Op, error) { return innerOp(framed) }

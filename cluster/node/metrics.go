@@ -12,6 +12,8 @@ type metrics struct {
 	propositions   prometheus.Counter
 	responses      *prometheus.CounterVec
 	imported       *prometheus.CounterVec
+	events         *prometheus.CounterVec
+	eventsRefused  prometheus.Counter
 	activations    prometheus.Counter
 	modelFailures  *prometheus.CounterVec
 	catalogVersion prometheus.Gauge
@@ -30,6 +32,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Responses recorded, by outcome."}, []string{"outcome"}),
 		imported: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "arbiter_import_records_total",
 			Help: "Records read by imports, by result."}, []string{"result"}),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "arbiter_events_total",
+			Help: "Events taken, by what became of them."}, []string{"status"}),
+		eventsRefused: prometheus.NewCounter(prometheus.CounterOpts{Name: "arbiter_events_refused_total",
+			Help: "Events refused because too many were under way."}),
 		activations: prometheus.NewCounter(prometheus.CounterOpts{Name: "arbiter_plugin_activations_total",
 			Help: "Plugin versions made active by this node."}),
 		modelFailures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "arbiter_model_failures_total",
@@ -38,7 +44,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Index of the log entry that activated the catalog in force."}),
 	}
 	m.rollouts = newRolloutMetrics(reg)
-	reg.MustRegister(m.decisions, m.degraded, m.propositions, m.responses, m.imported, m.activations, m.modelFailures, m.catalogVersion)
+	reg.MustRegister(m.decisions, m.degraded, m.propositions, m.responses, m.imported, m.events, m.eventsRefused, m.activations, m.modelFailures, m.catalogVersion)
 	return m
 }
 

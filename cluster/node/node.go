@@ -44,6 +44,8 @@ type Node struct {
 
 	simulations simulations
 
+	intake
+
 	scratch *sync.Pool
 	moved   *sync.Pool // of *moved
 	closing atomic.Bool

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"time"
 
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
@@ -28,12 +29,14 @@ const (
 
 // handlers answer the other nodes.
 func (n *Node) handlers() map[router.Method]router.Handler {
-	return map[router.Method]router.Handler{
+	handlers := map[router.Method]router.Handler{
 		methodDecide: n.serveDecide, methodSubject: n.serveSubject, methodHistory: n.serveHistory, methodPrepare: n.servePrepare,
 		methodDecision: n.serveDecision, methodFeatures: n.serveFeatures,
 		methodPluginLog: n.servePluginLog, methodReplay: n.serveReplay, methodLedger: n.serveLedger, methodWhyNot: n.serveWhyNot,
 		methodSimulation: n.serveSimulation,
 	}
+	maps.Copy(handlers, n.eventHandlers())
+	return handlers
 }
 
 // An answer begins with whether it is one, or the node that leads the group instead.

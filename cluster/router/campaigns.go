@@ -11,9 +11,6 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
-// Groups is the number of data groups of the cluster. They are numbered from 1.
-func (r *Router) Groups() int { return len(r.groups()) }
-
 // GroupOf is the number of the data group of a slot.
 func (r *Router) GroupOf(slot int) uint64 { return uint64(groupOf(slot, len(r.groups()))) + 1 }
 

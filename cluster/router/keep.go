@@ -73,6 +73,7 @@ func (k *keeper) round(ctx context.Context) {
 		}
 		if steady {
 			k.report(d.name, "removing what is older than the retention", r.expire(ctx, d, now))
+			k.report(d.name, "removing old events", r.forgetEvents(ctx, d, now))
 			k.report(d.name, "doing what is due of decisions", r.elapse(ctx, d, now))
 		}
 		k.report(d.name, "telling other ledgers of contacts", untilNothing(func() (bool, error) { return r.deliver(ctx, d) }))

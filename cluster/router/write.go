@@ -101,6 +101,11 @@ func (c *Control) SetRetention(ctx context.Context, retention nba.Retention) err
 	if err := c.State().Features.Allows(command.RetentionSet, 1); err != nil {
 		return err
 	}
+	if retention.Events != nil {
+		if err := c.State().Features.Allows(command.EventsApplied, 1); err != nil {
+			return err
+		}
+	}
 	_, err := c.submit(ctx, &command.SetRetention{Retention: retention}, true)
 	return err
 }

@@ -29,6 +29,10 @@ const (
 	CodePrecondition      Code = "PRECONDITION_FAILED"    // If-Match does not hold
 	CodePreconditionNeeds Code = "PRECONDITION_REQUIRED"  // If-Match is missing
 	CodeKeyReused         Code = "IDEMPOTENCY_KEY_REUSED" // the key was used for another request
+	CodeSubjectMissing    Code = "SUBJECT_MISSING"        // an event tells nobody whom it is about
+	CodeEventLate         Code = "EVENT_LATE"             // an event comes later than its type allows
+	CodeEventEarly        Code = "EVENT_EARLY"            // an event happens in the future
+	CodeLetterUnknown     Code = "LETTER_UNKNOWN"         // no such dead letter
 	CodeContactLimit      Code = "CONTACT_LIMIT"          // one more contact would exceed a contact policy
 	CodeUnauthenticated   Code = "UNAUTHENTICATED"        // the caller did not prove who it is
 	CodeForbidden         Code = "FORBIDDEN"              // the caller may not do this

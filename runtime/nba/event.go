@@ -31,3 +31,52 @@ type Event struct {
 	// Extensions are the extension attributes, a JSON object with texts, numbers and truth values; nil for none.
 	Extensions json.RawMessage
 }
+
+// IncomingEvent is an event on its way in, or what came in its place.
+type IncomingEvent struct {
+	Event
+	// Fault is why what came is no event, and Raw what came: the first MaxEventBytes of it.
+	Fault error
+	Raw   string
+}
+
+// EventStatus is what became of an event.
+type EventStatus string
+
+// What becomes of an event.
+const (
+	// EventAccepted was applied, and it is durable.
+	EventAccepted EventStatus = "accepted"
+	// EventDuplicate was applied earlier: nothing happened.
+	EventDuplicate EventStatus = "duplicate"
+	// EventDead was not applied and is among the dead letters.
+	EventDead EventStatus = "deadLettered"
+)
+
+// EventReceipt answers one event.
+type EventReceipt struct {
+	Status EventStatus `json:"status"`
+	// Letter is the id of the dead letter, Code and Detail tell why it is one.
+	Letter string `json:"letter,omitempty"`
+	Code   Code   `json:"code,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// StoredEvent is an event that was applied.
+type StoredEvent struct {
+	Event
+	// Cursor is its place in the list of events: what is asked for after it begins behind it.
+	Cursor string
+}
+
+// DeadLetter is an event that could not be applied.
+type DeadLetter struct {
+	ID       string
+	Received time.Time
+	// Code and Detail tell why.
+	Code   Code
+	Detail string
+	// Event is the event if it is one, else Raw is what came.
+	Event *Event
+	Raw   string
+}
