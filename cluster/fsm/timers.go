@@ -165,5 +165,5 @@ func (d *Data) NextTimer() (ms int64, ok bool, err error) {
 	return int64(binary.BigEndian.Uint64(first[1:]) ^ signBit), true, nil
 }
 
-// TimersWaiting receives when a timer was set, so that whoever waits for the first one looks again.
-func (d *Data) TimersWaiting() <-chan struct{} { return d.timers.wake }
+// RingTimers makes Apply ring, without waiting, when timers were set. Call it before anything is applied.
+func (d *Data) RingTimers(wake chan struct{}) { d.timers.wake = wake }

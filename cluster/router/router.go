@@ -115,6 +115,7 @@ type Router struct {
 	keeper   keeper
 	leases   leaser
 	wakes    wakes
+	timing   timing
 	cuts     cuts
 	readings sync.Pool
 	closing  sync.Once
@@ -145,7 +146,7 @@ func Open(ctx context.Context, options Options) (*Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Router{options: options, folder: folder, wakes: newWakes(), cuts: cuts{held: map[uint64]*heldCut{}}}
+	r := &Router{options: options, folder: folder, wakes: newWakes(), timing: newTiming(), cuts: cuts{held: map[uint64]*heldCut{}}}
 	r.setGroups(make([]*dataGroup, folder.Node().DataGroups))
 	r.options.Store.Space = folder.Space()
 	r.leases.begin(r)
@@ -191,6 +192,7 @@ func (r *Router) start(ctx context.Context) (err error) {
 	}
 	if err == nil {
 		r.keeper.begin(r)
+		r.timing.begin(r)
 	}
 	return err
 }
@@ -237,6 +239,7 @@ func (r *Router) openData(i int) (*dataGroup, error) {
 	d.state = state
 	if d.machine, err = fsm.NewData(state.Store); err == nil {
 		d.machine.Ring(r.wakes.triggers, r.wakes.deliveries)
+		d.machine.RingTimers(r.timing.wake)
 		d.group, err = raftgroup.Open(r.groupConfig(&d.shard, dir), d.machine)
 	}
 	if err != nil {
@@ -255,6 +258,7 @@ func (r *Router) Close() error {
 
 func (r *Router) close() error {
 	r.keeper.end()
+	r.timing.end()
 	r.leases.end()
 	r.cuts.end()
 	if r.net != nil {
