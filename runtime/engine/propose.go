@@ -235,7 +235,11 @@ func (d *decision) fallbackCandidate(fallback *catalog.Action) *arbitration.Cand
 	return &d.candidates[len(d.candidates)-1]
 }
 
+// isExcluded tells whether the request leaves an action out, or it is none of those that are asked for.
 func (d *decision) isExcluded(a *catalog.Action) bool {
+	if d.in.Among != nil && (a.Index >= len(d.in.Among) || !d.in.Among[a.Index]) {
+		return true
+	}
 	for _, excluded := range d.excluded {
 		if excluded == a {
 			return true
