@@ -52,6 +52,9 @@ func NewAdmin(core Core, registry *prometheus.Registry, options Options) *Admin 
 		if op.limit == limitImport {
 			handle = a.streamImport(op)
 		}
+		if op.stream != nil {
+			handle = op.stream(a, op)
+		}
 		a.mux.Handle(op.method+" "+op.path, a.guard(op, handle))
 		allowed[op.path] = append(allowed[op.path], op.method)
 	}

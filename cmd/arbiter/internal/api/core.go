@@ -134,6 +134,7 @@ type Core interface {
 
 	Security
 	Rollouts
+	Backups
 
 	// Ready is nil when the node can serve, else CodeUnavailable with the reason.
 	Ready(ctx context.Context) error

@@ -37,6 +37,8 @@ var permissions = map[string]auth.Permission{
 
 	"getRetention": auth.ReadCluster, "getCluster": auth.ReadCluster, "setRetention": auth.Operate,
 
+	"backup": auth.ManageKeys, "restore": auth.ManageKeys, // a backup is the whole customer memory
+
 	"listKeys": auth.ManageKeys, "createKey": auth.ManageKeys, "revokeKey": auth.ManageKeys, "whoAmI": 0,
 	"listAudit": auth.ReadAudit,
 }

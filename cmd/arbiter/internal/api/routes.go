@@ -25,6 +25,8 @@ type operation struct {
 	local    bool // needs no proof from callers on this machine, and is refused to all others
 	// idempotent operations take an Idempotency-Key. POST /v1/decisions does too.
 	idempotent bool
+	// stream, if there is one, answers on the admin listener in place of handle.
+	stream func(a *Admin, op *operation) netHandler
 	// untyped operations take a body without a Content-Type for the first of consumes.
 	untyped bool
 }
@@ -83,7 +85,7 @@ func operations(options *Options) []operation {
 
 		inference = []string{contentTypeJSON, contentTypeOctets}
 	)
-	return append(rolloutOperations(), []operation{
+	return append(append(rolloutOperations(), backupOperations()...), []operation{
 		{id: "decide", method: http.MethodPost, path: "/v1/decisions", consumes: jsonBody},
 		{id: "respond", method: http.MethodPost, path: "/v1/responses", consumes: jsonBody, handle: respond, idempotent: true},
 		{id: "getDecision", method: http.MethodGet, path: "/v1/decisions/{id}", query: readQuery(), handle: getDecision},

@@ -124,14 +124,19 @@ func (a *app) client(cmd *cobra.Command) (*client.Client, error) {
 	if err != nil {
 		return nil, usage(cmd, "--addr: %s", err)
 	}
+	return c, a.secure(c)
+}
+
+// secure gives a new client what it needs where the API is guarded.
+func (a *app) secure(c *client.Client) error {
 	ca := a.caCert
 	if ca == "" {
 		ca = a.getenv("ARBITER_CA_CERT")
 	}
 	if err := c.With(client.Secrets{CAFile: ca, Token: strings.TrimSpace(a.getenv("ARBITER_TOKEN"))}); err != nil {
-		return nil, withHint(err, "the API key is read from ARBITER_TOKEN, trusted authorities from --ca-cert or ARBITER_CA_CERT")
+		return withHint(err, "the API key is read from ARBITER_TOKEN, trusted authorities from --ca-cert or ARBITER_CA_CERT")
 	}
-	return c, nil
+	return nil
 }
 
 // readFile reads a file of at most limit bytes; "-" is the standard input.

@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) clusterCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "cluster", Short: "Show the nodes, the groups and who leads them",
 		Long: "Shows the nodes and the groups as the node that is asked sees them. Role, index and age are those of the replicas\n" +
 			"on that node; ask another one with --addr to compare.",
@@ -27,6 +27,8 @@ func (a *app) clusterCommand() *cobra.Command {
 			})
 		},
 	}
+	cmd.AddCommand(a.backupCommand(), a.restoreCommand())
+	return cmd
 }
 
 func renderCluster(w io.Writer, p paint, c *nba.Cluster) {

@@ -88,7 +88,7 @@ func (a *app) settings(cmd *cobra.Command, file string) (config.Config, []string
 		overrides["api.addr"] = strings.TrimPrefix(addr, "http://")
 	}
 	c, warnings, err := config.Load(config.Sources{File: file, Environ: os.Environ(),
-		OtherEnv: []string{"ARBITER_ADDR", "ARBITER_DATA", "ARBITER_CA_CERT", "ARBITER_TOKEN"}, Overrides: overrides})
+		OtherEnv: []string{"ARBITER_ADDR", "ARBITER_ADMIN_ADDR", "ARBITER_DATA", "ARBITER_CA_CERT", "ARBITER_TOKEN"}, Overrides: overrides})
 	return c, warnings, err
 }
 

@@ -191,6 +191,9 @@ func (s *suite) decode(t *testing.T, body []byte, into any) {
 func (s *suite) report(t *testing.T) {
 	t.Helper()
 	for _, op := range s.contract.Operations() {
+		if op.body["x-listener"] == "admin" {
+			continue // the suite is run against the API port
+		}
 		seen, good := s.statuses[op.ID], false
 		for status := range seen {
 			good = good || status < http.StatusMultipleChoices
