@@ -82,6 +82,7 @@ func asNotLeader(err error) (*raftgroup.NotLeader, bool) {
 
 // decideHere makes the decision on this node.
 func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nba.Decision) error {
+	defer n.campaigns.enter()()
 	v := n.acquire()
 	defer v.release()
 	key := nba.IdempotencyOf(ctx)

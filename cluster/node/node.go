@@ -57,6 +57,8 @@ type Node struct {
 	news      chan struct{} // a new control state was applied
 	rolling   *rolling
 	collector *collector
+	campaigns *campaigning
+	opened    time.Time
 	loading   atomic.Pointer[[]string]
 }
 
@@ -125,6 +127,7 @@ func (n *Node) onControl(state *fsm.ControlState) {
 		default: // follow looks at the newest state anyway
 		}
 		n.rolling.wake()
+		n.campaigns.wake()
 		n.collector.wake()
 	}
 }

@@ -34,6 +34,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		cfg: cfg, logger: cfg.Logger, clock: cfg.Clock, metrics: newMetrics(cfg.Registry),
 		catalogs: map[uint64]*catalog.Catalog{}, scratch: newScratchPool(), moved: &sync.Pool{New: func() any { return new(moved) }},
 		news: make(chan struct{}, 1), rolling: newRolling(), collector: newCollector(),
+		campaigns: newCampaigning(), opened: cfg.Clock.Now().UTC(),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.engine = engine.New(engine.Options{ModelFailed: n.modelFailed, StrategyFailed: n.modelFailed})
@@ -63,6 +64,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		n.followers.Add(1)
 		go n.follow()
 	}
+	n.followers.Add(1)
+	go n.campaign()
 	n.followers.Add(3)
 	go n.collect()
 	go n.rollOut()

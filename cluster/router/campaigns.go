@@ -8,6 +8,7 @@ import (
 	"github.com/arbiterhq/arbiter/cluster/fsm"
 	"github.com/arbiterhq/arbiter/cluster/store"
 	"github.com/arbiterhq/arbiter/runtime/campaign"
+	"github.com/arbiterhq/arbiter/runtime/contact"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -155,8 +156,8 @@ func (m *CampaignMember) Entry() (entry fsm.DecisionEntry, ok bool) {
 }
 
 // Responded tells whether the history of a member has one of the outcomes, as a set of positions in
-// nba.Outcomes, to a decision since TimeMS.
-func (m *CampaignMember) Responded(outcomes uint16) bool {
+// nba.Outcomes, for one of the actions (none: any), since TimeMS.
+func (m *CampaignMember) Responded(outcomes uint16, actions []string) bool {
 	found := false
 	m.reader.ScanBack(store.History, m.Key, nil, func(key, _ []byte) bool {
 		h, ok := fsm.ParseHistoryKey(key, len(m.Key))
@@ -166,10 +167,31 @@ func (m *CampaignMember) Responded(outcomes uint16) bool {
 		if h.TimeMS < m.TimeMS {
 			return false
 		}
-		found = h.Kind == fsm.HistoryResponse && outcomes&(1<<h.Outcome) != 0
+		found = h.Kind == fsm.HistoryResponse && outcomes&(1<<h.Outcome) != 0 && m.about(&h, actions)
 		return !found
 	})
 	return found
+}
+
+// about tells whether a response is for one of the actions.
+func (m *CampaignMember) about(h *fsm.HistoryKey, actions []string) bool {
+	if len(actions) == 0 {
+		return true
+	}
+	entry, err := fsm.OpenDecisionEntry(m.reader.Get(store.Decisions, h.Decision[:]))
+	if err != nil {
+		return false
+	}
+	decision, err := command.OpenDecision(entry.Record)
+	if err != nil {
+		return false
+	}
+	for position := 0; ; position++ {
+		p, ok := decision.Next()
+		if !ok || position == int(h.Position) {
+			return ok && slices.Contains(actions, p.Action)
+		}
+	}
 }
 
 // CampaignMembers calls fn with those that a run contacted, or held out, in a group that this node leads, in
@@ -187,6 +209,11 @@ func (r *Router) CampaignMembers(group, run uint64, heldOut bool, after []byte, 
 		err = storeError(err)
 	}
 	return err
+}
+
+// Budget is what the control group knows of a volume in a period; ok is false for one that nobody asked for.
+func (c *Control) Budget(volume string, startMS int64) (b contact.Budget, ok bool, err error) {
+	return c.machine.Budget(volume, startMS)
 }
 
 // StartCampaign begins a run and returns its number.
