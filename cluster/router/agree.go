@@ -28,7 +28,7 @@ func (r *Router) agree(ctx context.Context, s *shard, own fsm.Marked) (agreed fs
 	ctx, cancel := context.WithTimeout(ctx, markTimeout)
 	defer cancel()
 	votes := map[command.Digest]int{own.Digest: 1}
-	for _, node := range s.keepers {
+	for _, node := range s.keepers() {
 		if node == s.net.self || !s.net.reachable(node) {
 			continue
 		}

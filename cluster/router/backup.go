@@ -113,7 +113,7 @@ func (s *shard) atKeepers(ctx context.Context, here func() error, there func(nod
 			return err
 		}
 	}
-	for _, node := range s.keepers {
+	for _, node := range s.keepers() {
 		if node == s.net.self || !s.net.reachable(node) {
 			continue
 		}

@@ -32,7 +32,7 @@ func (r *Router) balance() {
 		case <-r.net.ctx.Done():
 			return
 		case now := <-ticker.C:
-			for _, node := range r.net.nodes {
+			for _, node := range r.net.nodes() {
 				switch _, known := since[node]; {
 				case !r.net.reachable(node):
 					delete(since, node)
@@ -52,18 +52,18 @@ func (r *Router) balance() {
 // giveBack transfers at most one group, so that a wave of transfers never stops all of them at once.
 func (r *Router) giveBack(now time.Time, since map[string]time.Time) {
 	for _, s := range r.shards() {
-		if s.local == nil || !s.local.Leading() || s.preferred == r.net.self {
+		if s.local == nil || !s.local.Leading() || s.preferred() == r.net.self {
 			continue
 		}
-		if from, ok := since[s.preferred]; !ok || now.Sub(from) < steadyFor || r.net.isLeaving(s.preferred) {
+		if from, ok := since[s.preferred()]; !ok || now.Sub(from) < steadyFor || r.net.isLeaving(s.preferred()) {
 			continue
 		}
-		err := r.askReady(s.preferred)
+		err := r.askReady(s.preferred())
 		if err == nil {
-			err = r.transfer(r.net.ctx, s, s.preferred)
+			err = r.transfer(r.net.ctx, s, s.preferred())
 		}
 		if err != nil {
-			r.options.Logger.Debug("giving a group back", "group", s.name, "to", s.preferred, "error", err)
+			r.options.Logger.Debug("giving a group back", "group", s.name, "to", s.preferred(), "error", err)
 			continue
 		}
 		return
@@ -143,7 +143,7 @@ func (r *Router) handOver(ctx context.Context, s *shard) {
 // heirs are the nodes that may lead a group instead of this one, those that lead less first by chance
 // of the group's number.
 func (r *Router) heirs(s *shard) []string {
-	heirs := slices.DeleteFunc(slices.Clone(s.keepers), func(node string) bool {
+	heirs := slices.DeleteFunc(slices.Clone(s.keepers()), func(node string) bool {
 		return node == r.net.self || !r.net.reachable(node) || r.net.isLeaving(node)
 	})
 	if len(heirs) > 1 && s.number%2 == 1 {

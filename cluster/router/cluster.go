@@ -15,6 +15,8 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/membership"
 	"github.com/arbiterhq/arbiter/cluster/peer"
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/cluster/store"
@@ -25,9 +27,19 @@ import (
 type Cluster struct {
 	// NodeID names this node for good.
 	NodeID string
-	// Nodes are the addresses of all nodes by id, this one included. The ids are those the cluster
-	// was founded with; addresses may change between starts, on all nodes alike.
+	// Nodes are the addresses of the nodes that found the cluster by id, this one included. Addresses may
+	// change between starts, on all nodes alike. A node that joins has none.
 	Nodes map[string]string
+	// Join gives the addresses to ask at when a node with a new folder is to join a cluster, some of which
+	// may be of no use. nil: the node is one of Nodes.
+	Join func(ctx context.Context) ([]string, error)
+	// Addr is where the other nodes reach this one, if Nodes does not tell.
+	Addr string
+	// Zone is where this node stands: the replicas of a group are spread over zones.
+	Zone string
+	// ReplaceAfter is how long a node must have been away before what it keeps is made anew on others; 0
+	// means 10 minutes, less than 0 never.
+	ReplaceAfter time.Duration
 	// ID names the cluster. Empty means one made from what all nodes are told alike.
 	ID string
 	// Replicas is how many nodes keep each data group of a new cluster; 0 means 3. All nodes keep the
@@ -41,6 +53,8 @@ type Cluster struct {
 	Metrics *peer.Metrics
 	// Handlers answer what nodes ask each other beyond what the router itself does.
 	Handlers map[Method]Handler
+
+	seeds map[string]string // the nodes that the one that let this one in named
 }
 
 // Method and Handler are those of the port between nodes.
@@ -64,8 +78,20 @@ const (
 	MethodReady Method = 181
 )
 
-// maxNodes bounds the nodes of a cluster, and so the voters of the control group.
-const maxNodes = 9
+// maxFounders bounds the nodes of a list that founds a cluster. More can join.
+const maxFounders = fsm.MaxMembers
+
+// manyFounders is how many nodes of such a list all vote in the control group at first. Of more, the first
+// fewFounders do. Both only matter until the plan chooses.
+const manyFounders, fewFounders = 9, 5
+
+// foundingVoters tells who votes in the control group of a cluster that nodes, sorted, found.
+func foundingVoters(nodes []string) membership.Seats {
+	if len(nodes) <= manyFounders {
+		return membership.Seats{Voters: nodes}
+	}
+	return membership.Seats{Voters: nodes[:fewFounders], Followers: nodes[fewFounders:]}
+}
 
 func (c *Cluster) withDefaults() *Cluster {
 	if c == nil {
@@ -75,7 +101,12 @@ func (c *Cluster) withDefaults() *Cluster {
 	if filled.Replicas == 0 {
 		filled.Replicas = 3
 	}
-	filled.Replicas = min(filled.Replicas, len(filled.Nodes))
+	if filled.Join == nil {
+		filled.Replicas = min(filled.Replicas, len(filled.Nodes))
+	}
+	if filled.ReplaceAfter == 0 {
+		filled.ReplaceAfter = 10 * time.Minute
+	}
 	return &filled
 }
 
@@ -83,10 +114,10 @@ func (c *Cluster) validate() error {
 	switch {
 	case c == nil:
 		return nil
-	case c.Nodes[c.NodeID] == "":
-		return errors.New("the node is none of those of its cluster")
-	case len(c.Nodes) > maxNodes:
-		return fmt.Errorf("%d nodes: at most %d", len(c.Nodes), maxNodes)
+	case c.address() == "":
+		return errors.New("the node is none of those of its cluster, and has no address to join one")
+	case len(c.Nodes) > maxFounders:
+		return fmt.Errorf("%d nodes: at most %d", len(c.Nodes), maxFounders)
 	case c.Replicas < 1:
 		return fmt.Errorf("%d replicas: at least 1", c.Replicas)
 	case c.Listener == nil:
@@ -132,8 +163,8 @@ func checkPlace(folder store.Node, o *Options) error {
 		return nba.Errorf(nba.CodeConflict, "the data folder is that of a node that stands alone: start the cluster with new folders and import its data")
 	case folder.NodeID != c.NodeID:
 		return nba.Errorf(nba.CodeConflict, "the data folder is that of node %s, not of %s: each node has a folder of its own", folder.NodeID, c.NodeID)
-	case !slices.Equal(folder.Nodes, slices.Sorted(maps.Keys(c.Nodes))):
-		return nba.Errorf(nba.CodeConflict, "the cluster was founded by the nodes %s: their names cannot change, only their addresses", strings.Join(folder.Nodes, ", "))
+	case !folder.Joined && len(c.Nodes) > 0 && !slices.Equal(folder.Nodes, slices.Sorted(maps.Keys(c.Nodes))):
+		return nba.Errorf(nba.CodeConflict, "the cluster was founded by the nodes %s: their names cannot change, only their addresses; others join with --join", strings.Join(folder.Nodes, ", "))
 	case c.ID != "" && c.ID != folder.ClusterID:
 		return nba.Errorf(nba.CodeConflict, "the data folder belongs to another cluster than the one named")
 	}
@@ -147,7 +178,7 @@ func (r *Router) join() error {
 		return err
 	}
 	port, err := peer.Open(peer.Config{
-		NodeID: c.NodeID, ClusterID: node.ClusterID + " of " + hashOf([]string{layout(node)}), Listener: c.Listener, Nodes: c.Nodes, TLS: c.TLS,
+		NodeID: c.NodeID, ClusterID: node.ClusterID + " of " + hashOf([]string{layout(node)}), Listener: c.Listener, Nodes: c.Nodes, Welcome: r.welcome, TLS: c.TLS,
 		Logger: r.options.Logger, Metrics: c.Metrics,
 	})
 	if err != nil {
@@ -155,7 +186,7 @@ func (r *Router) join() error {
 	}
 	for method, handler := range map[Method]Handler{
 		MethodSubmit: r.serveSubmit, MethodPropose: r.servePropose, MethodBlob: r.serveBlob,
-		MethodLeaving: r.serveLeaving, MethodControl: r.serveControl,
+		MethodLeaving: r.serveLeaving, MethodControl: r.serveControl, MethodStanding: r.serveStanding, MethodTransfer: r.serveTransfer,
 		MethodCutOpen: r.serveCutOpen, MethodCutRead: r.serveCutRead, MethodCutClose: r.serveCutClose,
 		MethodMark: r.serveMark, MethodReady: func(context.Context, string, []byte) ([]byte, error) { return nil, r.Ready() },
 	} {
@@ -164,6 +195,7 @@ func (r *Router) join() error {
 	for method, handler := range c.Handlers {
 		port.Handle(method, handler)
 	}
+	port.HandleStranger(r.serveJoin)
 	port.OnChange(func(node string, up bool) {
 		if up {
 			r.net.cameBack(node)
@@ -178,6 +210,7 @@ func (r *Router) serve() error {
 	if err := r.port.Start(); err != nil {
 		return err
 	}
+	r.conductor.begin(r)
 	r.net.begin()
 	go r.balance()
 	return nil
@@ -221,8 +254,8 @@ func (s *shard) ready() error {
 	if !ok || !s.net.reachable(node) {
 		return s.errLeaderless()
 	}
-	if s.local == nil {
-		return nil
+	if s.local == nil || s.gone.Load() || s.number != controlGroup && !s.votes() {
+		return nil // others answer
 	}
 	if age, known := s.local.Age(); !known || age > maxLag {
 		return s.errLeaderless()
@@ -232,9 +265,10 @@ func (s *shard) ready() error {
 
 // shards are all groups, the control group first.
 func (r *Router) shards() []*shard {
-	all := make([]*shard, 0, len(r.groups())+1)
+	groups := r.groups()
+	all := make([]*shard, 0, len(groups)+1)
 	all = append(all, &r.control.shard)
-	for _, d := range r.groups() {
+	for _, d := range groups {
 		all = append(all, &d.shard)
 	}
 	return all
@@ -271,7 +305,12 @@ func (r *Router) Others() []string {
 }
 
 // Nodes is the number of nodes of the cluster, 1 for a node that stands alone.
-func (r *Router) Nodes() int { return max(1, len(r.folder.Node().Nodes)) }
+func (r *Router) Nodes() int {
+	if r.net == nil {
+		return 1
+	}
+	return len(r.net.nodes())
+}
 
 // Elsewhere is the error that names the node that leads the group of a slot.
 func (r *Router) Elsewhere(slot int) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/arbiterhq/arbiter/cluster/blob"
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/membership"
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
@@ -34,13 +35,16 @@ func (r *Router) openControl() (*Control, error) {
 		return nil, fmt.Errorf("group control: %w", err)
 	}
 	c := &Control{shard: shard{name: "control", number: controlGroup, net: r.net}, state: state, blobs: r.blobs, news: make(chan struct{})}
+	var seats membership.Seats
 	if r.net != nil { // decisions on every node depend on it
-		c.keepers, c.preferred = r.net.nodes, r.net.nodes[0]
+		seats = foundingVoters(r.folder.Node().Nodes)
+		c.placed.Store(&placed{keepers: r.net.nodes(), preferred: seats.Voters[0]})
 		r.net.waitControl = c.Wait
 	}
 	if c.machine, err = fsm.NewControl(state.Store, func(state *fsm.ControlState) { c.announce(state, r.options.OnControl) }); err == nil {
 		c.announced = c.machine.Position().Index
 		config := r.groupConfig(&c.shard, dir)
+		config.Voters, config.Followers, config.Join = seats.Voters, seats.Followers, r.folder.Node().Joined
 		config.Options.MaxEntryOps = 1 // the index of the entry is the version of what it stores
 		c.group, err = raftgroup.Open(config, c.machine)
 	}

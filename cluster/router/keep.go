@@ -112,7 +112,7 @@ func (k *keeper) report(group, doing string, err error) {
 func (r *Router) announce(ctx context.Context) error {
 	op := command.AnnounceNode{Node: aloneID, Level: command.LevelKnown, Release: r.options.Release, Members: []string{aloneID}}
 	if r.net != nil {
-		op.Node, op.Members = r.net.self, r.net.nodes
+		op.Node, op.Members = r.net.self, r.net.nodes()
 	}
 	known := r.control.State().Features
 	if known.Announced(fsm.AnnouncedNode{Node: op.Node, Level: op.Level, Release: op.Release}, op.Members) {

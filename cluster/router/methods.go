@@ -55,6 +55,8 @@ func (s *shard) elsewhere() []byte {
 		if node, ok := s.local.Leader(); ok && node != s.self() {
 			leader = node
 		}
+	} else if hint := s.hint.Load(); hint != nil {
+		leader = *hint // better than to let the other one ask around
 	}
 	return appendNotLeader(nil, leader)
 }

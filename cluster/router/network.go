@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/arbiterhq/arbiter/cluster/fsm"
@@ -25,7 +26,7 @@ const callTimeout = 5 * time.Second
 // network is the other nodes as a router sees them.
 type network struct {
 	self   string
-	nodes  []string // all, sorted
+	known  atomic.Pointer[[]string] // see nodes
 	remote remote
 	// waitControl waits until the control state here is as new as the index.
 	waitControl func(ctx context.Context, index uint64) error
@@ -39,10 +40,14 @@ type network struct {
 }
 
 func newNetwork(self string, nodes []string, remote remote) *network {
-	n := &network{self: self, nodes: nodes, remote: remote, leaving: map[string]time.Time{}}
+	n := &network{self: self, remote: remote, leaving: map[string]time.Time{}}
+	n.known.Store(&nodes)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n
 }
+
+// nodes are all nodes of the cluster as far as this one knows, itself too, sorted.
+func (n *network) nodes() []string { return *n.known.Load() }
 
 // begin counts a goroutine that close waits for; false means that the router ends.
 func (n *network) begin() bool {
@@ -112,5 +117,5 @@ func (n *network) answers(ctx context.Context, s *shard, node string, method Met
 
 // others are the nodes that answer, without this one.
 func (n *network) others() []string {
-	return slices.DeleteFunc(slices.Clone(n.nodes), func(node string) bool { return node == n.self || !n.remote.Alive(node) })
+	return slices.DeleteFunc(slices.Clone(n.nodes()), func(node string) bool { return node == n.self || !n.remote.Alive(node) })
 }

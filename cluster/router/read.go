@@ -54,7 +54,7 @@ func (r *Router) AtReader(ctx context.Context, slot int, read nba.Read, here fun
 		return here()
 	case read.Consistency == nba.ConsistencyStale:
 		return s.atKeeper(here, there)
-	case read.Consistency == nba.ConsistencyLinearizable && s.local != nil:
+	case read.Consistency == nba.ConsistencyLinearizable && s.follows():
 		return s.try(ctx, true, func() (string, bool) { return s.net.self, true }, here, there)
 	default:
 		return s.try(ctx, true, s.leader, here, there)
@@ -81,7 +81,7 @@ func (r *Router) Leads(slot int) bool { return r.bySlot(slot).leads() }
 // atKeeper asks the replica here, and then the others as long as they are too old.
 func (s *shard) atKeeper(here func() error, there func(node string) error) error {
 	err := here()
-	for _, node := range s.keepers {
+	for _, node := range s.keepers() {
 		old := errors.Is(err, errTooOld)
 		if _, moved := errors.AsType[*raftgroup.NotLeader](err); !old && !moved {
 			return err

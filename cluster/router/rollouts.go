@@ -20,7 +20,7 @@ func (r *Router) Member() string {
 
 // Prefers tells whether this node is the one that should lead the group of a slot, whether it does or not.
 func (r *Router) Prefers(slot int) bool {
-	return r.net == nil || r.bySlot(slot).preferred == r.net.self
+	return r.net == nil || r.bySlot(slot).preferred() == r.net.self
 }
 
 // Leads tells whether this node leads the control group now.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,8 +33,9 @@ type Options struct {
 	Store store.Options
 	// Cluster is this node's place among others; nil for a node that stands alone.
 	Cluster *Cluster
-	// StartTimeout bounds how long Open waits for all groups to be ready.
-	StartTimeout time.Duration
+	// StartTimeout bounds how long Open waits for all groups to be ready, JoinTimeout how long a node looks
+	// for one that lets it in.
+	StartTimeout, JoinTimeout time.Duration
 	// MaxHistory bounds the interactions one call of History returns.
 	MaxHistory int
 	// BulkBytes bounds one log entry of an import.
@@ -61,6 +61,9 @@ func (o Options) Default() Options {
 	o.Cluster = o.Cluster.withDefaults()
 	if o.StartTimeout == 0 {
 		o.StartTimeout = 30 * time.Second
+	}
+	if o.JoinTimeout == 0 {
+		o.JoinTimeout = 2 * time.Minute
 	}
 	if o.MaxHistory == 0 {
 		o.MaxHistory = 1000
@@ -103,23 +106,26 @@ func (o Options) Validate() error {
 // Router leads to the groups of one data folder and, in a cluster, to those of the other nodes. It is
 // safe for concurrent use.
 type Router struct {
-	options  Options
-	folder   *store.Folder
-	log      *wal.Log   // of all groups
-	port     *peer.Port // nil alone, as are mesh and net
-	mesh     *raftgroup.Mesh
-	net      *network
-	data     atomic.Pointer[[]*dataGroup] // see groups
-	control  *Control
-	blobs    *blob.Store
-	keeper   keeper
-	leases   leaser
-	wakes    wakes
-	timing   timing
-	cuts     cuts
-	readings sync.Pool
-	closing  sync.Once
-	closed   error // what Close gives
+	options   Options
+	folder    *store.Folder
+	log       *wal.Log   // of all groups
+	port      *peer.Port // nil alone, as are mesh and net
+	mesh      *raftgroup.Mesh
+	net       *network
+	data      atomic.Pointer[[]*dataGroup] // see groups
+	control   *Control
+	blobs     *blob.Store
+	keeper    keeper
+	conductor conductor
+	// startAddresses is what the state said of addresses when the node started.
+	startAddresses map[string]string
+	leases         leaser
+	wakes          wakes
+	timing         timing
+	cuts           cuts
+	readings       sync.Pool
+	closing        sync.Once
+	closed         error // what Close gives
 	// handingOver is set when the node is about to close: it gives and takes no lead any more.
 	handingOver atomic.Bool
 }
@@ -142,7 +148,11 @@ func Open(ctx context.Context, options Options) (*Router, error) {
 	if err := options.Validate(); err != nil {
 		return nil, fmt.Errorf("router options: %w", err)
 	}
-	folder, err := store.OpenFolder(options.Dir, options.founding())
+	found, err := options.admit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := store.OpenFolder(options.Dir, found)
 	if err != nil {
 		return nil, err
 	}
@@ -168,15 +178,18 @@ func (r *Router) start(ctx context.Context) (err error) {
 	if err := r.join(); err != nil {
 		return err
 	}
-	var starts errgroup.Group
-	starts.Go(func() (err error) {
-		r.control, err = r.openControl()
+	if r.control, err = r.openControl(); err != nil {
 		return err
-	})
+	}
+	if r.net != nil {
+		r.noteAddresses()
+		r.follow()
+	}
+	var starts errgroup.Group
 	opened := make([]*dataGroup, len(r.groups()))
 	for i := range opened {
 		starts.Go(func() (err error) {
-			opened[i], err = r.openData(i)
+			opened[i], err = r.openAtStart(i)
 			return err
 		})
 	}
@@ -218,19 +231,21 @@ const aloneID = "node-1"
 func (r *Router) groupConfig(s *shard, dir string) raftgroup.Config {
 	config := raftgroup.Config{Name: s.name, Dir: dir, Log: r.log, NodeID: aloneID, Options: r.options.Group, Metrics: r.options.Metrics, Logger: r.options.Logger}
 	if r.net != nil {
-		config.NodeID, config.Voters, config.Preferred, config.Mesh = r.net.self, s.keepers, s.preferred, r.mesh
+		config.NodeID, config.Mesh = r.net.self, r.mesh
+		config.Voters, config.Preferred, config.Join = s.keepers(), s.preferred(), r.founded()
 	}
 	return config
 }
 
-func (r *Router) openData(i int) (*dataGroup, error) {
+// openData makes data group i as it stands here: with the replica, if that is to be opened.
+func (r *Router) openData(i int, open bool) (*dataGroup, error) {
 	dir := r.folder.Data(i)
 	d := &dataGroup{shard: shard{name: filepath.Base(dir), number: uint64(i) + 1, net: r.net}}
 	if r.net != nil {
-		node := r.folder.Node()
-		if d.keepers, d.preferred = placement(node.Nodes, i, node.Replicas); !slices.Contains(d.keepers, r.net.self) {
-			return d, nil
-		}
+		d.placed.Store(r.place(i))
+	}
+	if !open {
+		return d, nil
 	}
 	state, err := raftgroup.OpenState(dir, r.options.Store, r.options.Logger)
 	if err != nil {
@@ -261,6 +276,7 @@ func (r *Router) close() error {
 	r.timing.end()
 	r.leases.end()
 	r.cuts.end()
+	r.conductor.end()
 	if r.net != nil {
 		r.net.close()
 	}

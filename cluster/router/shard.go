@@ -37,17 +37,60 @@ type machine interface {
 // shard is one group as this node sees it: its own replica, if it keeps one, and the way to the one
 // that leads.
 type shard struct {
-	name      string
-	number    uint64   // 0 is the control group, i+1 data group i
-	keepers   []string // the nodes that keep it, sorted; empty alone
-	preferred string   // the node that should lead it
-	local     replica  // nil when this node keeps none
-	machine   machine  // nil with local
-	net       *network // nil alone
-	forward   forwarder
+	name    string
+	number  uint64                 // 0 is the control group, i+1 data group i
+	placed  atomic.Pointer[placed] // nil alone
+	local   replica                // nil when this node keeps none
+	machine machine                // nil with local
+	net     *network               // nil alone
+	forward forwarder
 	// hint is the node that another one named as leader last. It is asked first where there is no
 	// replica that knows better, and while that has not noticed.
 	hint atomic.Pointer[string]
+	// gone is set when the replica here is about to be dropped.
+	gone atomic.Bool
+}
+
+// placed is where a group is kept. It is immutable.
+type placed struct {
+	keepers   []string // the nodes that shall keep it, sorted
+	preferred string   // the one that should lead it
+}
+
+// keepers are the nodes that shall keep the group, sorted; none alone. While replicas move, others may do
+// so still.
+func (s *shard) keepers() []string {
+	if p := s.placed.Load(); p != nil {
+		return p.keepers
+	}
+	return nil
+}
+
+// preferred is the node that should lead the group.
+func (s *shard) preferred() string {
+	if p := s.placed.Load(); p != nil {
+		return p.preferred
+	}
+	return ""
+}
+
+// votes tells whether the replica here is more than one that is on its way.
+func (s *shard) votes() bool {
+	group, ok := s.local.(*raftgroup.Group)
+	if !ok {
+		return true
+	}
+	seats := group.Seats()
+	return slices.Contains(seats.Voters, s.self())
+}
+
+// follows tells whether the replica here knows a leader that it can ask.
+func (s *shard) follows() bool {
+	if s.local == nil || s.gone.Load() {
+		return false
+	}
+	_, ok := s.local.Leader()
+	return ok
 }
 
 // How long a call looks for a leader when its caller sets no bound, and how often it looks.
@@ -191,7 +234,7 @@ func (s *shard) leader() (node string, ok bool) {
 	if s.net == nil {
 		return "", true
 	}
-	if s.local != nil {
+	if s.local != nil && !s.gone.Load() {
 		if s.local.Leading() {
 			return s.net.self, true
 		}
@@ -199,19 +242,19 @@ func (s *shard) leader() (node string, ok bool) {
 			return *hint, true // said just now, by the node that was thought to lead
 		}
 		node, ok = s.local.Leader()
-		if ok || s.local.Status().Role != raftgroup.RoleStopped {
+		if ok || s.heard() {
 			// A leader here that is not Leading yet has still to apply what was before.
 			return node, ok && node != s.net.self
 		}
-		// The replica here has stopped and hears nothing any more: ask as a node without one does.
+		// The replica here hears nothing any more, or not yet: ask as a node without one does.
 	}
 	if hint := s.hint.Load(); hint != nil && s.net.reachable(*hint) {
 		return *hint, true
 	}
-	if s.preferred != s.net.self && s.net.reachable(s.preferred) {
-		return s.preferred, true
+	if preferred := s.preferred(); preferred != s.net.self && s.net.reachable(preferred) {
+		return preferred, true
 	}
-	for _, keeper := range s.keepers {
+	for _, keeper := range s.keepers() {
 		if keeper != s.net.self && s.net.reachable(keeper) {
 			return keeper, true
 		}
@@ -219,13 +262,27 @@ func (s *shard) leader() (node string, ok bool) {
 	return "", false
 }
 
+// heard tells whether the replica here is one that learns who leads.
+func (s *shard) heard() bool {
+	role := s.local.Status().Role
+	return role != raftgroup.RoleStopped && role != raftgroup.RoleNewborn
+}
+
 // learn takes in that asked does not lead the group, and whom it named.
 func (s *shard) learn(asked, named string) {
-	if named == "" && s.local == nil && len(s.keepers) > 0 {
-		// It does not know either: ask another one next.
-		named = s.keepers[(slices.Index(s.keepers, asked)+1)%len(s.keepers)]
+	if s.net == nil {
+		return
 	}
-	if named == asked || !slices.Contains(s.keepers, named) || s.net == nil || named == s.net.self {
+	if keepers := s.keepers(); named == "" && len(keepers) > 0 && (s.local == nil || s.gone.Load() || !s.heard()) {
+		// It does not know either: ask another one next.
+		for i := range keepers {
+			if node := keepers[(slices.Index(keepers, asked)+1+i)%len(keepers)]; node != s.net.self && s.net.reachable(node) {
+				named = node
+				break
+			}
+		}
+	}
+	if named == asked || named == s.net.self || !slices.Contains(s.net.nodes(), named) {
 		return
 	}
 	s.hint.Store(&named)
@@ -240,7 +297,9 @@ func (s *shard) applied() uint64 {
 }
 
 // leads tells whether calls on this group are answered here.
-func (s *shard) leads() bool { return s.net == nil || s.local != nil && s.local.Leading() }
+func (s *shard) leads() bool {
+	return s.net == nil || s.local != nil && s.local.Leading() && !s.gone.Load()
+}
 
 // retriable tells whether an operation may be tried again after this error.
 func retriable(err error, again bool) bool {

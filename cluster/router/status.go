@@ -21,7 +21,7 @@ func (r *Router) Cluster() nba.Cluster {
 		out.Groups = append(out.Groups, g)
 	}
 	if r.net != nil {
-		for _, node := range r.net.nodes {
+		for _, node := range r.net.nodes() {
 			out.Nodes = append(out.Nodes, nba.ClusterNode{ID: node, Up: r.net.reachable(node), Leads: leads[node]})
 		}
 	}
@@ -29,7 +29,7 @@ func (r *Router) Cluster() nba.Cluster {
 }
 
 func (s *shard) describe() nba.ClusterGroup {
-	g := nba.ClusterGroup{Name: s.name, Nodes: s.keepers, Preferred: s.preferred}
+	g := nba.ClusterGroup{Name: s.name, Nodes: s.keepers(), Preferred: s.preferred()}
 	if s.local == nil {
 		if node, ok := s.leader(); ok {
 			g.Leader = node // or one that knows it
