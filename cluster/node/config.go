@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/arbiterhq/arbiter/cluster/router"
+	"github.com/arbiterhq/arbiter/cluster/stream"
 	"github.com/arbiterhq/arbiter/runtime/clock"
 )
 
@@ -39,6 +40,10 @@ type Config struct {
 	HistoryPage, MaxHistoryPage int
 	// StartTimeout bounds how long Open waits for the groups.
 	StartTimeout time.Duration
+
+	// Streams are Kafka topics whose messages are events, the same on every node; their Logger and Metrics are
+	// set by Open.
+	Streams []stream.Config
 
 	Logger   *slog.Logger
 	Registry *prometheus.Registry

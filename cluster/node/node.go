@@ -11,6 +11,7 @@ import (
 
 	"github.com/arbiterhq/arbiter/cluster/fsm"
 	"github.com/arbiterhq/arbiter/cluster/router"
+	"github.com/arbiterhq/arbiter/cluster/stream"
 	"github.com/arbiterhq/arbiter/plugins/serving"
 	"github.com/arbiterhq/arbiter/runtime/catalog"
 	"github.com/arbiterhq/arbiter/runtime/clock"
@@ -43,6 +44,7 @@ type Node struct {
 	texts      documentTexts
 
 	simulations simulations
+	streams     []*stream.Reader // of the settings
 
 	intake
 
@@ -70,6 +72,7 @@ func (n *Node) Close() error {
 	}
 	n.cancel()
 	n.followers.Wait()
+	n.closeStreams()
 	err := n.router.Close()
 	n.viewMu.Lock()
 	last := n.current.Swap(nil)

@@ -42,6 +42,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the model host: %w", err)
 	}
+	if err := n.openStreams(); err != nil {
+		return nil, errors.Join(err, n.host.Close(ctx))
+	}
 	options := cfg.Router
 	options.Dir, options.DataGroups, options.StartTimeout = cfg.DataDir, cfg.DataGroups, cfg.StartTimeout
 	options.OnControl, options.Logger, options.Metrics = n.onControl, cfg.Logger, raftgroup.NewMetrics(cfg.Registry)
@@ -52,6 +55,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n.router, err = router.Open(ctx, options)
 	if err != nil {
+		n.closeStreams()
 		return nil, errors.Join(err, n.host.Close(ctx))
 	}
 	n.loadActive(ctx)
@@ -70,6 +74,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	go n.collect()
 	go n.rollOut()
 	go n.getReady()
+	n.readStreams()
 	return n, nil
 }
 
