@@ -74,6 +74,11 @@ type Catalog struct {
 	// Segments are in the order of the document, and so are Campaigns.
 	Segments  []Segment
 	Campaigns []Campaign
+	// Events and EventStrategies are in the order of the document.
+	Events          []*EventType
+	EventStrategies []*EventStrategy
+	// Counted tells that expressions ask for what event strategies counted.
+	Counted bool
 	// Journeys are in the order of the document.
 	Journeys []*Journey
 	// Gates are the conditions of the engagement policies of all actions.
@@ -86,6 +91,9 @@ type Catalog struct {
 	actions  map[string]*Action
 	channels map[string]*Channel
 	emits    map[string]*Emit // by origin
+	// eventTypes and strategiesOn are by the types of events.
+	eventTypes   map[string]*EventType
+	strategiesOn map[string][]reaction
 	// journeysOn are the journeys that rules about a type of events lead to.
 	journeysOn map[string][]*Journey
 

@@ -159,6 +159,7 @@ func describe(c *Catalog) string {
 		fmt.Fprintf(&b, "fallback %s\n", a.Name)
 	}
 	describeCampaigns(&b, c)
+	describeEvents(&b, c)
 	describeJourneys(&b, c)
 	return b.String()
 }

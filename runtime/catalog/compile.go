@@ -69,6 +69,8 @@ type compiler struct {
 	// journeyAsks are where journeys are asked for what.
 	journeyAsks map[expr.JourneyAsk][]*yaml.Node
 	overEvents  *compiler // of expressions over events; nil before the first
+	// counted is where the aggregates of event strategies are asked for, by their names.
+	counted map[string][]*yaml.Node
 }
 
 func (c *compiler) compile(root *yaml.Node) {
@@ -93,8 +95,11 @@ func (c *compiler) compile(root *yaml.Node) {
 	c.catalog.Arbitration = c.doc.arbitration
 	c.fallbacks()
 	c.campaigns()
+	c.events()
+	c.eventStrategies()
 	c.journeys()
 	c.histories()
+	c.checkCounts()
 	c.index()
 }
 

@@ -91,7 +91,7 @@ func sections() map[string]string {
 	return map[string]string{
 		"channels": "channel", fieldModels: "model", "issues": "issue", "actions": "action", "contactPolicies": "contact policy",
 		"controlGroups": "control group", fieldTables: "table", "bundles": "bundle", "seasons": "season", "contextWeights": "context weight",
-		"segments": "segment", "campaigns": "campaign", "journeys": "journey",
+		"segments": "segment", "events": "event", "eventStrategies": "event strategy", "campaigns": "campaign", "journeys": "journey",
 	}
 }
 
@@ -100,7 +100,8 @@ func defaults() map[string]string {
 	return map[string]string{
 		"channel/direction": string(nba.Inbound), "action/purpose": defaultActionPurpose, "action/lever": "0", "issue/lever": "0",
 		"issue/groups/lever": "0", "action/propensity/invert": "false", "action/propensity/starting": strconv.FormatFloat(defaultStarting, 'g', -1, 64),
-		"contact policy/counting": "impressions", "document/consent/purposes": consentDeny, "document/consent/channels": consentAllow,
+		"event/subjectType": string(nba.Subscriber), "event/purpose": defaultActionPurpose, "event strategy/purpose": defaultActionPurpose,
+		"event strategy/emit/within": "1d", "contact policy/counting": "impressions", "document/consent/purposes": consentDeny, "document/consent/channels": consentAllow,
 	}
 }
 

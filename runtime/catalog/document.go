@@ -40,6 +40,9 @@ type (
 		segments       []segmentSpec
 		campaigns      []campaignSpec
 		journeys       []journeySpec
+
+		events          []eventSpec
+		eventStrategies []eventStrategySpec
 	}
 	channelSpec struct {
 		name       text
@@ -132,6 +135,10 @@ func (d *decoder) document(n *yaml.Node) *document {
 		optional("consent", d.consent(&doc.consent)),
 		optional("fallback", d.fallback(&doc.fallbacks)),
 		optional("segments", d.list("segments", MaxSegments, func(n *yaml.Node) { doc.segments = append(doc.segments, d.segment(n)) })),
+		optional("events", d.list("events", MaxEvents, func(n *yaml.Node) { doc.events = append(doc.events, d.event(n)) })),
+		optional("eventStrategies", d.list("event strategies", MaxEventStrategies, func(n *yaml.Node) {
+			doc.eventStrategies = append(doc.eventStrategies, d.eventStrategy(n))
+		})),
 		optional("journeys", d.list("journeys", MaxJourneys, func(n *yaml.Node) { doc.journeys = append(doc.journeys, d.journey(n)) })),
 		optional("campaigns", d.list("campaigns", MaxCampaigns, func(n *yaml.Node) { doc.campaigns = append(doc.campaigns, d.campaign(n)) })),
 	)

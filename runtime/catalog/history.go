@@ -24,6 +24,14 @@ func (c *Catalog) Place(action string) (issue, group string, ok bool) {
 // asks notes what an expression asks of the history, to be checked when all names are known.
 func (c *compiler) asks(source text, program *expr.Program) {
 	c.asksJourneys(source, program)
+	for _, name := range program.Counts() {
+		if c.counted == nil {
+			c.counted = map[string][]*yaml.Node{}
+		}
+		if nodes := c.counted[name]; !slices.Contains(nodes, source.node) {
+			c.counted[name] = append(nodes, source.node)
+		}
+	}
 	for _, q := range program.Asks() {
 		if c.asked == nil {
 			c.asked = map[history.Query][]*yaml.Node{}

@@ -188,6 +188,10 @@ func (w *walker) visit(e ast.Expr) {
 			w.attribute(e)
 			return
 		}
+		if operand.Kind() == ast.IdentKind && operand.AsIdent() == varEvent && w.env.places != nil {
+			w.eventField(e)
+			return
+		}
 		if asksAggregate(e) {
 			w.aggregate(e)
 			return

@@ -2,8 +2,10 @@ package expr
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -439,6 +441,22 @@ func eventFieldType(field string) *types.Type {
 
 func eventFieldNames() []string {
 	return []string{fieldID, fieldSource, fieldType, fieldTime, fieldData}
+}
+
+// eventField reports a field that events do not have.
+func (w *walker) eventField(e ast.Expr) {
+	name := e.AsSelect().FieldName()
+	if eventFieldType(name) != nil {
+		return
+	}
+	known := eventFieldNames()
+	detail := fmt.Sprintf("an event has no %s", quoteName(name))
+	if near := nba.Nearest(name, known); near != "" {
+		detail += fmt.Sprintf(": did you mean event.%s?", near)
+	} else {
+		detail += ": it has " + strings.Join(known, ", ") + "; what it carries is in event.data"
+	}
+	w.report(e, nba.CodeInvalid, detail)
 }
 
 // celEvent reads a field for cel-go.
