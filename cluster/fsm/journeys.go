@@ -26,8 +26,11 @@ const (
 
 var errJourneys = errors.New("what is stored of journeys is corrupt")
 
-// MovedJourneys is the Value of the result of a MoveJourney.
-type MovedJourneys struct{ Changes []journey.Change }
+// The Version of the result of a MoveJourney.
+const (
+	JourneyGoesOn = 1
+	JourneyEnded  = 2
+)
 
 // JourneyOrigin is the origin of what a stage of an instance raises.
 func JourneyOrigin(name, stage string, number uint64) string {
@@ -276,7 +279,13 @@ func (d *Data) askJourney(u *update, at At, body []byte) (Result, error) {
 	}
 	switch why {
 	case journey.Done:
-		return Result{Created: changes[0].Began, Duplicate: changes[0].Stayed, Value: MovedJourneys{Changes: changes}}, nil
+		result := Result{Created: changes[0].Began, Duplicate: changes[0].Stayed, Version: JourneyGoesOn}
+		if changes[0].Ended {
+			result.Version = JourneyEnded
+		}
+		return result, nil
+	case journey.Over:
+		return Result{Duplicate: true, Version: JourneyEnded}, nil
 	case journey.TooMany:
 		return refuse(nba.Errorf(nba.CodeConflict, "as many instances of the journey are open as may be: end one first"))
 	default:

@@ -33,7 +33,8 @@ func (n *Node) handlers() map[router.Method]router.Handler {
 		methodDecide: n.serveDecide, methodSubject: n.serveSubject, methodHistory: n.serveHistory, methodPrepare: n.servePrepare,
 		methodDecision: n.serveDecision, methodFeatures: n.serveFeatures,
 		methodPluginLog: n.servePluginLog, methodReplay: n.serveReplay, methodLedger: n.serveLedger, methodWhyNot: n.serveWhyNot,
-		methodSimulation: n.serveSimulation,
+		methodSimulation: n.serveSimulation, methodJourneys: n.serveJourneys,
+		methodCampaign:   n.serveCampaign,
 	}
 	maps.Copy(handlers, n.eventHandlers())
 	return handlers

@@ -30,6 +30,7 @@ func (n *Node) Respond(ctx context.Context, responses []nba.Response) ([]nba.Res
 		if err != nil {
 			return nil, at(err, i, len(responses))
 		}
+		n.moveByResponse(&c)
 		commands[i] = c
 	}
 	receipts := make([]nba.ResponseReceipt, len(commands))

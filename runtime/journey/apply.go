@@ -42,6 +42,8 @@ const (
 	TooSoon
 	// TooMany: as many instances are open as may be.
 	TooMany
+	// Over: the last instance ended in the stage that a person asks for.
+	Over
 )
 
 // Apply does what an effect asks for. definition is that of the effect. had tells which emitting stages the
@@ -239,12 +241,23 @@ func (a *applier) begin(ordered bool) {
 		if rule.To >= len(a.def.Stages) || rule.Kind != Enter && (rule.Kind != Jump || rule.From != None && rule.From != AnyStage) {
 			continue
 		}
+		if rule.Kind == Jump && a.def.Stages[rule.To].Final {
+			a.over(rule.To)
+			return
+		}
 		if why := a.mayBegin(rule.Kind, ordered); why != Done {
 			a.refuse(why)
 			return
 		}
 		a.enter(rule.To)
 		return
+	}
+}
+
+// over tells whether the last instance ended where somebody wants to end one.
+func (a *applier) over(to int) {
+	if last := a.state.LastEnd(a.def.Name); last != nil && last.Stage == a.def.Stages[to].Name && last.Key == a.effect.Key {
+		a.refuse(Over)
 	}
 }
 

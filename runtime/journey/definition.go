@@ -148,3 +148,12 @@ func (d *Definition) stage(name string) int {
 	}
 	return -1
 }
+
+// After is the stage that comes when a stage times out, empty if none does.
+func (d *Definition) After(stage string) string {
+	at := d.stage(stage)
+	if at < 0 || d.Stages[at].TimeoutMS == 0 {
+		return ""
+	}
+	return d.Stages[d.Stages[at].To].Name
+}

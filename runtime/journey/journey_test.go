@@ -211,7 +211,7 @@ func (s *script) effect(out *strings.Builder, words []string) {
 	}
 	changes, why := s.state.Apply(&effects[0], s.definitions[e.Digest], func(d [DigestBytes]byte) *Definition { return s.definitions[d] }, Times{EventMS: at, NowMS: now})
 	if why != Done {
-		fmt.Fprintf(out, "  refused: %s\n", [...]string{"", "no rule", "too old", "too soon", "too many"}[why])
+		fmt.Fprintf(out, "  refused: %s\n", [...]string{"", "no rule", "too old", "too soon", "too many", "over"}[why])
 	}
 	s.show(out, changes)
 }

@@ -134,6 +134,9 @@ type Core interface {
 
 	Security
 	Rollouts
+	Campaigns
+	Events
+	Journeys
 	Backups
 
 	// Ready is nil when the node can serve, else CodeUnavailable with the reason.

@@ -8,10 +8,14 @@ var permissions = map[string]auth.Permission{
 	"decide": auth.Decide, "respond": auth.Decide,
 
 	"getDecision": auth.ReadSubjects, "getSubject": auth.ReadSubjects, "getHistory": auth.ReadSubjects, "getConsents": auth.ReadSubjects,
+	"getJourneys": auth.ReadSubjects, "moveJourney": auth.Decide,
 	"getContacts": auth.ReadSubjects, "replayDecision": auth.ReadSubjects, "whyNot": auth.ReadSubjects,
 
 	"importSubjects": auth.WriteSubjects, "putSubject": auth.WriteSubjects, "patchSubject": auth.WriteSubjects,
 	"deleteSubject": auth.WriteSubjects, "putConsents": auth.WriteSubjects,
+
+	"acceptEvents": auth.WriteSubjects, "listEvents": auth.ReadSubjects, "listLetters": auth.ReadSubjects, "getLetter": auth.ReadSubjects,
+	"removeLetter": auth.WriteSubjects, "replayLetter": auth.WriteSubjects,
 
 	"getAttributes": auth.ReadCatalog, "getCatalog": auth.ReadCatalog, "listCatalogVersions": auth.ReadCatalog,
 	"getCatalogVersion": auth.ReadCatalog, "listCatalogActivations": auth.ReadCatalog, "validateCatalog": auth.ReadCatalog,
@@ -34,6 +38,11 @@ var permissions = map[string]auth.Permission{
 
 	"startSimulation": auth.ReadCatalog | auth.ReadSubjects, "listSimulations": auth.ReadCatalog,
 	"getSimulation": auth.ReadCatalog | auth.ReadSubjects, "cancelSimulation": auth.ReadCatalog | auth.ReadSubjects,
+
+	"listCampaigns": auth.ReadCatalog, "getCampaign": auth.ReadCatalog, "planCampaign": auth.Simulate | auth.ReadSubjects,
+	"startCampaignRun": auth.WriteCatalog, "pauseCampaignRun": auth.WriteCatalog, "resumeCampaignRun": auth.WriteCatalog,
+	"stopCampaignRun": auth.WriteCatalog, "getCampaignRun": auth.ReadCatalog, "getCampaignReport": auth.ReadCatalog,
+	"exportCampaignRun": auth.ReadSubjects | auth.ReadCatalog,
 
 	"getRetention": auth.ReadCluster, "getCluster": auth.ReadCluster, "setRetention": auth.Operate,
 
