@@ -75,6 +75,9 @@ func (c *Catalog) JourneyNames() []string {
 	return names
 }
 
+// JourneysReact tells whether a type of events may move a journey, so that the subject need be read.
+func (c *Catalog) JourneysReact(eventType string) bool { return len(c.journeysOn[eventType]) > 0 }
+
 // JourneyEvents appends to effects what an event asks of the journeys of its subject. vars have the event,
 // the subject, its mask and the time; its purpose is set here.
 func (c *Catalog) JourneyEvents(effects []journey.Effect, eventType string, vars *expr.Vars) []journey.Effect {
