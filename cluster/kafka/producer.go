@@ -13,7 +13,7 @@ import (
 // ProducerOptions describe a Producer.
 type ProducerOptions struct {
 	Settings
-	// Timeout bounds the whole way of one message, repetitions included; 0 is 10 s.
+	// Timeout bounds the whole way of one message, repetitions included; 0 is 10 s, and 1 s is the least.
 	Timeout time.Duration
 	// MaxBytes bounds one message and one batch of them; 0 is 1 MiB, the limit of brokers that were told none.
 	MaxBytes int
@@ -22,6 +22,7 @@ type ProducerOptions struct {
 const (
 	defaultProduceTimeout = 10 * time.Second
 	defaultProduceBytes   = 1 << 20
+	shortestTimeout       = time.Second // that the client takes
 )
 
 // Producer writes messages. It waits for all in-sync replicas and is idempotent: as long as the process lives,
@@ -50,7 +51,7 @@ func NewProducer(o ProducerOptions) (*Producer, error) {
 		o.MaxBytes = defaultProduceBytes
 	}
 	client, err := kgo.NewClient(append(options,
-		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordDeliveryTimeout(o.Timeout), kgo.ProducerLinger(0),
+		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordDeliveryTimeout(max(o.Timeout, shortestTimeout)), kgo.ProducerLinger(0),
 		kgo.ProducerBatchMaxBytes(int32(o.MaxBytes)), kgo.UnknownTopicRetries(3),
 	)...)
 	if err != nil {
