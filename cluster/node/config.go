@@ -45,6 +45,9 @@ type Config struct {
 	// set by Open.
 	Streams []stream.Config
 
+	// Backups are made now and then if they have a folder.
+	Backups ScheduledBackups
+
 	Logger   *slog.Logger
 	Registry *prometheus.Registry
 	Clock    clock.Clock
@@ -80,6 +83,9 @@ func (c Config) Validate() error {
 		if limit.value < 1 {
 			problems = append(problems, fmt.Errorf("%s is %d: it must be at least 1", limit.name, limit.value))
 		}
+	}
+	if b := c.Backups; b.Dir != "" && (b.Interval < time.Minute || b.Keep < 1) {
+		problems = append(problems, errors.New("backups are made every minute at most, and one of them is kept at least"))
 	}
 	if c.RolloutEvery <= 0 {
 		problems = append(problems, fmt.Errorf("RolloutEvery is %s: it must be more than 0", c.RolloutEvery))

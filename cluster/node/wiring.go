@@ -33,7 +33,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n := &Node{
 		cfg: cfg, logger: cfg.Logger, clock: cfg.Clock, metrics: newMetrics(cfg.Registry),
 		catalogs: map[uint64]*catalog.Catalog{}, scratch: newScratchPool(), moved: &sync.Pool{New: func() any { return new(moved) }},
-		news: make(chan struct{}, 1), rolling: newRolling(), collector: newCollector(),
+		intake: intake{eventReadings: newEventReadings()},
+		news:   make(chan struct{}, 1), rolling: newRolling(), collector: newCollector(),
 		campaigns: newCampaigning(), opened: cfg.Clock.Now().UTC(),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -74,6 +75,10 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	go n.collect()
 	go n.rollOut()
 	go n.getReady()
+	if cfg.Backups.Dir != "" {
+		n.followers.Add(1)
+		go n.backUp()
+	}
 	n.readStreams()
 	return n, nil
 }

@@ -20,7 +20,7 @@ echo "machine   $(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo), $(n
 echo "commit    $(git describe --always --dirty), $(go version | cut -d' ' -f3)"
 echo "load      $(cut -d' ' -f1-3 /proc/loadavg)"
 
-first=$((20000 + RANDOM % 20000)) # likely free; the program says so if not
+first=$((15000 + RANDOM % 15000)) # likely free, below the ports that the system deals out
 "$arbiter" dev --nodes 3 --no-demo --data-groups "$groups" --subscribers "$subscribers" --data "$folder/from" --addr 127.0.0.1:$first >"$folder/dev.log" 2>&1 &
 servers=($!)
 until grep -q 'Ctrl-C ends them all' "$folder/dev.log"; do

@@ -6,6 +6,9 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"time"
+
+	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
 // Cluster is this node's place among others. A node without a NodeID stands alone.
@@ -15,10 +18,14 @@ type Cluster struct {
 	Nodes    string // id=host:port, separated by commas
 	ID       string // of the cluster; empty: made from the nodes
 	Replicas int    // of each data group
+	Join     string // host:port of nodes to ask to be let in, or dns:NAME:PORT, separated by commas
+	Zone     string // where the node stands
+	// ReplaceAfter is how long a node must be away before what it keeps is made anew on others; 0: never.
+	ReplaceAfter time.Duration
 }
 
-// MaxNodes bounds the nodes of a cluster. Each of them keeps the control group.
-const MaxNodes = 9
+// MaxNodes bounds the nodes of a list that founds a cluster.
+const MaxNodes = 255
 
 // nodeIDs are also names of files and labels of metrics.
 func validNodeID(id string) bool {
@@ -66,12 +73,27 @@ func (c *Cluster) Listen() string {
 // validate checks the settings; secured nodes may listen beyond loopback for each other.
 func (c *Cluster) validate(p *problems, secured bool) {
 	p.between("cluster.replicas", c.Replicas, 1, 7)
-	if c.NodeID == "" && c.Nodes == "" && c.Addr == "" {
+	if c.ReplaceAfter < 0 || c.ReplaceAfter > 0 && c.ReplaceAfter < 10*time.Second {
+		p.key("cluster.replaceAfter", "must be 0 for never, or at least 10s")
+	}
+	if c.Zone != "" && nba.ValidateNode("n", "h:1", c.Zone) != nil {
+		p.key("cluster.zone", "must be up to 32 of a-z, 0-9, - and ., beginning with a letter or digit")
+	}
+	if c.NodeID == "" && c.Nodes == "" && c.Addr == "" && c.Join == "" {
 		return
 	}
 	switch {
 	case c.NodeID == "":
 		p.key("cluster.nodeId", "is missing: a node of a cluster has a name, one of those in cluster.nodes")
+		return
+	case c.Join != "" && c.Nodes != "":
+		p.key("cluster.join", "is given with cluster.nodes: the nodes of that list found the cluster, others join it")
+		return
+	case c.Join != "":
+		if !validNodeID(c.NodeID) {
+			p.key("cluster.nodeId", "must be up to 32 of a-z, 0-9 and -")
+		}
+		c.validateJoin(p, secured)
 		return
 	case c.Nodes == "":
 		p.key("cluster.nodes", "is missing: name all nodes of the cluster, such as n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003")

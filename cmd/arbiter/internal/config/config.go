@@ -28,6 +28,7 @@ type Config struct {
 	TLS      TLS
 	Auth     Auth
 	Plugins  Plugins
+	Backup   Backup
 	Limits   Limits
 	Timeouts Timeouts
 	Log      Log
@@ -190,8 +191,9 @@ type Log struct {
 func Default() Config {
 	return Config{
 		API: Listener{Addr: "127.0.0.1:8080"}, Admin: Listener{Addr: "127.0.0.1:8081"},
-		Cluster: Cluster{Replicas: 3}, Auth: Auth{OIDC: OIDC{RolesClaim: "roles"}},
+		Cluster: Cluster{Replicas: 3, ReplaceAfter: 10 * time.Minute}, Auth: Auth{OIDC: OIDC{RolesClaim: "roles"}},
 		Plugins: Plugins{Unsigned: UnsignedRefuse, Capabilities: strings.Join(artifact.Capabilities(), ",")},
+		Backup:  Backup{Interval: time.Hour, Keep: 48},
 		Limits: Limits{
 			HeaderBytes: 16 << 10, BodyBytes: 1 << 20, CatalogBytes: 4 << 20, PluginBytes: 16 << 20,
 			ImportBytes: 32 << 20, Connections: 16384, Uploads: 8, ImportResults: 100_000,
@@ -228,6 +230,7 @@ func (c *Config) validate(p *problems) {
 	c.TLS.validate(p, &c.Cluster)
 	c.Auth.validate(p)
 	c.Plugins.validate(p)
+	c.Backup.validate(p)
 	validateStreams(p, c.Streams)
 	c.Limits.validate(p)
 	c.Timeouts.validate(p)

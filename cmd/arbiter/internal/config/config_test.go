@@ -31,6 +31,7 @@ func TestGoodFiles(t *testing.T) {
 		Cluster: Cluster{NodeID: "n2", Addr: "127.0.0.1:7102", Nodes: "n1=127.0.0.1:7101, n2=127.0.0.1:7102", ID: "north", Replicas: 2},
 		TLS:     TLS{Cert: "/etc/arbiter/n1.pem", Key: "/etc/arbiter/n1.key", CA: "/etc/arbiter/ca.pem"},
 		Plugins: Plugins{Unsigned: UnsignedAllow, Capabilities: "log, param_get"},
+		Backup:  Backup{Dir: "/backup/arbiter", Interval: 30 * time.Minute, Keep: 96, KeyFile: "/etc/arbiter/backup.key"},
 		Auth:    Auth{Required: true, OIDC: OIDC{Issuer: "https://login.example.net", Audience: "arbiter", RolesClaim: "groups", CA: "/etc/arbiter/idp.pem"}},
 		Limits: Limits{HeaderBytes: 32 << 10, BodyBytes: 2 << 20, CatalogBytes: 8 << 20, PluginBytes: 16 << 20, ImportBytes: 64 << 20,
 			Connections: 1000, Uploads: 4, ImportResults: 100000},

@@ -50,7 +50,10 @@ func (c *Config) settings() []setting {
 
 		{"cluster.nodeId", "name of this node in its cluster; empty for a node that stands alone", (*textValue)(&c.Cluster.NodeID)},
 		{"cluster.addr", "host:port that the other nodes reach; its entry in cluster.nodes if empty", (*textValue)(&c.Cluster.Addr)},
-		{"cluster.nodes", "all nodes, as n1=host:port,n2=host:port,n3=host:port; the same on every node", (*textValue)(&c.Cluster.Nodes)},
+		{"cluster.nodes", "the nodes that found the cluster, as n1=host:port,n2=host:port,n3=host:port; the same on each of them", (*textValue)(&c.Cluster.Nodes)},
+		{"cluster.join", "join a running cluster: host:port of some of its nodes, or dns:NAME:PORT, separated by commas", (*textValue)(&c.Cluster.Join)},
+		{"cluster.zone", "where this node stands; the replicas of a group are spread over zones", (*textValue)(&c.Cluster.Zone)},
+		{"cluster.replaceAfter", "how long a node must be away before what it keeps is made anew on others; 0 for never", (*durationValue)(&c.Cluster.ReplaceAfter)},
 		{"cluster.id", "name of the cluster, so that nodes of another are refused; made from the nodes if empty", (*textValue)(&c.Cluster.ID)},
 		{"cluster.replicas", "nodes that keep each data group, at most all of them", (*intValue)(&c.Cluster.Replicas)},
 
@@ -66,6 +69,11 @@ func (c *Config) settings() []setting {
 
 		{"plugins.unsigned", "refuse, or allow plugins that no trusted key signed (arbiter plugin keys)", (*textValue)(&c.Plugins.Unsigned)},
 		{"plugins.capabilities", "host functions that plugins are granted, separated by commas; none for none", (*textValue)(&c.Plugins.Capabilities)},
+
+		{"backup.dir", "folder, the same for all nodes, that the cluster backs itself up into; empty for no scheduled backups", (*textValue)(&c.Backup.Dir)},
+		{"backup.interval", "time from one backup to the next", (*durationValue)(&c.Backup.Interval)},
+		{"backup.keep", "how many backups are kept", (*intValue)(&c.Backup.Keep)},
+		{"backup.keyFile", "encrypt backups with the key in this file, 64 hexadecimal digits; empty for not encrypted", (*textValue)(&c.Backup.KeyFile)},
 
 		{"limits.headerBytes", "longest request line with headers", (*bytesValue)(&c.Limits.HeaderBytes)},
 		{"limits.bodyBytes", "largest request body of any other kind", (*bytesValue)(&c.Limits.BodyBytes)},
