@@ -35,6 +35,9 @@ const (
 	attrBase64
 )
 
+// inBase64 ends the media type of data that is bytes, which are kept in base64.
+const inBase64 = ";base64"
+
 // draft is an event that is being read.
 type draft struct {
 	event      nba.Event
@@ -332,9 +335,10 @@ func (d *draft) setData() *nba.Error {
 			return nil
 		}
 		d.event.Data = json.RawMessage(`"` + d.data + `"`)
-		if d.event.MediaType = d.media; d.media == "" {
-			d.event.MediaType = "application/octet-stream"
+		if d.media == "" {
+			d.media = "application/octet-stream"
 		}
+		d.event.MediaType = d.media + inBase64
 	case d.data == "" || d.data == "null":
 	default:
 		d.event.Data = bytesOf(d.data)

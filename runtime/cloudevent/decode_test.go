@@ -64,7 +64,7 @@ func TestWhatIsRefused(t *testing.T) {
 func TestDataThatIsNotJSON(t *testing.T) {
 	for name, c := range map[string]struct{ member, data, media string }{
 		"text":                {`"datacontenttype":"text/xml","data":"<a/>"`, `"<a/>"`, "text/xml"},
-		"bytes":               {`"data_base64":"AAE="`, `"AAE="`, "application/octet-stream"},
+		"bytes":               {`"data_base64":"AAE="`, `"AAE="`, "application/octet-stream;base64"},
 		"JSON in base64":      {`"datacontenttype":"application/vnd.x+json","data_base64":"eyJhIjoxfQ=="`, `{"a":1}`, ""},
 		"null":                {`"data":null`, ``, ""},
 		"a text that is JSON": {`"data":"x"`, `"x"`, ""},
@@ -212,6 +212,11 @@ func FuzzStructured(f *testing.F) {
 			t.Fatalf("got %+v", e)
 		}
 		_, _ = Subject(&e)
+		again, err := Structured(string(Append(nil, &e)))
+		if err != nil || again.ID != e.ID || string(again.Data) != string(e.Data) || again.MediaType != e.MediaType || string(again.Extensions) != string(e.Extensions) ||
+			!again.Time.Equal(e.Time) || again.SubjectName != e.SubjectName {
+			t.Fatalf("got %+v, %v after it was written, want %+v", again, err, e)
+		}
 	})
 }
 

@@ -16,8 +16,8 @@ import (
 func Subject(e *nba.Event) (ref nba.SubjectRef, ok bool) {
 	if name := e.SubjectName; name != "" {
 		if at := strings.IndexAny(name, ":/"); at > 0 {
-			if kind := nba.SubjectType(name[:at]); kind.Index() >= 0 {
-				return normal(nba.SubjectRef{Type: kind, ID: name[at+1:]})
+			if kind := nba.SubjectType(name[:at]).Index(); kind >= 0 {
+				return normal(nba.SubjectRef{Type: nba.SubjectTypes[kind], ID: name[at+1:]})
 			}
 		}
 		return normal(nba.SubjectRef{ID: name})

@@ -26,7 +26,7 @@ type Event struct {
 	Data json.RawMessage
 	// SubjectName is the subject as the event names it, from which Subject was found out; "" if it does not.
 	SubjectName string
-	// MediaType is that of Data; "" is JSON.
+	// MediaType is that of Data; "" is JSON. It ends in ";base64" where Data is bytes.
 	MediaType string
 	// Extensions are the extension attributes, a JSON object with texts, numbers and truth values; nil for none.
 	Extensions json.RawMessage

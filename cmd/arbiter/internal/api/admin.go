@@ -243,6 +243,13 @@ func (a *Admin) answer(err error, allow string) http.Handler {
 // netRequest reads what a handler may know, without the body.
 func netRequest(op *operation, r *http.Request, id string) (*request, error) {
 	in := &request{id: id, header: r.Header.Get, param: func(name string) (string, error) { return r.PathValue(name), nil }}
+	in.headers = func(yield func(name, value string)) {
+		for name, values := range r.Header {
+			for _, value := range values {
+				yield(name, value)
+			}
+		}
+	}
 	if err := op.checkMedia(in, r.ContentLength != 0); err != nil {
 		return nil, err
 	}

@@ -20,9 +20,11 @@ type request struct {
 	param  func(name string) (string, error)
 	query  url.Values
 	header func(name string) string
-	media  string            // media type, lower case, without parameters
-	params map[string]string // parameters of the media type
-	body   []byte
+	// headers calls yield with every header of the request.
+	headers func(yield func(name, value string))
+	media   string            // media type, lower case, without parameters
+	params  map[string]string // parameters of the media type
+	body    []byte
 }
 
 // reply is what a handler answers.
@@ -92,6 +94,10 @@ func (op *operation) checkMedia(in *request, hasBody bool) error {
 		text = op.consumes[0]
 	}
 	media, params, err := mime.ParseMediaType(text)
+	if op.anyMedia != nil && op.anyMedia(in) {
+		in.media = media
+		return nil
+	}
 	if err != nil || !slices.Contains(op.consumes, media) {
 		return nba.Errorf(nba.CodeUnsupportedMedia, "the Content-Type of this request must be %s", strings.Join(op.consumes, " or "))
 	}

@@ -23,6 +23,7 @@ import (
 // memCore is a Core in memory, as small as the contract lets it be.
 type memCore struct {
 	memSecurity
+	memEvents
 
 	consents map[nba.SubjectRef]nba.ConsentDocument
 	mu       sync.Mutex

@@ -9,7 +9,7 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
-var retentionNames = []string{"maxAgeDays", "maxPerSubject", "idempotencyHours"}
+var retentionNames = []string{"maxAgeDays", "maxPerSubject", "idempotencyHours", "events"}
 
 func getDecision(ctx context.Context, core Core, in *request) (reply, error) {
 	id, err := in.param("id")
@@ -101,7 +101,32 @@ func (r *jsonReader) retention(text string, now nba.Retention) (nba.Retention, e
 			now.MaxPerSubject = int(r.integer(0, nba.MaxRetentionPerSubject))
 		case 2:
 			now.IdempotencyHours = int(r.integer(1, nba.MaxIdempotencyHours))
+		case 3:
+			events := now.OfEvents()
+			r.eventRetention(&events)
+			now.Events = &events
 		}
 	})
+	if now.Events != nil && now.Events.MaxAgeDays > now.Events.DuplicateDays && r.fault == nil {
+		r.invalidAt("events/maxAgeDays", "events can be read at most as long as they are recognized: maxAgeDays is at most duplicateDays")
+	}
 	return now, r.finish()
+}
+
+// eventRetention reads how long events are kept; what it leaves out stays as it is.
+func (r *jsonReader) eventRetention(now *nba.EventRetention) {
+	r.members([]string{"duplicateDays", "maxAgeDays", "maxEvents", "letterDays", "maxLetters"}, func(field int) {
+		switch field {
+		case 0:
+			now.DuplicateDays = int(r.integer(1, nba.MaxDuplicateDays))
+		case 1:
+			now.MaxAgeDays = int(r.integer(0, nba.MaxDuplicateDays))
+		case 2:
+			now.MaxEvents = int(r.integer(0, nba.MaxKeptEvents))
+		case 3:
+			now.LetterDays = int(r.integer(1, nba.MaxRetentionDays))
+		case 4:
+			now.MaxLetters = int(r.integer(0, nba.MaxKeptEvents))
+		}
+	})
 }

@@ -27,6 +27,8 @@ type operation struct {
 	idempotent bool
 	// stream, if there is one, answers on the admin listener in place of handle.
 	stream func(a *Admin, op *operation) netHandler
+	// anyMedia tells of requests whose body may be of any type.
+	anyMedia func(in *request) bool
 	// untyped operations take a body without a Content-Type for the first of consumes.
 	untyped bool
 }
@@ -85,7 +87,7 @@ func operations(options *Options) []operation {
 
 		inference = []string{contentTypeJSON, contentTypeOctets}
 	)
-	return append(append(rolloutOperations(), backupOperations()...), []operation{
+	return append(append(append(rolloutOperations(), backupOperations()...), eventOperations()...), []operation{
 		{id: "decide", method: http.MethodPost, path: "/v1/decisions", consumes: jsonBody},
 		{id: "respond", method: http.MethodPost, path: "/v1/responses", consumes: jsonBody, handle: respond, idempotent: true},
 		{id: "getDecision", method: http.MethodGet, path: "/v1/decisions/{id}", query: readQuery(), handle: getDecision},

@@ -307,6 +307,11 @@ func newRequest(op *operation, c *fiber.Ctx) (*request, error) {
 		id:     string(ctx.Response.Header.Peek(headerRequestID)),
 		header: func(name string) string { return string(ctx.Request.Header.Peek(name)) },
 		param:  func(name string) (string, error) { return unescape(c.Params(name)) },
+		headers: func(yield func(name, value string)) {
+			for name, value := range ctx.Request.Header.All() {
+				yield(string(name), string(value))
+			}
+		},
 	}
 	// Request.Body, not Ctx.Body: the latter decompresses without any limit.
 	body := ctx.Request.Body()
