@@ -329,3 +329,7 @@ func DecodeAttributes(body []byte, unset []nba.AttributeID) (a SetAttributes, er
 
 // OpenFramed reads the frame of one operation as its Append made it. The body shares the memory of framed.
 func OpenFramed(framed []byte) (Op, error) { return innerOp(framed) }
+
+// Add appends a section. The tags of the sections of one thing must ascend; several things may share the memory
+// of s.
+func (s Sections) Add(tag SectionTag, body []byte) Sections { return appendSection(s, tag, body) }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,7 +28,8 @@ const (
 
 // intake is what a node knows of the events it is working on.
 type intake struct {
-	eventBytes atomic.Int64
+	eventBytes    atomic.Int64
+	eventReadings *sync.Pool // of *eventReading
 }
 
 // eventShare is the part of a batch that belongs to one data group.
@@ -108,6 +110,8 @@ func newEventWork(n int) *eventWork {
 func (n *Node) prepareEvents(w *eventWork, events []nba.IncomingEvent) {
 	v := n.acquire()
 	defer v.release()
+	r := n.eventReadings.Get().(*eventReading)
+	defer n.eventReadings.Put(r)
 	size := 0
 	for i := range events {
 		size += len(events[i].Data) + len(events[i].ID) + len(events[i].Source) + len(events[i].Type) + len(events[i].SubjectName) + len(events[i].Extensions) + 32
@@ -122,7 +126,7 @@ func (n *Node) prepareEvents(w *eventWork, events []nba.IncomingEvent) {
 		}
 		why := e.Fault
 		if why == nil {
-			why = v.admitEvent(&e.Event)
+			why = v.admitEvent(&e.Event, r)
 		}
 		if why != nil {
 			w.bury(i, e, why)
@@ -316,7 +320,9 @@ func (n *Node) EventGroup(e *nba.IncomingEvent) int {
 	if e.Fault == nil {
 		v := n.acquire()
 		defer v.release()
-		if e.Subject.ID != "" || v.nameSubject(&e.Event) == nil {
+		r := n.eventReadings.Get().(*eventReading)
+		defer n.eventReadings.Put(r)
+		if e.Subject.ID != "" || v.nameSubject(&e.Event, r) == nil {
 			var room [2 + nba.MaxSubjectIDBytes]byte
 			return n.router.GroupOfKey(command.AppendSubjectKey(room[:0], e.Subject))
 		}
