@@ -19,6 +19,7 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/catalog"
 	"github.com/arbiterhq/arbiter/runtime/consent"
 	"github.com/arbiterhq/arbiter/runtime/engine"
+	"github.com/arbiterhq/arbiter/runtime/journey"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -107,14 +108,28 @@ func TestFirstDecision(t *testing.T) {
 	}
 }
 
-// TestEveryActionIsProposed decides for the whole base in every channel: each subscriber gets an
-// answer, and an action that nobody is ever proposed would be a mistake of the catalog.
+// shopper is a subscriber who left a cart.
+type shopper struct{ *record.Record }
+
+// JourneyBytes implements journey.Holder.
+func (shopper) JourneyBytes() ([]byte, error) {
+	s := journey.State{Open: []journey.Instance{{Journey: "cart", Stage: "abandoned", Data: []journey.Field{
+		{Name: "value", Value: journey.Value{Kind: journey.Number, Int: 499 * journey.NumberScale}}}}}}
+	return s.Append(nil), nil
+}
+
+// TestEveryActionIsProposed decides for the whole base in every channel, and for some of it with a cart: each
+// subscriber gets an answer, and an action that nobody is ever proposed would be a mistake of the catalog.
 func TestEveryActionIsProposed(t *testing.T) {
 	b := newBase(t, 3000)
 	counts := map[string]int{}
 	var d nba.Decision
 	for _, channel := range b.catalog.ChannelNames() {
-		for _, s := range b.subjects {
+		for i := range len(b.subjects) + len(b.subjects)/10 {
+			var s nba.Subject = b.subjects[i%len(b.subjects)]
+			if i >= len(b.subjects) {
+				s = shopper{b.subjects[i%len(b.subjects)]}
+			}
 			b.decide(t, s, channel, &d)
 			if d.Degraded {
 				t.Fatal("a decision is degraded: " + d.DegradedReason)
