@@ -19,10 +19,10 @@ import (
 
 // How campaigns are kept going.
 const (
-	campaignRound  = 200 * time.Millisecond
-	forgetEvery    = 2 * time.Second
-	campaignPause  = 100 * time.Millisecond // after something failed
-	campaignSubmit = 10 * time.Second       // bounds one proposal
+	campaignRound   = 200 * time.Millisecond
+	forgetRunsEvery = 2 * time.Second
+	campaignPause   = 100 * time.Millisecond // after something failed
+	campaignSubmit  = 10 * time.Second       // bounds one proposal
 )
 
 // campaigning is what a node does for the runs under way.
@@ -79,7 +79,7 @@ func (n *Node) campaign() {
 		if n.router.Control().Leads() {
 			n.startDue()
 		}
-		if time.Since(forgot) > forgetEvery {
+		if time.Since(forgot) > forgetRunsEvery {
 			forgot = time.Now()
 			n.forgetCampaigns()
 		}
