@@ -50,6 +50,7 @@ func (a *app) respondCommand() *cobra.Command {
 			return a.respond(cmd, r)
 		},
 	}
+	cmd.AddCommand(a.respondImportCommand())
 	flags := cmd.Flags()
 	flags.StringVar(&r.Action, "action", "", "the action that was proposed")
 	flags.StringVar(&r.ResponseToken, "token", "", "the proposition's responseToken, in place of DECISION and --action")
