@@ -59,6 +59,7 @@ type Data struct {
 
 	outboxState
 	timers queue
+	strategyState
 }
 
 var keySubjects = []byte("subjects")
@@ -310,6 +311,9 @@ func (d *Data) delete(u *update, op command.Op) (Result, error) {
 		if err := u.remove(store.Contacts, p.Key, contacts); err != nil {
 			return Result{}, err
 		}
+	}
+	if err := d.eraseWindows(u, p.Key); err != nil {
+		return Result{}, err
 	}
 	if err := d.deleteEvents(u, p.Key); err != nil {
 		return Result{}, err

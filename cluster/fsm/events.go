@@ -233,6 +233,11 @@ func (d *Data) applyEvent(u *update, at At, e *command.AppliedEvent, first, plac
 
 // react does what the catalog has strategies and journeys do when the event happens.
 func (d *Data) react(u *update, at At, e *command.AppliedEvent) error {
+	if body := e.Effects.Get(command.EffectStrategies); body != nil {
+		if err := d.applyStrategies(u, at, e, body); err != nil {
+			return err
+		}
+	}
 	if body := e.Effects.Get(command.EffectJourneys); body != nil {
 		return d.applyJourneys(u, at, e, body)
 	}

@@ -110,6 +110,8 @@ func (d *Data) fireTimers(u *update, at At, body []byte) (Result, error) {
 // fireTimer does what a timer was set for.
 func (d *Data) fireTimer(u *update, at At, t *timer) error {
 	switch t.what {
+	case timerStrategy:
+		return d.fireStrategy(u, at, t)
 	case timerJourney:
 		return d.fireJourney(u, at, t.ms, t.subjectKey, t.origin)
 	default:
