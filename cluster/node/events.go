@@ -197,7 +197,7 @@ func (n *Node) receipts(to []nba.EventReceipt, share *eventShare, group int, app
 		}
 		switch {
 		case o.Code != "":
-			to[i] = nba.EventReceipt{Status: nba.EventDead, Code: o.Code, Detail: detailOf(o.Code), Letter: letterID(group, o.Number)}
+			to[i] = nba.EventReceipt{Status: nba.EventDead, Code: o.Code, Detail: eventRefusal(o.Code), Letter: letterID(group, o.Number)}
 		case o.Duplicate:
 			to[i] = nba.EventReceipt{Status: nba.EventDuplicate}
 		default:
@@ -210,8 +210,8 @@ func (n *Node) receipts(to []nba.EventReceipt, share *eventShare, group int, app
 	}
 }
 
-// detailOf says why the state machine refused an event; the letter has its words.
-func detailOf(code nba.Code) string {
+// eventRefusal says why the state machine refused an event; the letter has its words.
+func eventRefusal(code nba.Code) string {
 	if code == nba.CodeSubjectUnknown {
 		return "no such subject: store it first with PUT /v1/subjects or an import, then replay the letter"
 	}
