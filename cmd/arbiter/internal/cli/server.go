@@ -2,10 +2,12 @@ package cli
 
 import (
 	"context"
+	"net"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/arbiterhq/arbiter/cluster/backup"
 	"github.com/arbiterhq/arbiter/cluster/node"
 	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/api"
@@ -25,7 +27,7 @@ type serverFlags struct {
 
 // settingFlags are shorter names for settings, by flag.
 func settingFlags() map[string]string {
-	return map[string]string{"addr": "api.addr", "data": "data.dir", "node-id": "cluster.nodeId", "nodes": "cluster.nodes"}
+	return map[string]string{"addr": "api.addr", "data": "data.dir", "node-id": "cluster.nodeId", "nodes": "cluster.nodes", "join": "cluster.join", "zone": "cluster.zone"}
 }
 
 func (a *app) serverCommand() *cobra.Command {
@@ -37,11 +39,13 @@ func (a *app) serverCommand() *cobra.Command {
 			"finish; a second one ends it at once, which loses nothing that was acknowledged.\n\n" +
 			"Several nodes form a cluster: start each with a name of its own, a folder of its own, and the same list of all\n" +
 			"nodes. Every node takes every call. Each data group is kept by three nodes (--cluster-replicas) and goes on while\n" +
-			"most of them are up; a node that is told to stop gives what it leads to the others first.",
+			"most of them are up; a node that is told to stop gives what it leads to the others first. Further nodes join a\n" +
+			"running cluster with --join, an empty folder and --cluster-addr, and are given their share of the groups.",
 		Example: `  arbiter server --data /var/lib/arbiter
   arbiter server --config /etc/arbiter.yaml --drain 5s
   arbiter server --data ./data --addr 127.0.0.1:9080 --admin-addr 127.0.0.1:9081
-  arbiter server --data ./n1 --node-id n1 --nodes n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003`,
+  arbiter server --data ./n1 --node-id n1 --nodes n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003
+  arbiter server --data ./n4 --node-id n4 --cluster-addr 127.0.0.1:7004 --join 127.0.0.1:7001,127.0.0.1:7002`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.server(cmd, &f) },
 	}
@@ -52,6 +56,8 @@ func (a *app) serverCommand() *cobra.Command {
 	flags.String("addr", "", "short for --api-addr")
 	flags.String("node-id", "", "short for --cluster-node-id")
 	flags.String("nodes", "", "short for --cluster-nodes")
+	flags.String("join", "", "short for --cluster-join")
+	flags.String("zone", "", "short for --cluster-zone")
 	flags.DurationVar(&f.drain, "drain", 0, "how long /readyz says no before connections are refused")
 	for _, s := range config.Settings() {
 		usage := s.Usage
@@ -113,16 +119,21 @@ func (a *app) server(cmd *cobra.Command, f *serverFlags) error {
 	}
 	opts.node.AllowUnsigned, opts.node.Capabilities = c.Plugins.Unsigned == config.UnsignedAllow, c.Plugins.Granted()
 	opts.node.DataDir, opts.node.DataGroups, opts.node.MaxModuleBytes = c.Data.Dir, c.DataGroups(), c.Limits.PluginBytes
+	if opts.node.Streams, err = streamsOf(c.Streams); err != nil {
+		return withHint(err, "see docs/kafka.md")
+	}
+	opts.node.Backups = node.ScheduledBackups{Dir: c.Backup.Dir, Interval: c.Backup.Interval, Keep: c.Backup.Keep}
+	if opts.node.Backups.Key, err = backup.ReadKey(c.Backup.KeyFile); err != nil {
+		return err
+	}
 	if opts.api.Tokens, err = tokensOf(cmd.Context(), &c.Auth.OIDC); err != nil {
 		return withHint(err, "see auth.oidc in %s --help", cmd.CommandPath())
 	}
 	opts.guarded = opts.tls != nil && c.Auth.Required
 	if c.Cluster.NodeID != "" {
-		members, err := c.Cluster.Members()
-		if err != nil {
+		if opts.node.Cluster, err = placeOf(&c.Cluster); err != nil {
 			return err // Load has checked it
 		}
-		opts.node.Cluster = &router.Cluster{NodeID: c.Cluster.NodeID, Nodes: members, ID: c.Cluster.ID, Replicas: c.Cluster.Replicas}
 		opts.clusterAddr = c.Cluster.Listen()
 		if opts.tls != nil {
 			opts.node.Cluster.TLS = opts.tls.Mutual
@@ -133,6 +144,21 @@ func (a *app) server(cmd *cobra.Command, f *serverFlags) error {
 		log.Info("serving", "api", opts.scheme()+at.api, "admin", opts.scheme()+at.admin, "data", c.Data.Dir)
 		return nil
 	})
+}
+
+// placeOf is the node's place in its cluster.
+func placeOf(c *config.Cluster) (*router.Cluster, error) {
+	place := &router.Cluster{NodeID: c.NodeID, ID: c.ID, Replicas: c.Replicas, Addr: c.Addr, Zone: c.Zone, ReplaceAfter: c.ReplaceAfter}
+	if c.ReplaceAfter == 0 {
+		place.ReplaceAfter = -1
+	}
+	if c.Joins() {
+		place.Join = func(ctx context.Context) ([]string, error) { return c.Seeds(ctx, net.DefaultResolver) }
+		return place, nil
+	}
+	var err error
+	place.Nodes, err = c.Members()
+	return place, err
 }
 
 // tokensOf is who checks the tokens of the provider, or nil if there is none.

@@ -32,6 +32,16 @@ func validNodeID(id string) bool {
 	return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`).MatchString(id)
 }
 
+// Joins tells whether the node joins a running cluster: those that Nodes lists found it. The same settings
+// so do for all nodes.
+func (c *Cluster) Joins() bool {
+	if c.Join == "" {
+		return false
+	}
+	members, err := c.Members()
+	return c.Nodes == "" || err == nil && members[c.NodeID] == ""
+}
+
 // Members are the nodes by id, from Nodes.
 func (c *Cluster) Members() (map[string]string, error) {
 	members := map[string]string{}
@@ -86,10 +96,7 @@ func (c *Cluster) validate(p *problems, secured bool) {
 	case c.NodeID == "":
 		p.key("cluster.nodeId", "is missing: a node of a cluster has a name, one of those in cluster.nodes")
 		return
-	case c.Join != "" && c.Nodes != "":
-		p.key("cluster.join", "is given with cluster.nodes: the nodes of that list found the cluster, others join it")
-		return
-	case c.Join != "":
+	case c.Joins():
 		if !validNodeID(c.NodeID) {
 			p.key("cluster.nodeId", "must be up to 32 of a-z, 0-9 and -")
 		}
@@ -98,6 +105,9 @@ func (c *Cluster) validate(p *problems, secured bool) {
 	case c.Nodes == "":
 		p.key("cluster.nodes", "is missing: name all nodes of the cluster, such as n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003")
 		return
+	}
+	if c.Join != "" {
+		c.validateSeeds(p)
 	}
 	members, err := c.Members()
 	if err != nil {

@@ -28,7 +28,8 @@ func TestGoodFiles(t *testing.T) {
 	got, _, err = Load(Sources{File: "testdata/full.good.yaml"})
 	want = Config{
 		Data: Data{Dir: "/var/lib/arbiter", Groups: 4}, API: Listener{"[::1]:9080"}, Admin: Listener{"localhost:9081"},
-		Cluster: Cluster{NodeID: "n2", Addr: "127.0.0.1:7102", Nodes: "n1=127.0.0.1:7101, n2=127.0.0.1:7102", ID: "north", Replicas: 2},
+		Cluster: Cluster{NodeID: "n2", Addr: "127.0.0.1:7102", Nodes: "n1=127.0.0.1:7101, n2=127.0.0.1:7102", ID: "north", Replicas: 2,
+			Join: "dns:nodes.example.net:7101", Zone: "east-1", ReplaceAfter: 30 * time.Minute},
 		TLS:     TLS{Cert: "/etc/arbiter/n1.pem", Key: "/etc/arbiter/n1.key", CA: "/etc/arbiter/ca.pem"},
 		Plugins: Plugins{Unsigned: UnsignedAllow, Capabilities: "log, param_get"},
 		Backup:  Backup{Dir: "/backup/arbiter", Interval: 30 * time.Minute, Keep: 96, KeyFile: "/etc/arbiter/backup.key"},
