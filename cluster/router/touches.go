@@ -9,7 +9,10 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
-var _ nba.Historian = (*Reading)(nil)
+var (
+	_ nba.Historian = (*Reading)(nil)
+	_ nba.Counting  = (*Reading)(nil)
+)
 
 var errTouches = errors.New("the subject's history is not on this node")
 
@@ -64,4 +67,12 @@ func touchesOf(h fsm.HistoryKey, stored []byte, fn func(*nba.Touch) bool) (more 
 			return false, nil
 		}
 	}
+}
+
+// Windows implements nba.Counting: as of the same commit as the record.
+func (r *Reading) Windows() ([]byte, error) {
+	if r.reader == nil {
+		return nil, errTouches
+	}
+	return r.reader.Get(store.Windows, command.AppendSubjectKey(nil, r.Ref())), nil
 }

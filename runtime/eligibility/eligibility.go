@@ -98,6 +98,12 @@ func (e *Evaluator) Why(p *expr.Program, d *nba.Dictionary, purpose nba.Purpose)
 		}
 		return "the subject is not in journey " + gap.Journey + ", or that does not carry this along"
 	}
+	if gap.Known && gap.Strategy != "" {
+		if gap.Withheld {
+			return "what event strategy " + gap.Strategy + " counts may not be used for " + purpose.Name
+		}
+		return "event strategy " + gap.Strategy + " has not counted anything"
+	}
 	attribute, known := d.AttributeByID(gap.Attribute)
 	switch {
 	case !gap.Known || !known:

@@ -41,6 +41,7 @@ type decision struct {
 	arrangements []arrangement
 	addedContent int // bytes that strategies added
 	history      histories
+	aggregates   aggregates
 	journeys     journeys
 	local        time.Time // the time of the decision where the subject is; zero: not asked for yet
 
@@ -72,6 +73,10 @@ func (d *decision) begin(ctx context.Context, e *Engine, in Input, out *nba.Deci
 	}
 	if in.Catalog.Histories > 0 {
 		vars.History = &d.history
+	}
+	if in.Catalog.Counted {
+		d.aggregates.begin(d)
+		vars.Aggregates = &d.aggregates
 	}
 	d.evaluator.Reset(vars, in.Catalog.Predicates)
 	if in.Request.Options.Explain == nba.ExplainNone || in.Request.Options.Explain == "" {
@@ -117,6 +122,7 @@ func (e *Engine) release(d *decision) {
 	clear(d.candidates[:cap(d.candidates)])
 	d.scoring.forget()
 	d.history.forget()
+	d.aggregates.forget()
 	d.journeys.forget()
 	for i := range d.arrangements {
 		d.arrangements[i].forget()
@@ -128,7 +134,7 @@ func (e *Engine) release(d *decision) {
 		placements: d.placements[:0], excluded: d.excluded[:0], actions: d.actions[:0], candidates: d.candidates[:0],
 		positions: d.positions[:0], evaluator: d.evaluator, scoring: d.scoring, live: d.live, verdicts: d.verdicts[:0],
 		placing:  d.placing,
-		contacts: d.contacts, arrangements: d.arrangements, history: d.history, journeys: d.journeys,
+		contacts: d.contacts, arrangements: d.arrangements, history: d.history, aggregates: d.aggregates, journeys: d.journeys,
 	}
 	e.pool.Put(d)
 }

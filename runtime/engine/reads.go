@@ -48,6 +48,7 @@ type Recorded struct {
 var (
 	_ nba.Historian  = (*Reads)(nil)
 	_ nba.Consenting = (*Reads)(nil)
+	_ nba.Counting   = (*Reads)(nil)
 )
 
 // errStrayed is the failure of a decision that is made again and asks for what it did not ask then.
@@ -223,6 +224,14 @@ func (r *Reads) Touches(fn func(t *nba.Touch) (more bool)) error {
 		return who.Touches(fn)
 	}
 	return errors.New("the history of the subject cannot be read here")
+}
+
+// Windows implements nba.Counting. What is computed of it must pass through Aggregate.
+func (r *Reads) Windows() ([]byte, error) {
+	if who, ok := r.subject.(nba.Counting); ok {
+		return who.Windows()
+	}
+	return nil, nil
 }
 
 // PurposesAt implements nba.Consenting.

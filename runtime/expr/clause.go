@@ -244,7 +244,7 @@ func (x *explainer) result(p *Program) string {
 			return verdict.String()
 		}
 	}
-	if gap := x.vars.Gap(); gap.Known {
+	if gap := x.vars.Gap(); gap.Known && !gap.History && gap.Strategy == "" && gap.Journey == "" {
 		if a, ok := x.env.dictionary.AttributeByID(gap.Attribute); ok {
 			return a.Name + " " + x.absence(a.Name)
 		}
