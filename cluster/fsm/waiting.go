@@ -91,6 +91,12 @@ type Tally struct {
 	Pending, Sent, Dead, Expired, Cancelled int64
 }
 
+// Of is how many deliveries there are in a state.
+func (t *Tally) Of(state command.DeliveryState) int64 { return *t.of(state) }
+
+// Finished is how many deliveries are remembered that are not pending.
+func (t *Tally) Finished() int64 { return t.Sent + t.Dead + t.Expired + t.Cancelled }
+
 func (t *Tally) of(state command.DeliveryState) *int64 {
 	switch state {
 	case command.DeliverySent:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/arbiterhq/arbiter/cluster/delivery"
 	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/cluster/stream"
 	"github.com/arbiterhq/arbiter/runtime/clock"
@@ -52,6 +53,11 @@ type Config struct {
 	Registry *prometheus.Registry
 	Clock    clock.Clock
 
+	// Sinks are where deliveries go, the same on every node. One of the name log is always there.
+	Sinks []delivery.Spec
+	// DefaultSink is that of channels of the catalog that name none; empty: nothing is decided for those.
+	DefaultSink string
+
 	// RolloutEvery is how often a node reports and judges the counters of rollouts.
 	RolloutEvery time.Duration
 
@@ -87,6 +93,7 @@ func (c Config) Validate() error {
 	if b := c.Backups; b.Dir != "" && (b.Interval < time.Minute || b.Keep < 1) {
 		problems = append(problems, errors.New("backups are made every minute at most, and one of them is kept at least"))
 	}
+	problems = append(problems, c.validateSinks())
 	if c.RolloutEvery <= 0 {
 		problems = append(problems, fmt.Errorf("RolloutEvery is %s: it must be more than 0", c.RolloutEvery))
 	}

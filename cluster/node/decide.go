@@ -35,6 +35,8 @@ type decideScratch struct {
 	texts  *replay.Texts
 	replay []byte
 	kept   command.Sections
+	// raising is what raised the decision, nil for one that was asked for.
+	raising *raising
 }
 
 func newScratchPool() *sync.Pool { return &sync.Pool{New: func() any { return new(decideScratch) }} }
@@ -100,11 +102,21 @@ func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nb
 	}
 	scratch := n.scratch.Get().(*decideScratch)
 	defer n.scratch.Put(scratch)
+	err = n.decideUntil(ctx, v, engine.Input{
+		Dictionary: v.state.Dictionary, Catalog: policies, CatalogVersion: version, Scorer: v.models, Strategy: v.models, Request: req,
+	}, key, scratch, out)
+	if err == nil && key != nil && key.Replayed() { // another call with this key was quicker
+		_, err = n.replay(ctx, v, req.Subject, out)
+	} else if err == nil && !req.Options.Simulate {
+		v.count(req.Subject, out)
+	}
+	return err
+}
+
+// decideUntil decides, again where others made contacts meanwhile, and records the decision.
+func (n *Node) decideUntil(ctx context.Context, v *view, in engine.Input, key *nba.Idempotency, scratch *decideScratch, out *nba.Decision) error {
 	scratch.others.away = false
 	for attempt := 1; ; attempt++ {
-		in := engine.Input{
-			Dictionary: v.state.Dictionary, Catalog: policies, CatalogVersion: version, Scorer: v.models, Strategy: v.models, Request: req,
-		}
 		in.NoRoom = attempt >= maxDecideAttempts
 		scratch.noteReads(n, v, &in)
 		err := n.decideOnce(ctx, in, key, scratch, out)
@@ -116,11 +128,6 @@ func (n *Node) decideHere(ctx context.Context, req *nba.DecisionRequest, out *nb
 		// more of a volume.
 		if (nba.CodeOf(err) == nba.CodeContactLimit || errors.Is(err, errLeased)) && !in.NoRoom {
 			continue
-		}
-		if err == nil && key != nil && key.Replayed() { // another call with this key was quicker
-			_, err = n.replay(ctx, v, req.Subject, out)
-		} else if err == nil && !req.Options.Simulate {
-			v.count(req.Subject, out)
 		}
 		return err
 	}
@@ -144,11 +151,16 @@ func (n *Node) decideOnce(ctx context.Context, in engine.Input, key *nba.Idempot
 	if err := n.findLinked(ctx, &in, &scratch.others); err != nil {
 		return err
 	}
-	if err := n.decideOn(ctx, in, scratch, out); err != nil {
+	if err := n.decideInTurn(ctx, in, scratch, out); err != nil {
 		return err
 	}
 	if err := n.leaseLacking(ctx, &in, &scratch.budgets); err != nil {
 		return err
+	}
+	if scratch.raising != nil {
+		if err := scratch.raising.proposes(out); err != nil {
+			return err
+		}
 	}
 	addTokens(&scratch.tokens, out)
 	if req.Options.Simulate {
@@ -166,12 +178,25 @@ func (n *Node) decideOnce(ctx context.Context, in engine.Input, key *nba.Idempot
 		}
 	}
 	scratch.record.Effects = n.effects(&in, &scratch.record)
+	if scratch.raising != nil {
+		if err := scratch.raising.add(n, &in, scratch, out); err != nil {
+			return err
+		}
+	}
 	if err := n.recordLinked(ctx, &in, scratch); err != nil {
 		return err
 	}
 	n.charge(&in, out)
 	n.metrics.decided(req.Channel, out)
 	return nil
+}
+
+// decideInTurn is decideOn, for which a triggered decision waits until it has a processor.
+func (n *Node) decideInTurn(ctx context.Context, in engine.Input, scratch *decideScratch, out *nba.Decision) error {
+	if scratch.raising != nil {
+		defer scratch.raising.turn()()
+	}
+	return n.decideOn(ctx, in, scratch, out)
 }
 
 // decideOn runs the engine on the subject's record and gives the record back before anything waits

@@ -18,6 +18,7 @@ type metrics struct {
 	modelFailures  *prometheus.CounterVec
 	catalogVersion prometheus.Gauge
 	rollouts       *rolloutMetrics
+	outbox         *outboxMetrics
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -43,7 +44,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		catalogVersion: prometheus.NewGauge(prometheus.GaugeOpts{Name: "arbiter_catalog_version",
 			Help: "Index of the log entry that activated the catalog in force."}),
 	}
-	m.rollouts = newRolloutMetrics(reg)
+	m.rollouts, m.outbox = newRolloutMetrics(reg), newOutboxMetrics(reg)
 	reg.MustRegister(m.decisions, m.degraded, m.propositions, m.responses, m.imported, m.events, m.eventsRefused, m.activations, m.modelFailures, m.catalogVersion)
 	return m
 }

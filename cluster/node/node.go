@@ -45,6 +45,8 @@ type Node struct {
 
 	simulations simulations
 	streams     []*stream.Reader // of the settings
+	sinks       map[string]openSink
+	outbox      outbox
 
 	intake
 
@@ -71,6 +73,7 @@ func (n *Node) Close() error {
 		return nil
 	}
 	n.cancel()
+	n.outbox.end()
 	n.followers.Wait()
 	n.closeStreams()
 	err := n.router.Close()
@@ -140,4 +143,7 @@ func (n *Node) Cluster(context.Context) nba.Cluster { return n.router.Cluster() 
 
 // HandOver gives what this node leads to others and takes no lead any more, so that they need not find
 // out that it is gone. Calls are answered as before. It is for a node that is about to be closed.
-func (n *Node) HandOver(ctx context.Context) { n.router.HandOver(ctx) }
+func (n *Node) HandOver(ctx context.Context) {
+	n.outbox.end() // what is being sent is finished here: others would send it again
+	n.router.HandOver(ctx)
+}

@@ -49,6 +49,7 @@ func (n *Node) decisionHere(ctx context.Context, id string, want nba.Read) (rec 
 	defer v.release()
 	n.complete(v, &rec)
 	rec.Consents = n.usedConsents(v, &rec, kept)
+	rec.Cause = causeOf(kept)
 	return rec, age, nil
 }
 

@@ -148,6 +148,8 @@ func (n *Node) serveReplay(ctx context.Context, _ string, request []byte) ([]byt
 // past is a decision that is made again.
 type past struct {
 	stored nba.DecisionRecord
+	// origin is what raised it, empty for nothing.
+	origin string
 	reads  *replay.Record
 	models *serving.Set
 }
@@ -167,7 +169,7 @@ func (n *Node) replayHere(ctx context.Context, id string, catalogVersion uint64)
 	} else if err != nil {
 		return again, err
 	}
-	p := past{stored: stored}
+	p := past{stored: stored, origin: originOf(sections)}
 	if p.reads, err = readsOf(sections, n.texts.of(n, document)); err != nil {
 		return again, err
 	}
@@ -205,6 +207,15 @@ func readsOf(sections command.Sections, texts *replay.Texts) (*replay.Record, er
 	return reads, nil
 }
 
+// originOf is what raised the decision that sections are kept of; empty for one that was asked for.
+func originOf(sections command.Sections) string {
+	var by command.RaisedBy
+	if body := sections.Get(command.KeptTrigger); body == nil || by.Decode(body) != nil {
+		return ""
+	}
+	return by.Origin
+}
+
 // input is what the decision was made of, without its reads.
 func (p *past) input(v *view, made *catalog.Catalog, version uint64) engine.Input {
 	placements := make([]string, len(p.stored.Propositions))
@@ -213,7 +224,12 @@ func (p *past) input(v *view, made *catalog.Catalog, version uint64) engine.Inpu
 	}
 	req := p.reads.Request(p.stored.Subject, p.stored.Channel, p.stored.Direction, placements)
 	req.DecisionRequestID = p.stored.DecisionRequestID
+	var among []bool
+	if emit, ok := emitOf(made, p.origin); ok {
+		among = amongOf(made, emit)
+	}
 	return engine.Input{
+		Among:   among,
 		Subject: p.reads.Subject(p.stored.Subject), Dictionary: v.state.Dictionary, Catalog: made, CatalogVersion: version,
 		Scorer: p.models, Strategy: p.models, Request: req, DecisionID: p.stored.DecisionID, Now: p.stored.DecidedAt, Seed: replay.Seed(p.stored.DecisionID),
 	}

@@ -46,6 +46,10 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.openStreams(); err != nil {
 		return nil, errors.Join(err, n.host.Close(ctx))
 	}
+	if n.sinks, err = openSinks(&cfg); err != nil {
+		n.closeStreams()
+		return nil, errors.Join(err, n.host.Close(ctx))
+	}
 	options := cfg.Router
 	options.Dir, options.DataGroups, options.StartTimeout = cfg.DataDir, cfg.DataGroups, cfg.StartTimeout
 	options.OnControl, options.Logger, options.Metrics = n.onControl, cfg.Logger, raftgroup.NewMetrics(cfg.Registry)
@@ -57,7 +61,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.router, err = router.Open(ctx, options)
 	if err != nil {
 		n.closeStreams()
-		return nil, errors.Join(err, n.host.Close(ctx))
+		return nil, errors.Join(err, closeSinks(n.sinks), n.host.Close(ctx))
 	}
 	n.loadActive(ctx)
 	n.applyControl(n.router.Control().State())
@@ -80,6 +84,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		go n.backUp()
 	}
 	n.readStreams()
+	cfg.Registry.MustRegister(newOutboxCollector(n))
+	n.outbox.begin(n)
 	return n, nil
 }
 

@@ -52,6 +52,15 @@ func (r *Router) ShutTriggers(group uint64, subjectKey []byte, limit int) ([]com
 	return shut, storeError(err)
 }
 
+// GroupTally is how much waits and is remembered in a group that this node leads.
+func (r *Router) GroupTally(group uint64) (fsm.Tally, error) {
+	d, err := r.led(group)
+	if err != nil {
+		return fsm.Tally{}, err
+	}
+	return d.machine.Tally(), nil
+}
+
 // Tally is how much waits and is remembered in the groups that this node leads.
 func (r *Router) Tally() (sum fsm.Tally) {
 	for _, i := range r.Led() {

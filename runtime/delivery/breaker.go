@@ -30,6 +30,12 @@ func (b *Breaker) Allow(now time.Time) (ok bool, until time.Time) {
 	return true, time.Time{}
 }
 
+// Probing tells whether one attempt is being let through.
+func (b *Breaker) Probing() bool { return b.probing }
+
+// Forgo tells that an attempt that was allowed was not made.
+func (b *Breaker) Forgo() { b.probing = false }
+
 // Report tells how an attempt ended.
 func (b *Breaker) Report(now time.Time, ok bool) {
 	if ok {

@@ -7,6 +7,9 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
+// StageContact is the stage of the contact policies in an explanation.
+const StageContact = stageContact
+
 // Holds tells whether a condition is true for the subject, contexts, channel and time of a decision, before
 // that is made. What it needs that is absent makes it false. The request must have passed ValidateRequest; an
 // error is one that Decide would give.

@@ -12,6 +12,8 @@ type DecisionRecord struct {
 	// Consents are what the subject's consents came to; nil for a decision of a release that did not keep it,
 	// or of a catalog that was removed since.
 	Consents *UsedConsents `json:"consents,omitempty"`
+	// Cause is what raised a decision that nobody asked for, nil for one that was asked for.
+	Cause *DeliveryCause `json:"cause,omitempty"`
 	// Responses are in the order of their times.
 	Responses []RecordedResponse `json:"responses"`
 }
