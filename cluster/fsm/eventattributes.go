@@ -74,7 +74,8 @@ func (d *Data) changeAttributes(u *update, _ At, e *command.AppliedEvent, stored
 		next = binary.LittleEndian.AppendUint16(next, uint16(c.id))
 		next = binary.LittleEndian.AppendUint64(next, uint64(c.ms))
 	}
-	return nil, u.replaceKept(store.Seen, d.arena.copied(e.Key), clock, d.arena.keep(next))
+	value := d.arena.keep(next)
+	return nil, u.replaceKept(store.Seen, d.arena.copied(e.Key), clock, value)
 }
 
 // advance sets the clocks of what an event of a time changes, and leaves out what a later one changed.

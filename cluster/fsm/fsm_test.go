@@ -271,7 +271,7 @@ func scriptOf(t testing.TB, n int, seed uint64) []*raft.Log {
 		var ops []operation
 		for range 1 + random.IntN(4) {
 			id := subject()
-			switch random.IntN(15) {
+			switch random.IntN(17) {
 			case 0, 1:
 				ops = append(ops, &command.Put{Key: key(id), Record: rec(t, 1, 2, attr(1, random.Int64()), attr(5, 3)), Merge: random.IntN(2) == 0})
 			case 2:
@@ -298,6 +298,8 @@ func scriptOf(t testing.TB, n int, seed uint64) []*raft.Log {
 				ops = append(ops, keyed(t, byte(random.IntN(6)), 0, random.Uint64N(50), &command.Put{Key: key(id), Record: rec(t, 0, 0)}))
 			case 10:
 				ops = append(ops, &command.Mark{})
+			case 15, 16:
+				ops = append(ops, eventOperation(t, random, id))
 			case 11, 12, 13, 14:
 				ops = append(ops, contactOperation(random, id))
 			case 6:
@@ -339,14 +341,14 @@ func answersOf(answers []any) string {
 // TestBatchesDoNotMatter: the state and the answers depend on the entries alone, not on how raft
 // batches them, nor on restarts, snapshots and entries that come again.
 func TestBatchesDoNotMatter(t *testing.T) {
-	logs := script(t, 300)
+	logs := scriptOf(t, 300, 1)
 	single := newData(t)
 	var wantAnswers []any
 	for _, l := range logs {
 		wantAnswers = append(wantAnswers, single.Apply(l))
 	}
 	want, wantText := stateOf(t, single), answersOf(wantAnswers)
-	for _, b := range []store.Bucket{store.Subjects, store.Decisions, store.History, store.Idempotency, store.Due, store.Contacts} {
+	for _, b := range []store.Bucket{store.Subjects, store.Decisions, store.History, store.Idempotency, store.Due, store.Contacts, store.Events, store.Seen, store.Letters} {
 		if keys(t, single, b) == 0 {
 			t.Fatalf("the script leaves nothing in bucket %d: it tests nothing", b)
 		}
