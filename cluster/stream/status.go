@@ -16,7 +16,7 @@ const askAtOnce = 4
 // Status tells how far all partitions of the topic were read, on whatever node. leader names the node that leads
 // a group, or "".
 func (r *Reader) Status(ctx context.Context, leader func(group int) string) nba.StreamStatus {
-	status := nba.StreamStatus{Name: r.cfg.Name, Topic: r.cfg.Kafka.Topic}
+	status := nba.StreamStatus{Name: r.cfg.Name, Topic: r.cfg.Kafka.Topic, Partitions: []nba.StreamPartition{}}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	count, err := r.consumer.Partitions(ctx)
@@ -45,6 +45,9 @@ func (r *Reader) Status(ctx context.Context, leader func(group int) string) nba.
 		})
 	}
 	_ = all.Wait() // the functions return nil
+	for i := range status.Partitions {
+		status.Lag += status.Partitions[i].Lag
+	}
 	return status
 }
 

@@ -129,6 +129,8 @@ type Core interface {
 	// Infer has a version score rows of features as they are, to try it; NaN is missing.
 	Infer(ctx context.Context, name, version string, rows [][]float64) (nba.Inference, error)
 
+	// Streams tells how far the node's Kafka streams were read, by all nodes together.
+	Streams(ctx context.Context) ([]nba.StreamStatus, error)
 	// Cluster is the nodes and the groups as this node sees them.
 	Cluster(ctx context.Context) nba.Cluster
 

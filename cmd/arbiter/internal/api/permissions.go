@@ -44,7 +44,7 @@ var permissions = map[string]auth.Permission{
 	"stopCampaignRun": auth.WriteCatalog, "getCampaignRun": auth.ReadCatalog, "getCampaignReport": auth.ReadCatalog,
 	"exportCampaignRun": auth.ReadSubjects | auth.ReadCatalog,
 
-	"getRetention": auth.ReadCluster, "getCluster": auth.ReadCluster, "setRetention": auth.Operate,
+	"getRetention": auth.ReadCluster, "getCluster": auth.ReadCluster, "listStreams": auth.ReadCluster, "setRetention": auth.Operate,
 
 	"backup": auth.ManageKeys, "restore": auth.ManageKeys, // a backup is the whole customer memory
 

@@ -171,6 +171,7 @@ func operations(options *Options) []operation {
 		{id: "inferenceVersionReady", method: http.MethodGet, path: "/v2/models/{model}/versions/{version}/ready", handle: kserveModelReady},
 		{id: "inferVersion", method: http.MethodPost, path: "/v2/models/{model}/versions/{version}/infer", consumes: inference, handle: kserveInfer, untyped: true},
 
+		{id: "listStreams", method: http.MethodGet, path: "/v1/streams", handle: listStreams, budget: budgetAdmin},
 		{id: "getCluster", method: http.MethodGet, path: "/v1/cluster", handle: cluster, admin: true},
 		{id: "health", method: http.MethodGet, path: "/healthz", handle: health, admin: true, quick: true},
 		{id: "ready", method: http.MethodGet, path: "/readyz", handle: ready, admin: true, quick: true},

@@ -15,6 +15,7 @@ func (s *suite) operation(t *testing.T) {
 	s.do(t, call{op: "health", want: 200})
 	s.do(t, call{op: "ready", want: 200})
 	s.do(t, call{op: "getCluster", want: 200})
+	s.do(t, call{op: "listStreams", want: 200})
 	_, body := s.do(t, call{op: "getOpenAPI", want: 200})
 	if !bytes.Equal(body, s.document) {
 		t.Error("/openapi.yaml is not the document the suite was given")
