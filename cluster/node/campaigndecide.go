@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -398,6 +399,9 @@ func (c *campaignDecider) contact(ctx context.Context, in *engine.Input) error {
 	rec.Kept = rec.Kept.Put(command.KeptCampaign, command.AppendCampaign(nil, c.number, c.spec.Name))
 	rec.Claim, rec.KeepContactsMS = &s.claim, in.Catalog.Contacts.Keep.Milliseconds()
 	rec.Effects = c.n.effects(in, rec)
+	if err := c.send(in, rec); err != nil {
+		return err
+	}
 	if err := c.reserveLinked(ctx, in); err != nil {
 		return err
 	}
@@ -419,6 +423,32 @@ func (c *campaignDecider) contact(ctx context.Context, in *engine.Input) error {
 		c.used[volumePeriod{Volume: charge.Volume, StartMS: charge.StartMS}]++
 	}
 	return nil
+}
+
+// send puts what the decision proposes into the outbox, where the campaign, the channel or the server names a sink: the
+// contact and what is sent are one entry of the log.
+func (c *campaignDecider) send(in *engine.Input, rec *command.Decision) error {
+	channel, _ := in.Catalog.Channel(in.Request.Channel) // it decided for it
+	sink := cmp.Or(c.spec.Sink, channel.Sink, c.n.cfg.DefaultSink)
+	if sink == "" {
+		return nil
+	}
+	addTokens(&c.scratch.tokens, &c.out)
+	by := command.RaisedBy{Origin: campaignOrigin(c.spec.Name, c.number), RaisedMS: in.Now.UnixMilli()}
+	deliveries, err := c.n.deliveriesOf(in.Request, &c.out, sink, &by, 0)
+	if err != nil {
+		return err
+	}
+	rec.Effects = rec.Effects.Put(command.EffectOutbox, command.AppendOutbox(nil, deliveries))
+	return nil
+}
+
+// campaignPrefix begins the origin of what a campaign decided.
+const campaignPrefix = "campaign:"
+
+// campaignOrigin names what a run sends.
+func campaignOrigin(name string, run uint64) string {
+	return fmt.Sprintf("%s%s-%d", campaignPrefix, name, run)
 }
 
 // reserveLinked reserves the contacts on the ledgers of other subjects. They are released there if the batch

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/arbiterhq/arbiter/cluster/command"
@@ -209,6 +210,11 @@ func readsOf(sections command.Sections, texts *replay.Texts) (*replay.Record, er
 
 // originOf is what raised the decision that sections are kept of; empty for one that was asked for.
 func originOf(sections command.Sections) string {
+	if body := sections.Get(command.KeptCampaign); body != nil {
+		if _, name, err := command.DecodeCampaign(body); err == nil {
+			return campaignPrefix + name
+		}
+	}
 	var by command.RaisedBy
 	if body := sections.Get(command.KeptTrigger); body == nil || by.Decode(body) != nil {
 		return ""
@@ -227,6 +233,10 @@ func (p *past) input(v *view, made *catalog.Catalog, version uint64) engine.Inpu
 	var among []bool
 	if emit, ok := emitOf(made, p.origin); ok {
 		among = amongOf(made, emit)
+	} else if name, ok := strings.CutPrefix(p.origin, campaignPrefix); ok {
+		if g, ok := made.Campaign(name); ok {
+			among = g.Among
+		}
 	}
 	return engine.Input{
 		Among:   among,
