@@ -46,7 +46,7 @@ func TestRestoreOperations(t *testing.T) {
 			t.Errorf("%T: read back as %+v: %v", c.op, got, err)
 		}
 		for n := range op.Body {
-			if _, err := c.decode(op.Body[:n]); err == nil && n != 16 && n != 32 && n != 16+10 && n != 32+10 {
+			if _, err := c.decode(op.Body[:n]); err == nil && n != 16 && n != 32 && n != 16+11 && n != 32+11 {
 				t.Errorf("%T: %d of %d bytes are taken", c.op, n, len(op.Body))
 			}
 		}

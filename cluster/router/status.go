@@ -13,7 +13,7 @@ import (
 
 // Cluster is the nodes and the groups as this node sees them.
 func (r *Router) Cluster() nba.Cluster {
-	out := nba.Cluster{ID: r.ClusterID(), Node: r.NodeID(), Nodes: []nba.ClusterNode{}}
+	out := nba.Cluster{ID: r.ClusterID(), Node: r.NodeID(), Nodes: []nba.ClusterNode{}, Level: int(r.control.State().Features.Level)}
 	leads := map[string]int{}
 	for _, s := range r.shards() {
 		g := s.describe()

@@ -7,6 +7,8 @@ type Cluster struct {
 	Node   string         `json:"node,omitempty"`
 	Nodes  []ClusterNode  `json:"nodes"`
 	Groups []ClusterGroup `json:"groups"`
+	// Level is the feature level of the cluster: that of the oldest release among its nodes.
+	Level int `json:"level,omitempty"`
 }
 
 // ClusterNode is one node of a cluster.

@@ -24,6 +24,12 @@ import (
 // startCluster starts real processes that form a cluster, and waits until all are ready.
 func startCluster(t *testing.T, nodes int, args ...string) []*server {
 	t.Helper()
+	return startClusterOf(t, "", nodes, args...)
+}
+
+// startClusterOf is startCluster with another program than the one under test.
+func startClusterOf(t *testing.T, program string, nodes int, args ...string) []*server {
+	t.Helper()
 	var members []string
 	for i := range nodes {
 		members = append(members, fmt.Sprintf("n%d=%s", i+1, porttest.Free(t)))
@@ -33,7 +39,7 @@ func startCluster(t *testing.T, nodes int, args ...string) []*server {
 	for i := range nodes {
 		api, admin := porttest.Free(t), porttest.Free(t)
 		id := "n" + strconv.Itoa(i+1)
-		s := &server{t: t, url: "http://" + api, admin: "http://" + admin, stopDeadline: 30 * time.Second,
+		s := &server{t: t, program: program, url: "http://" + api, admin: "http://" + admin, stopDeadline: 30 * time.Second,
 			args: append([]string{"server", "--data", filepath.Join(dir, id), "--node-id", id, "--nodes", strings.Join(members, ","),
 				"--addr", api, "--admin-addr", admin}, args...)}
 		if !slices.Contains(args, "--log-level") {

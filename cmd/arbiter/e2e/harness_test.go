@@ -48,6 +48,7 @@ func TestMain(m *testing.M) {
 type server struct {
 	t            *testing.T
 	cmd          *exec.Cmd
+	program      string // empty: the one under test
 	args         []string
 	output       *lockedBuffer
 	url, admin   string
@@ -96,7 +97,11 @@ func (s *server) launch() {
 func (s *server) spawn() {
 	s.t.Helper()
 	s.output = &lockedBuffer{}
-	s.cmd = exec.Command(arbiter, s.args...)
+	program := s.program
+	if program == "" {
+		program = arbiter
+	}
+	s.cmd = exec.Command(program, s.args...)
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
