@@ -140,6 +140,7 @@ type Core interface {
 	Events
 	Journeys
 	Backups
+	Membership
 
 	// Ready is nil when the node can serve, else CodeUnavailable with the reason.
 	Ready(ctx context.Context) error

@@ -46,6 +46,9 @@ var permissions = map[string]auth.Permission{
 
 	"getRetention": auth.ReadCluster, "getCluster": auth.ReadCluster, "listStreams": auth.ReadCluster, "setRetention": auth.Operate,
 
+	"listMembers": auth.ReadCluster, "getBalance": auth.ReadCluster, "joinMember": auth.Operate, "drainMember": auth.Operate,
+	"removeMember": auth.Operate, "transferLead": auth.Operate, "rebalance": auth.Operate,
+
 	"backup": auth.ManageKeys, "restore": auth.ManageKeys, // a backup is the whole customer memory
 
 	"listKeys": auth.ManageKeys, "createKey": auth.ManageKeys, "revokeKey": auth.ManageKeys, "whoAmI": 0,

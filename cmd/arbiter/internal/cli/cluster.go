@@ -17,18 +17,30 @@ func (a *app) clusterCommand() *cobra.Command {
 			"on that node; ask another one with --addr to compare.",
 		Example: "  arbiter cluster\n  arbiter cluster --addr 127.0.0.1:8090 -o json",
 		Args:    args(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
-				cluster, err := c.Cluster(ctx)
-				if err != nil {
-					return err
-				}
-				return a.print(cluster, func(w io.Writer, p paint) { renderCluster(w, p, cluster) })
-			})
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.showCluster(cmd) },
 	}
+	cmd.AddCommand(a.memberCommands()...)
 	cmd.AddCommand(a.backupCommand(), a.restoreCommand())
 	return cmd
+}
+
+func (a *app) clusterStatusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Show the nodes, the groups and who leads them: arbiter cluster alone does the same",
+		Example: "  arbiter cluster status",
+		Args:    args(),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.showCluster(cmd) },
+	}
+}
+
+func (a *app) showCluster(cmd *cobra.Command) error {
+	return a.withClient(cmd, func(ctx context.Context, c apiClient) error {
+		cluster, err := c.Cluster(ctx)
+		if err != nil {
+			return err
+		}
+		return a.print(cluster, func(w io.Writer, p paint) { renderCluster(w, p, cluster) })
+	})
 }
 
 func renderCluster(w io.Writer, p paint, c *nba.Cluster) {
