@@ -73,9 +73,10 @@ func (a *app) retentionCommand() *cobra.Command {
 	const example = `  arbiter retention
   arbiter retention --max-age-days 90 --max-per-subject 500`
 	var wanted nba.Retention
+	var wantedEvents nba.EventRetention
 	cmd := &cobra.Command{
 		Use:     "retention",
-		Short:   "Show or set how long decisions and idempotency keys are kept",
+		Short:   "Show or set how long decisions, idempotency keys and events are kept",
 		Example: example,
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -94,6 +95,9 @@ func (a *app) retentionCommand() *cobra.Command {
 						set()
 					}
 				}
+				if events := now.OfEvents(); setEvents(cmd, &events, &wantedEvents) {
+					next.Events = &events
+				}
 				if next != now {
 					if err := next.Validate(); err != nil {
 						return usage(cmd, "%s", err)
@@ -110,7 +114,28 @@ func (a *app) retentionCommand() *cobra.Command {
 	flags.IntVar(&wanted.MaxAgeDays, "max-age-days", 0, "how old decisions and responses may become; 0: for ever")
 	flags.IntVar(&wanted.MaxPerSubject, "max-per-subject", 0, "how many decisions of one customer are kept; 0: any number")
 	flags.IntVar(&wanted.IdempotencyHours, "idempotency-hours", 0, "how long the answer to an idempotency key is kept")
+	flags.IntVar(&wantedEvents.DuplicateDays, "duplicate-days", 0, "how long an event is recognized when it comes again")
+	flags.IntVar(&wantedEvents.MaxAgeDays, "event-days", 0, "how long events can be read, at most --duplicate-days")
+	flags.IntVar(&wantedEvents.MaxEvents, "max-events", 0, "how many events can be read; 0: any number")
+	flags.IntVar(&wantedEvents.LetterDays, "letter-days", 0, "how long events that could not be applied are kept")
+	flags.IntVar(&wantedEvents.MaxLetters, "max-letters", 0, "how many of them are kept; 0: any number")
 	return cmd
+}
+
+// setEvents sets what the flags say of events, and tells whether they say anything.
+func setEvents(cmd *cobra.Command, now, wanted *nba.EventRetention) (set bool) {
+	for _, f := range [...]struct {
+		name     string
+		to, from *int
+	}{
+		{"duplicate-days", &now.DuplicateDays, &wanted.DuplicateDays}, {"event-days", &now.MaxAgeDays, &wanted.MaxAgeDays},
+		{"max-events", &now.MaxEvents, &wanted.MaxEvents}, {"letter-days", &now.LetterDays, &wanted.LetterDays}, {"max-letters", &now.MaxLetters, &wanted.MaxLetters},
+	} {
+		if cmd.Flags().Changed(f.name) {
+			*f.to, set = *f.from, true
+		}
+	}
+	return set
 }
 
 func renderRetention(w io.Writer, p paint, r nba.Retention) {
@@ -122,4 +147,7 @@ func renderRetention(w io.Writer, p paint, r nba.Retention) {
 	}
 	fmt.Fprintf(w, "Decisions are kept %s, %s.\n", bound(r.MaxAgeDays, "days", "for ever"), bound(r.MaxPerSubject, "of each customer at most", "any number of each customer"))
 	fmt.Fprintf(w, "Answers to idempotency keys are kept %s.\n", bound(r.IdempotencyHours, "hours", "not at all"))
+	e := r.OfEvents()
+	fmt.Fprintf(w, "Events are recognized for %s and can be read for %s, %s.\n", bound(e.DuplicateDays, "days", ""), bound(e.MaxAgeDays, "days", "no time"), bound(e.MaxEvents, "of them at most", "any number of them"))
+	fmt.Fprintf(w, "Events that could not be applied are kept %s, %s.\n", bound(e.LetterDays, "days", ""), bound(e.MaxLetters, "at most", "any number"))
 }
