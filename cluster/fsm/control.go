@@ -200,8 +200,11 @@ func (c *Control) reloadState() error {
 			return err
 		}
 	}
-	for part, into := range map[int]any{partFeatures: &state.Features, partRetention: &state.Retention,
+	for part, into := range [partEnd]any{partFeatures: &state.Features, partRetention: &state.Retention,
 		partKeysOfAPI: state.Keys, partAudit: &state.Audit, partSigners: state.Signers, partCampaigns: state.Campaigns, partMembers: &state.Members} {
+		if into == nil {
+			continue // one of those above
+		}
 		if raw := r.Get(store.Control, partKeys[part]); raw != nil {
 			if err := json.Unmarshal(raw, into); err != nil {
 				return fmt.Errorf("reading the %s: %w", partKeys[part], err)

@@ -257,7 +257,7 @@ func ControlPart(b store.Bucket, key []byte) bool {
 // RestoredPart tells whether a part of the control state comes from the backup: what the nodes of the
 // cluster said of themselves does not.
 func RestoredPart(b store.Bucket, key []byte) bool {
-	return ControlPart(b, key) && string(key) != string(partKeys[partFeatures])
+	return ControlPart(b, key) && string(key) != string(partKeys[partFeatures]) && string(key) != string(partKeys[partMembers])
 }
 
 // Summer computes the digest of pairs that are read. It is used by one goroutine.
