@@ -34,9 +34,11 @@ func (n *Node) handlers() map[router.Method]router.Handler {
 		methodDecision: n.serveDecision, methodFeatures: n.serveFeatures,
 		methodPluginLog: n.servePluginLog, methodReplay: n.serveReplay, methodLedger: n.serveLedger, methodWhyNot: n.serveWhyNot,
 		methodSimulation: n.serveSimulation, methodJourneys: n.serveJourneys,
-		methodCampaign:   n.serveCampaign,
+		methodCampaign: n.serveCampaign,
+		methodWindows:  n.serveWindows,
 	}
 	maps.Copy(handlers, n.eventHandlers())
+	maps.Copy(handlers, n.deliveryHandlers())
 	return handlers
 }
 

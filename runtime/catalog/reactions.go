@@ -190,3 +190,22 @@ func (a *Aggregator) Read(state []byte, s *EventStrategy, now time.Time) (value 
 func (s *EventStrategy) MayRead(purpose nba.PurposeID, mask nba.PurposeSet) bool {
 	return s.Purposes == 0 || consent.Visible(s.Purposes, purpose, mask)
 }
+
+// Describe is what the state of a subject tells of a strategy, as of a moment. due are the timers of the state.
+func (a *Aggregator) Describe(state []byte, s *EventStrategy, now time.Time, due []trigger.Timer) (out nba.StrategyAggregate, err error) {
+	out = nba.StrategyAggregate{Strategy: s.Name, Label: s.Label, Aggregate: s.Spec.Aggregate.String(), Window: s.Spec.WindowText()}
+	if s.Spec.Raise == trigger.Absent {
+		out.Aggregate, out.Window = "absence", ""
+	} else if value, ok, err := a.Read(state, s, now); err != nil {
+		return out, err
+	} else if ok {
+		out.Value = &value
+	}
+	for _, t := range due {
+		if t.ID == s.ID {
+			at := time.UnixMilli(t.MS).UTC()
+			out.DueAt = &at
+		}
+	}
+	return out, nil
+}

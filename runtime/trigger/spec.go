@@ -3,6 +3,7 @@ package trigger
 import (
 	"encoding/binary"
 	"errors"
+	"strconv"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -251,4 +252,44 @@ func (r *reader) err() error {
 		return ErrCorrupt
 	}
 	return nil
+}
+
+// String is the word for a in catalogs.
+func (a Aggregate) String() string {
+	if a >= aggregates {
+		return ""
+	}
+	return [...]string{"none", "count", "sum", "min", "max", "distinct", "last"}[a]
+}
+
+// WindowText describes the window of s; empty for all events.
+func (s *Spec) WindowText() string {
+	size := spanText(s.SizeMS)
+	switch s.Window {
+	case Tumbling:
+		return "tumbling " + size
+	case Sliding:
+		return "sliding " + size + " in steps of " + spanText(s.SliceMS)
+	case Session:
+		return "session " + size
+	case TumblingCount:
+		return strconv.FormatInt(s.Count, 10) + " events each"
+	case SlidingCount:
+		return "the last " + strconv.FormatInt(s.Count, 10) + " events"
+	default:
+		return ""
+	}
+}
+
+// spanText is a time span in the largest unit that it is a whole number of.
+func spanText(ms int64) string {
+	for _, unit := range [...]struct {
+		ms   int64
+		name string
+	}{{24 * 3600_000, "d"}, {3600_000, "h"}, {60_000, "m"}, {1000, "s"}} {
+		if ms >= unit.ms && ms%unit.ms == 0 {
+			return strconv.FormatInt(ms/unit.ms, 10) + unit.name
+		}
+	}
+	return strconv.FormatInt(ms, 10) + "ms"
 }

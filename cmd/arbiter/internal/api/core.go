@@ -139,6 +139,7 @@ type Core interface {
 	Campaigns
 	Events
 	Journeys
+	Aggregates
 	Backups
 	Membership
 

@@ -8,7 +8,7 @@ var permissions = map[string]auth.Permission{
 	"decide": auth.Decide, "respond": auth.Decide,
 
 	"getDecision": auth.ReadSubjects, "getSubject": auth.ReadSubjects, "getHistory": auth.ReadSubjects, "getConsents": auth.ReadSubjects,
-	"getJourneys": auth.ReadSubjects, "moveJourney": auth.Decide,
+	"getAggregates": auth.ReadSubjects, "getJourneys": auth.ReadSubjects, "moveJourney": auth.Decide,
 	"getContacts": auth.ReadSubjects, "replayDecision": auth.ReadSubjects, "whyNot": auth.ReadSubjects,
 
 	"importSubjects": auth.WriteSubjects, "putSubject": auth.WriteSubjects, "patchSubject": auth.WriteSubjects,

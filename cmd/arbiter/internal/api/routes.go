@@ -105,6 +105,7 @@ func operations(options *Options) []operation {
 		{id: "getConsents", method: http.MethodGet, path: "/v1/subjects/{id}/consents", query: readQuery("type"), handle: getConsents},
 		{id: "putConsents", method: http.MethodPut, path: "/v1/subjects/{id}/consents", query: byType, consumes: jsonBody, handle: putConsents, idempotent: true},
 		{id: "getContacts", method: http.MethodGet, path: "/v1/subjects/{id}/contacts", query: readQuery("type"), handle: getContacts},
+		{id: "getAggregates", method: http.MethodGet, path: "/v1/subjects/{id}/aggregates", query: readQuery("type"), handle: getAggregates},
 		{id: "getHistory", method: http.MethodGet, path: "/v1/subjects/{id}/history", handle: getHistory,
 			query: readQuery("type", "limit", "cursor")},
 		{id: "whyNot", method: http.MethodGet, path: "/v1/subjects/{id}/why-not/{action}", handle: whyNot,

@@ -25,7 +25,7 @@ func (a *app) subjectCommand() *cobra.Command {
   arbiter subject history S-000123
   arbiter subject import customers.csv --mapping mapping.yaml`,
 		a.subjectGetCommand(), a.subjectPutCommand(), a.subjectPatchCommand(), a.subjectDeleteCommand(),
-		a.subjectConsentsCommand(), a.subjectContactsCommand(), a.subjectJourneysCommand(), a.subjectHistoryCommand(), a.subjectImportCommand(), a.subjectAttributesCommand())
+		a.subjectConsentsCommand(), a.subjectContactsCommand(), a.subjectJourneysCommand(), a.subjectAggregatesCommand(), a.subjectHistoryCommand(), a.subjectImportCommand(), a.subjectAttributesCommand())
 }
 
 // subjectFlags are shared by the commands on one subject.

@@ -40,7 +40,7 @@ func Run(t *testing.T, baseURL string, document []byte, fixture Fixture) {
 		run  func(t *testing.T)
 	}{
 		{"operation", s.operation}, {"members", s.members}, {"attributes", s.attributes}, {"plugins", s.plugins}, {"plugin administration", s.pluginAdmin}, {"catalog", s.catalog},
-		{"subjects", s.subjects}, {"consents", s.consents}, {"contacts", s.contacts}, {"events", s.events}, {"journeys", s.journeys}, {"import", s.imports}, {"rollouts", s.rollouts}, {"decisions", s.decisions}, {"recorded", s.recorded}, {"simulations", s.simulations}, {"campaigns", s.campaigns}, {"standards", s.standards}, {"responses", s.responses}, {"retention", s.retention}, {"security", s.security},
+		{"subjects", s.subjects}, {"consents", s.consents}, {"contacts", s.contacts}, {"events", s.events}, {"journeys", s.journeys}, {"aggregates", s.aggregates}, {"import", s.imports}, {"rollouts", s.rollouts}, {"decisions", s.decisions}, {"recorded", s.recorded}, {"simulations", s.simulations}, {"campaigns", s.campaigns}, {"standards", s.standards}, {"responses", s.responses}, {"retention", s.retention}, {"security", s.security},
 		{"history", s.history}, {"delete", s.deleteSubjects}, {"framework", s.framework},
 	} {
 		t.Run(step.name, step.run)
