@@ -55,7 +55,6 @@ func (d *Data) raise(u *update, at At, t *command.Trigger) error {
 	if t.RaisedMS == 0 {
 		t.RaisedMS = at.ProposedMS
 	}
-	t.NotBeforeMS = max(t.NotBeforeMS, t.RaisedMS)
 	if len(t.Origin) > nba.MaxTextBytes || len(t.EventType) > nba.MaxTextBytes || len(t.Contexts) > command.MaxContextBytes {
 		closed := command.Trigger{ID: t.ID, Key: t.Key, RaisedMS: t.RaisedMS, NotBeforeMS: t.NotBeforeMS, ExpiresMS: t.ExpiresMS}
 		return d.shut(u, &command.ShutTrigger{Trigger: closed, Reason: command.CloseFailed, ClosedMS: at.ProposedMS, Detail: "too_large"})
