@@ -27,12 +27,8 @@ type kafkaSink struct {
 	producer *kafka.Producer
 }
 
-// NewKafka makes the sink of a spec of KindKafka, which Default has filled in, that reaches the brokers of to.
-func NewKafka(s Spec, to kafka.Settings) (Sink, error) {
-	if err := s.Validate(); err != nil {
-		return nil, fmt.Errorf("sink %s: %w", s.Name, err)
-	}
-	producer, err := kafka.NewProducer(kafka.ProducerOptions{Settings: to, Timeout: s.Timeout})
+func newKafka(s *Spec) (*kafkaSink, error) {
+	producer, err := kafka.NewProducer(kafka.ProducerOptions{Settings: s.Kafka, Timeout: s.Timeout})
 	if err != nil {
 		return nil, fmt.Errorf("sink %s: %w", s.Name, err)
 	}

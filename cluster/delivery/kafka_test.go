@@ -2,6 +2,7 @@ package delivery_test
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -18,8 +19,8 @@ func TestKafkaSink(t *testing.T) {
 	b.Topic(t, "outbound", 4)
 	open := func(topic string, timeout time.Duration) delivery.Sink {
 		t.Helper()
-		spec := delivery.Spec{Name: "bus", Kind: delivery.KindKafka, URL: b.Addr, Topic: topic, Timeout: timeout}.Default()
-		sink, err := delivery.NewKafka(spec, kafka.Settings{Brokers: []string{b.Addr}})
+		spec := delivery.Spec{Name: "bus", Kind: delivery.KindKafka, Topic: topic, Timeout: timeout, Kafka: kafka.Settings{Brokers: []string{b.Addr}}}.Default()
+		sink, err := delivery.Open(spec, slog.Default())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/arbiterhq/arbiter/cluster/kafka"
 	"github.com/arbiterhq/arbiter/runtime/delivery"
 )
 
@@ -59,10 +60,11 @@ const LogSink = "log"
 type Spec struct {
 	Name string
 	Kind string
-	// URL is where a webhook or TMF681 request goes; for Kafka it names the brokers.
+	// URL is where a webhook or TMF681 request goes.
 	URL string
-	// Topic is that of Kafka.
+	// Topic is that of Kafka, and Kafka how its brokers are reached.
 	Topic string
+	Kafka kafka.Settings
 	// Secret signs what a webhook is sent, and proves who asks to TMF681; empty: nothing does. Several, one a
 	// line, all sign, so that one can replace another.
 	Secret string
@@ -135,6 +137,9 @@ func (s Spec) Validate() error {
 		if s.Topic == "" {
 			fail("a sink of kind kafka needs a topic")
 		}
+		if err := s.Kafka.Validate(); err != nil {
+			problems = append(problems, err)
+		}
 	case KindLog:
 	default:
 		fail("the kind must be %s, %s, %s or %s", KindWebhook, KindTMF681, KindKafka, KindLog)
@@ -159,7 +164,7 @@ func (s Spec) Validate() error {
 	return errors.Join(problems...)
 }
 
-// Open makes the sink of a spec, which Default has filled in. Kafka is opened elsewhere.
+// Open makes the sink of a spec, which Default has filled in.
 func Open(s Spec, logger *slog.Logger) (Sink, error) {
 	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("sink %s: %w", s.Name, err)
@@ -169,6 +174,8 @@ func Open(s Spec, logger *slog.Logger) (Sink, error) {
 		return newWebhook(&s)
 	case KindTMF681:
 		return newTMF681(&s), nil
+	case KindKafka:
+		return newKafka(&s)
 	case KindLog:
 		return &logSink{logger: logger}, nil
 	}
