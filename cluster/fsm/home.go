@@ -16,8 +16,8 @@ type Home struct {
 	// Decision is the id of a decision, which carries its slot.
 	Decision ulid.ULID
 	// Everywhere is true for what each group keeps that has slots of the one it was found in. Most is true too
-	// if the greatest of several values counts.
-	Everywhere, Most bool
+	// if the greatest of several values counts, and Sum if they are added up, as 8 bytes, little endian.
+	Everywhere, Most, Sum bool
 	// Nowhere is true for what a restore leaves out: the parts of volumes that groups hold.
 	Nowhere bool
 }
@@ -27,7 +27,7 @@ type Home struct {
 var ErrNoHome = fmt.Errorf("a key belongs to its data group by number alone")
 
 // HomeOf tells where a key of a data group belongs. What it gives shares the memory of the key.
-func HomeOf(b store.Bucket, key, value []byte) (Home, error) {
+func HomeOf(b store.Bucket, key []byte) (Home, error) {
 	switch b {
 	case store.Subjects, store.Contacts:
 		return Home{Subject: key}, nil
@@ -44,7 +44,7 @@ func HomeOf(b store.Bucket, key, value []byte) (Home, error) {
 	case store.Due:
 		return homeOfDue(key)
 	}
-	return homeOfEvents(b, key, value)
+	return homeOfEvents(b, key)
 }
 
 func homeOfSubject(key []byte) (Home, error) {
@@ -84,16 +84,56 @@ func homeOfDue(key []byte) (Home, error) {
 			return Home{}, errDue
 		}
 		return homeOfSubject(rest[ms+id:])
+	case dueTimer:
+		if len(rest) < ms+1 {
+			return Home{}, errDue
+		}
+		return homeOfSubject(rest[ms+1:])
 	}
-	return homeOfTimer(key)
-}
-
-// homeOfTimer is the home of what falls due beside decisions.
-func homeOfTimer(key []byte) (Home, error) {
 	return Home{}, fmt.Errorf("%w: due, kind %d", ErrNoHome, key[0])
 }
 
 // homeOfEvents is the home of events and of what follows from them.
-func homeOfEvents(b store.Bucket, _, _ []byte) (Home, error) {
-	return Home{}, fmt.Errorf("%w: bucket %d", ErrNoHome, b)
+func homeOfEvents(b store.Bucket, key []byte) (Home, error) {
+	const ms, id, run = 8, 16, 8
+	none := fmt.Errorf("%w: bucket %d", ErrNoHome, b)
+	if len(key) == 0 {
+		return Home{}, none
+	}
+	kind, rest := key[0], key[1:]
+	switch b {
+	case store.Windows:
+		return homeOfSubject(key)
+	case store.Seen: // with a hash behind the subject it is of an event by its number
+		if home, err := homeOfSubject(key); err != nil || len(home.Subject) == len(key) {
+			return home, err
+		}
+	case store.Journeys:
+		switch kind {
+		case journeyDefinition:
+			return Home{Everywhere: true, Most: true}, nil
+		case journeyUses: // too many where a group was split, which keeps a definition too long
+			return Home{Everywhere: true, Sum: true}, nil
+		}
+		return homeOfSubject(key)
+	case store.Triggers:
+		switch {
+		case kind == triggerOf || kind == triggerShutOf:
+			return homeOfSubject(rest)
+		case (kind == triggerAt || kind == triggerShut) && len(rest) >= ms+id:
+			return homeOfDecision(rest[ms:]) // ids of triggers and deliveries carry a slot too
+		}
+	case store.Outbox:
+		switch {
+		case kind == outboxSubject:
+			return homeOfSubject(rest)
+		case kind == outboxOf && len(rest) == id, kind == outboxDue && len(rest) > ms+id, kind == outboxDone && len(rest) == 1+ms+id:
+			return homeOfDecision(rest[len(rest)-id:])
+		}
+	case store.Campaigns:
+		if (kind == campaignContacted || kind == campaignHeldOut) && len(rest) > run {
+			return homeOfSubject(rest[run:])
+		}
+	}
+	return Home{}, none
 }

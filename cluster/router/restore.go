@@ -3,6 +3,7 @@ package router
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -101,7 +102,8 @@ type target struct {
 	sum   fsm.Summer
 	pairs []byte
 	room  chan struct{} // a token for each load under way
-	most  map[string][]byte
+	// joined are values that several groups of the backup have a part in, by bucket and key.
+	joined map[string][]byte
 }
 
 // Begin implements backup.Receiver: it opens all groups, the control group first, which keeps callers out.
@@ -123,7 +125,7 @@ func (in *restoring) Begin(head backup.Head) error {
 	groups := r.groups()
 	in.same = head.DataGroups == len(groups)
 	for _, d := range groups {
-		in.targets = append(in.targets, &target{shard: &d.shard, room: make(chan struct{}, loadsAtOnce), most: map[string][]byte{}})
+		in.targets = append(in.targets, &target{shard: &d.shard, room: make(chan struct{}, loadsAtOnce), joined: map[string][]byte{}})
 	}
 	control := &target{shard: &r.control.shard, room: make(chan struct{}, loadsAtOnce)}
 	in.targets = append(in.targets, control)
@@ -213,7 +215,7 @@ func (in *restoring) pair(bucket uint8, key, value []byte) error {
 	if in.group.Number == controlGroup {
 		return in.controlPair(b, key, value)
 	}
-	home, err := fsm.HomeOf(b, key, value)
+	home, err := fsm.HomeOf(b, key)
 	switch {
 	case err == nil && home.Nowhere:
 		in.done.Left.Add(1)
@@ -229,7 +231,7 @@ func (in *restoring) pair(bucket uint8, key, value []byte) error {
 	case err != nil:
 		return err
 	case home.Everywhere:
-		return in.everywhere(b, key, value, home.Most)
+		return in.everywhere(b, key, value, &home)
 	case home.Subject != nil:
 		return in.load(in.targets[groupOf(slotOfKey(home.Subject), len(in.targets)-1)], b, key, value)
 	}
@@ -241,15 +243,23 @@ func (in *restoring) pair(bucket uint8, key, value []byte) error {
 }
 
 // everywhere loads a pair into every group that has slots of the one it was in.
-func (in *restoring) everywhere(b store.Bucket, key, value []byte, most bool) error {
+func (in *restoring) everywhere(b store.Bucket, key, value []byte, home *fsm.Home) error {
 	groups := len(in.targets) - 1
 	first, last := firstSlot(in.group.Number-1, in.head.DataGroups), firstSlot(in.group.Number, in.head.DataGroups)-1
 	for i := groupOf(first, groups); i <= groupOf(last, groups); i++ {
 		t := in.targets[i]
-		if most {
-			at := string(append([]byte{byte(b)}, key...))
-			if bytes.Compare(value, t.most[at]) > 0 {
-				t.most[at] = bytes.Clone(value)
+		at := string(append([]byte{byte(b)}, key...))
+		switch {
+		case home.Sum && len(value) == 8:
+			total := binary.LittleEndian.Uint64(value)
+			if had := t.joined[at]; had != nil {
+				total += binary.LittleEndian.Uint64(had)
+			}
+			t.joined[at] = binary.LittleEndian.AppendUint64(nil, total)
+			continue
+		case home.Most:
+			if had, ok := t.joined[at]; !ok || bytes.Compare(value, had) > 0 {
+				t.joined[at] = bytes.Clone(value)
 			}
 			continue
 		}
@@ -343,7 +353,7 @@ func (in *restoring) send(t *target) error {
 // flush hands over what is left.
 func (in *restoring) flush() error {
 	for _, t := range in.targets {
-		for at, value := range t.most {
+		for at, value := range t.joined {
 			if err := in.load(t, store.Bucket(at[0]), []byte(at[1:]), value); err != nil {
 				return err
 			}
