@@ -31,7 +31,7 @@ func newPoster(s *Spec) poster {
 	dialer := net.Dialer{Timeout: s.Timeout, KeepAlive: 30 * time.Second}
 	return poster{url: s.URL, timeout: s.Timeout, client: &http.Client{
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, TLSHandshakeTimeout: s.Timeout, ResponseHeaderTimeout: s.Timeout,
+			DialContext: dialer.DialContext, TLSClientConfig: s.TLS, TLSHandshakeTimeout: s.Timeout, ResponseHeaderTimeout: s.Timeout,
 			MaxIdleConnsPerHost: s.Concurrency, MaxIdleConns: s.Concurrency, MaxConnsPerHost: s.Concurrency, IdleConnTimeout: time.Minute,
 			MaxResponseHeaderBytes: maxAnswerHeaders, DisableCompression: true, ForceAttemptHTTP2: true,
 		},

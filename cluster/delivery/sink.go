@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -68,6 +69,8 @@ type Spec struct {
 	// Secret signs what a webhook is sent, and proves who asks to TMF681; empty: nothing does. Several, one a
 	// line, all sign, so that one can replace another.
 	Secret string
+	// TLS is what a webhook or TMF681 is reached with; nil: what the system trusts.
+	TLS *tls.Config
 	// Concurrency bounds the Sends under way, Batch the deliveries of one, Timeout how long one takes.
 	Concurrency, Batch int
 	Timeout            time.Duration

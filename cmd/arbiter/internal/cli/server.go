@@ -122,6 +122,10 @@ func (a *app) server(cmd *cobra.Command, f *serverFlags) error {
 	if opts.node.Streams, err = streamsOf(c.Streams); err != nil {
 		return withHint(err, "see docs/kafka.md")
 	}
+	if opts.node.Sinks, err = sinksOf(c.Sinks); err != nil {
+		return withHint(err, "see docs/delivery.md")
+	}
+	opts.node.DefaultSink = c.Delivery.DefaultSink
 	opts.node.Backups = node.ScheduledBackups{Dir: c.Backup.Dir, Interval: c.Backup.Interval, Keep: c.Backup.Keep}
 	if opts.node.Backups.Key, err = backup.ReadKey(c.Backup.KeyFile); err != nil {
 		return err

@@ -34,6 +34,9 @@ type Config struct {
 	Log      Log
 	// Streams are Kafka topics whose messages are events; see lists.go.
 	Streams []*Stream
+	// Sinks are where deliveries go; see lists.go.
+	Sinks    []*Sink
+	Delivery Delivery
 }
 
 // Data is where and how state rests.
@@ -232,6 +235,7 @@ func (c *Config) validate(p *problems) {
 	c.Plugins.validate(p)
 	c.Backup.validate(p)
 	validateStreams(p, c.Streams)
+	validateSinks(p, c.Sinks, c.Delivery.DefaultSink)
 	c.Limits.validate(p)
 	c.Timeouts.validate(p)
 	if _, err := telemetry.ParseLevel(c.Log.Level); err != nil {

@@ -27,6 +27,11 @@ func (c *Config) lists() []list {
 			c.Streams = append(c.Streams, s)
 			return s.settings()
 		}},
+		{"sinks", func() []setting {
+			s := defaultSink()
+			c.Sinks = append(c.Sinks, s)
+			return s.settings()
+		}},
 	}
 }
 

@@ -75,6 +75,7 @@ func (c *Config) settings() []setting {
 		{"backup.keep", "how many backups are kept", (*intValue)(&c.Backup.Keep)},
 		{"backup.keyFile", "encrypt backups with the key in this file, 64 hexadecimal digits; empty for not encrypted", (*textValue)(&c.Backup.KeyFile)},
 
+		{"delivery.defaultSink", "sink of channels whose catalog names none, such as log; empty: nothing is decided for them", (*textValue)(&c.Delivery.DefaultSink)},
 		{"limits.headerBytes", "longest request line with headers", (*bytesValue)(&c.Limits.HeaderBytes)},
 		{"limits.bodyBytes", "largest request body of any other kind", (*bytesValue)(&c.Limits.BodyBytes)},
 		{"limits.catalogBytes", "largest catalog document", (*bytesValue)(&c.Limits.CatalogBytes)},
