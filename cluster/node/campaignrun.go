@@ -19,12 +19,13 @@ const (
 	batchContactsLive = 32
 	batchBytes        = 256 << 10
 	batchFor          = 50 * time.Millisecond
-	// calmAfter is how long ago the last call of a channel must be for large batches.
-	calmAfter = time.Second
-	// leastRest is how long a run rests at first when a channel calls, and mostRest bounds how much longer than
-	// it worked: so it gets a tenth of a processor under any load.
-	leastRest = 100 * time.Microsecond
-	mostRest  = 9
+	// calmAfter is how long ago the last call of a channel must be for a run to take what it can get. Until then it
+	// rests, after each stretch of work, restFactor times as long as it worked, and longer while calls are under way:
+	// so it gets a twelfth of a processor on a node that channels call.
+	calmAfter   = time.Second
+	liveStretch = 150 * time.Microsecond
+	restFactor  = 11
+	leastRest   = 100 * time.Microsecond
 	// lookEvery is how many subjects there are between two looks at the state of the run.
 	lookEvery = 16
 )
@@ -41,7 +42,7 @@ type campaignWorker struct {
 	tokens   float64 // of the throttle
 	filled   time.Time
 	resumed  time.Time
-	calls    int64 // of channels, when they were looked at last
+	calls    int64 // of channels, when somebody looked last
 	lastCall time.Time
 }
 
@@ -159,24 +160,35 @@ func (w *campaignWorker) fill(ctx context.Context, progress *fsm.Progress) error
 // full tells whether the batch is large enough to be proposed.
 func (w *campaignWorker) full(begun time.Time) bool {
 	most := batchContacts
-	if calls := w.n.campaigns.calls.Load(); calls != w.calls {
-		w.calls, w.lastCall = calls, time.Now()
-	}
-	if !w.lastCall.IsZero() && time.Since(w.lastCall) < calmAfter {
+	if w.called() {
 		most = batchContactsLive
 	}
 	return len(w.batch.Contacts) >= most || w.size >= batchBytes || time.Since(begun) > batchFor
 }
 
+// called tells whether a channel called a moment ago.
+func (w *campaignWorker) called() bool {
+	if calls := w.n.campaigns.calls.Load(); calls != w.calls {
+		w.calls, w.lastCall = calls, time.Now()
+		return true
+	}
+	return !w.lastCall.IsZero() && time.Since(w.lastCall) < calmAfter
+}
+
 // giveWay rests while channels call.
 func (w *campaignWorker) giveWay(ctx context.Context) {
-	live := &w.n.campaigns.live
-	if live.Load() == 0 {
+	if !w.called() {
 		return
 	}
+	live := &w.n.campaigns.live
 	stopped := time.Now()
-	most := max(mostRest*stopped.Sub(w.resumed), leastRest)
-	for live.Load() > 0 && time.Since(stopped) < most && ctx.Err() == nil {
+	worked := stopped.Sub(w.resumed)
+	if live.Load() == 0 && worked < liveStretch {
+		return
+	}
+	rest := restFactor * max(worked, leastRest)
+	time.Sleep(rest)
+	for live.Load() > 0 && time.Since(stopped) < 2*rest && ctx.Err() == nil {
 		time.Sleep(leastRest)
 	}
 	w.resumed = time.Now()
