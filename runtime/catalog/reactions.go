@@ -129,6 +129,9 @@ func (s *EventStrategy) valueOf(vars *expr.Vars) (int64, bool) {
 func (into *Reaction) templateOf(s *EventStrategy, event *nba.Event, vars *expr.Vars) []byte {
 	into.contexts = into.contexts[:0]
 	for i := range s.Emit.Contexts {
+		if len(into.Strategies) > maxReaction {
+			break
+		}
 		c := &s.Emit.Contexts[i]
 		if value, ok := c.Value.Value(vars); ok {
 			into.contexts = append(into.contexts, nba.ContextValue{Type: contextOfEvents, Key: c.Key, Value: contextText(value)})
@@ -144,6 +147,10 @@ func (into *Reaction) templateOf(s *EventStrategy, event *nba.Event, vars *expr.
 
 // contextOfEvents is the type of the contexts that come from events.
 const contextOfEvents = "event"
+
+// maxReaction is how many bytes of updates there may be before the contexts of further strategies are left out,
+// so that the updates of one event fit into its log entry.
+const maxReaction = 16 << 10
 
 // maxContextText bounds the text of one context.
 const maxContextText = nba.MaxTextBytes
