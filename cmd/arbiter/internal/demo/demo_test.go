@@ -97,8 +97,18 @@ func TestTrafficAsksAndAnswers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var mu sync.Mutex
-	decisions, responses := 0, 0
+	decisions, responses, events := 0, 0, map[string]int{}
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/events", func(w http.ResponseWriter, r *http.Request) {
+		var event struct{ ID, Type, Subject string }
+		if err := json.NewDecoder(r.Body).Decode(&event); err != nil || event.ID == "" || event.Subject < "S-000001" || event.Subject > "S-000009" {
+			t.Errorf("got %+v, %v", event, err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		events[event.Type]++
+		io.WriteString(w, `{}`)
+	})
 	mux.HandleFunc("POST /v1/decisions", func(w http.ResponseWriter, r *http.Request) {
 		var req nba.DecisionRequest
 		if err := json.NewDecoder(r.Body).Decode(&req); err != nil || req.Channel == "" || len(req.Placements) == 0 || req.Subject.ID < "S-000001" || req.Subject.ID > "S-000009" {
@@ -130,6 +140,9 @@ func TestTrafficAsksAndAnswers(t *testing.T) {
 	if responses != 10 || decisions != 11 {
 		t.Errorf("%d decisions and %d responses, want 11 and 10", decisions, responses)
 	}
+	if len(events) == 0 {
+		t.Error("nothing happened to the customers")
+	}
 }
 
 func TestAnswersFollowThePropensity(t *testing.T) {
@@ -146,5 +159,26 @@ func TestAnswersFollowThePropensity(t *testing.T) {
 	}
 	if a := count[nba.Accepted]; count[nba.Impression] != shown || a < 1800 || a > 2200 || count[nba.Clicked] < a || count[nba.Rejected] == 0 {
 		t.Errorf("got %v, want each shown, a fifth accepted", count)
+	}
+}
+
+// TestWhatFollowsHappensToTheSame: a purchase comes after the cart, the end of an outage after its beginning.
+func TestWhatFollowsHappensToTheSame(t *testing.T) {
+	w := newWorld(7, 1000)
+	begun, seen := map[string]string{}, map[string]int{}
+	for range 2000 {
+		h := w.next()
+		seen[h.kind]++
+		switch h.kind {
+		case typeCart, typeOutage:
+			begun[h.subject] = h.kind
+		case typePurchase, typeRestored:
+			if begun[h.subject] == "" {
+				t.Fatalf("%s happens to %s before what it follows from", h.kind, h.subject)
+			}
+		}
+	}
+	if len(seen) != 6 {
+		t.Errorf("got %v, want six kinds of events", seen)
 	}
 }

@@ -34,13 +34,14 @@ var visits = [...]struct {
 }
 
 // Traffic plays customers until ctx ends: they turn up on a channel, are shown what was decided, and
-// sometimes answer. Who does what is drawn from Seed. Failures are logged and forgotten: a demo must
+// sometimes answer; and things happen to them, which are sent as events. Who does what is drawn from Seed. Failures are logged and forgotten: a demo must
 // not stop because a node is restarted under it.
 func Traffic(ctx context.Context, c *client.Client, opts TrafficOptions) {
 	if opts.PerSecond <= 0 || opts.Subscribers < 1 {
 		return
 	}
 	chance := rand.New(rand.NewPCG(opts.Seed, opts.Seed))
+	world, turns := newWorld(opts.Seed, opts.Subscribers), 0
 	ticker := time.NewTicker(time.Duration(float64(time.Second) / opts.PerSecond))
 	defer ticker.Stop()
 	for {
@@ -51,6 +52,12 @@ func Traffic(ctx context.Context, c *client.Client, opts TrafficOptions) {
 		}
 		if err := visit(ctx, c, chance, opts.Subscribers); err != nil && ctx.Err() == nil {
 			opts.Log.Debug("simulated customer", "error", err)
+		}
+		if turns++; turns%visitsPerHappening != 1 {
+			continue
+		}
+		if err := world.happen(ctx, c); err != nil && ctx.Err() == nil {
+			opts.Log.Debug("simulated event", "error", err)
 		}
 	}
 }
