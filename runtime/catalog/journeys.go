@@ -349,8 +349,8 @@ func (c *compiler) journeyRule(j *Journey, spec *journeyRuleSpec, rule journey.R
 		}
 		c.mayReadFor("journey "+j.Name, j.Purpose, spec.when, compiled.when)
 	}
-	for _, t := range spec.events {
-		j.onEvent[t.value] = append(j.onEvent[t.value], compiled)
+	for _, t := range c.eventTypesOf(spec.events) {
+		j.onEvent[t] = append(j.onEvent[t], compiled)
 	}
 }
 
