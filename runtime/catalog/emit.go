@@ -100,7 +100,7 @@ func (d *decoder) emit(to **emitSpec) func(*yaml.Node) {
 					e.contexts = append(e.contexts, c)
 				}
 			})),
-			optional("within", d.duration(&e.within, maxEmitWithin)),
+			optional("within", d.period(&e.within, maxEmitWithin)),
 		)
 		*to = e
 	}

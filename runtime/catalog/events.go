@@ -87,8 +87,8 @@ func (d *decoder) event(n *yaml.Node) eventSpec {
 		required("types", d.list("types", MaxEventTypes, d.texts(MaxEventTypeBytes, &e.types))),
 		optional("subject", d.expression(&e.subject)),
 		optional("subjectType", d.oneOf(&e.subjectType, kinds...)),
-		optional("lateness", d.duration(&e.lateness, maxEventSpan)),
-		optional("validity", d.duration(&e.validity, maxEventSpan)),
+		optional("lateness", d.period(&e.lateness, maxEventSpan)),
+		optional("validity", d.period(&e.validity, maxEventSpan)),
 		optional("purpose", d.name(&e.purpose)),
 		optional("set", d.dictionary("attributes", MaxEventAttributes, func(key, value *yaml.Node) {
 			s := setSpec{key: text{value: key.Value, node: key}}

@@ -120,7 +120,7 @@ func (d *decoder) eventStrategy(n *yaml.Node) eventStrategySpec {
 			}
 		}),
 		optional("raise", d.oneOf(&s.raise, raiseEach, raiseCrossing, raiseEnd)),
-		optional("lateness", d.duration(&s.lateness, maxEventSpan)),
+		optional("lateness", d.period(&s.lateness, maxEventSpan)),
 		optional("absence", func(n *yaml.Node) {
 			a := &absenceSpec{node: n}
 			d.object(n, "an absence",
@@ -128,7 +128,7 @@ func (d *decoder) eventStrategy(n *yaml.Node) eventStrategySpec {
 					a.until.node = n
 					d.object(n, "the end of an absence", d.match(&a.until)...)
 				}),
-				required("within", d.duration(&a.within, maxEventSpan)),
+				required("within", d.period(&a.within, maxEventSpan)),
 				optional("from", d.oneOf(&a.from, fromFirst, fromLast)),
 			)
 			s.absence = a
@@ -165,10 +165,10 @@ func (d *decoder) eventWindow(w *windowSpec) func(*yaml.Node) {
 			}
 		}
 		d.object(n, "a window",
-			optional("tumbling", kind(d.duration(&w.tumbling, maxEventSpan))),
-			optional("sliding", kind(d.duration(&w.sliding, maxEventSpan))),
-			optional("step", d.duration(&w.step, maxEventSpan)),
-			optional("session", kind(d.duration(&w.session, maxEventSpan))),
+			optional("tumbling", kind(d.period(&w.tumbling, maxEventSpan))),
+			optional("sliding", kind(d.period(&w.sliding, maxEventSpan))),
+			optional("step", d.period(&w.step, maxEventSpan)),
+			optional("session", kind(d.period(&w.session, maxEventSpan))),
 			optional("count", kind(d.number(&w.count, 1, trigger.MaxTumblingCount))),
 			optional("last", kind(d.number(&w.last, 1, trigger.MaxCount))),
 		)
