@@ -11,7 +11,7 @@ ARGS        ?=
 CHAOS       ?= -chaos.for 5m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-rules bench-cluster bench-log bench-plugins replays chaos test-python python-libraries sdk bench-sdk clean toolchain
+.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-events bench-rules bench-cluster bench-log bench-plugins bench-timers replays chaos test-python python-libraries sdk bench-sdk clean toolchain
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,8 +82,14 @@ bench-rules: toolchain ## policies and decision tables beside GoRules Zen, OPA a
 bench-store: build ## three nodes against three of etcd, callers in process, restarts, memory, idle groups (ARGS="compare --rounds 5")
 	docs/benchmarks/store/run.sh $(ARGS)
 
+bench-events: build ## events of 300 bytes over HTTP, three nodes, applied to windows and subjects, beside etcd's transactions (ARGS="-rounds 5")
+	docs/benchmarks/store/run.sh events $(ARGS)
+
 bench-cluster: build ## decisions of three nodes with their contacts committed: peak, and latency at half of it
 	docs/benchmarks/cluster.sh
+
+bench-timers: toolchain ## 24 hours of windows and timers: bytes, memory, restart, firing (SUBJECTS=1000000 EVENTS=4)
+	ARBITER_SUBJECTS=$(or $(SUBJECTS),1000000) ARBITER_EVENTS=$(or $(EVENTS),4) $(GO) test -run '^$$' -bench BenchmarkTimers -benchtime 1x -timeout 30m ./cluster/fsm | tee docs/benchmarks/timers.txt
 
 bench-plugins: toolchain ## a call of a plugin against wazero alone and against Extism's SDK (ARGS="-rounds 31")
 	docs/benchmarks/plugins/run.sh $(ARGS)

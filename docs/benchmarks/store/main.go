@@ -2,6 +2,7 @@
 // machine, the same clients and values, in turns. See docs/benchmarks/store.md.
 //
 //	store compare   updates over HTTP against etcd's puts and transactions, in interleaved rounds
+//	store events    events over HTTP, applied to windows and subjects, against etcd's transactions
 //	store callers   updates and reads by callers inside the three processes
 //	store reads     reads in one process
 //	store life      restart times, memory, idle groups
@@ -56,7 +57,7 @@ func main() {
 
 func run() error {
 	if len(os.Args) < 2 {
-		return errors.New("usage: store compare|callers|reads|life [flags]")
+		return errors.New("usage: store compare|events|callers|reads|life [flags]")
 	}
 	part := os.Args[1]
 	if part == "node" {
@@ -77,6 +78,8 @@ func run() error {
 	switch part {
 	case "compare":
 		return compare(ctx, s)
+	case "events":
+		return events(ctx, s)
 	case "callers":
 		return callers(ctx, s)
 	case "reads":
