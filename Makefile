@@ -91,6 +91,10 @@ bench-cluster: build ## decisions of three nodes with their contacts committed: 
 bench-timers: toolchain ## 24 hours of windows and timers: bytes, memory, restart, firing (SUBJECTS=1000000 EVENTS=4)
 	ARBITER_SUBJECTS=$(or $(SUBJECTS),1000000) ARBITER_EVENTS=$(or $(EVENTS),4) $(GO) test -run '^$$' -bench BenchmarkTimers -benchtime 1x -timeout 30m ./cluster/fsm | tee docs/benchmarks/timers.txt
 
+.PHONY: bench-timers
+bench-timers: toolchain ## 24 hours of windows and timers: bytes, memory, restart, firing (SUBJECTS=1000000 EVENTS=4)
+	ARBITER_SUBJECTS=$(or $(SUBJECTS),1000000) ARBITER_EVENTS=$(or $(EVENTS),4) $(GO) test -run '^$$' -bench BenchmarkTimers -benchtime 1x -timeout 30m ./cluster/fsm | tee docs/benchmarks/timers.txt
+
 bench-plugins: toolchain ## a call of a plugin against wazero alone and against Extism's SDK (ARGS="-rounds 31")
 	docs/benchmarks/plugins/run.sh $(ARGS)
 
