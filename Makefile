@@ -11,7 +11,7 @@ ARGS        ?=
 CHAOS       ?= -chaos.for 5m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-events bench-rules bench-cluster bench-log bench-plugins bench-timers replays chaos test-python python-libraries sdk bench-sdk clean toolchain
+.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-events bench-rules bench-cluster bench-log bench-plugins replays chaos kafka-demo kafka-chaos test-python python-libraries sdk bench-sdk clean toolchain
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,9 +88,6 @@ bench-events: build ## events of 300 bytes over HTTP, three nodes, applied to wi
 bench-cluster: build ## decisions of three nodes with their contacts committed: peak, and latency at half of it
 	docs/benchmarks/cluster.sh
 
-bench-timers: toolchain ## 24 hours of windows and timers: bytes, memory, restart, firing (SUBJECTS=1000000 EVENTS=4)
-	ARBITER_SUBJECTS=$(or $(SUBJECTS),1000000) ARBITER_EVENTS=$(or $(EVENTS),4) $(GO) test -run '^$$' -bench BenchmarkTimers -benchtime 1x -timeout 30m ./cluster/fsm | tee docs/benchmarks/timers.txt
-
 .PHONY: bench-timers
 bench-timers: toolchain ## 24 hours of windows and timers: bytes, memory, restart, firing (SUBJECTS=1000000 EVENTS=4)
 	ARBITER_SUBJECTS=$(or $(SUBJECTS),1000000) ARBITER_EVENTS=$(or $(EVENTS),4) $(GO) test -run '^$$' -bench BenchmarkTimers -benchtime 1x -timeout 30m ./cluster/fsm | tee docs/benchmarks/timers.txt
@@ -104,6 +101,12 @@ replays: toolchain ## make 100,000 random decisions and make each again, byte fo
 
 chaos: toolchain ## break clusters of real processes under load and judge what clients saw (CHAOS="-chaos.for 30m -run Pause")
 	$(GO) test ./cmd/arbiter/chaos -count 1 -v -timeout 0 $(CHAOS)
+
+kafka-demo: build ## a Kafka broker, three nodes, roaming events into them and messages out of them; ends by itself (ARGS=2000)
+	scripts/kafka/demo.sh $(ARGS)
+
+kafka-chaos: toolchain ## 1,000,000 events from Kafka while leaders are killed: each counted once (ARGS="-kafka.events 100000")
+	$(GO) test ./cmd/arbiter/e2e -count 1 -v -timeout 0 -run TestKafkaThroughCrashes -kafka.events 1000000 $(ARGS)
 
 bench-log: toolchain ## the log of a node against raft-wal and raft-boltdb (ARGS="-seconds 2 -rounds 5 -dir DIR")
 	cd cluster/wal/bench && $(GO) run . $(ARGS)
