@@ -77,6 +77,8 @@ type Catalog struct {
 	// Events and EventStrategies are in the order of the document.
 	Events          []*EventType
 	EventStrategies []*EventStrategy
+	// Scored tells that expressions ask for scores of models.
+	Scored bool
 	// Counted tells that expressions ask for what event strategies counted.
 	Counted bool
 	// Journeys are in the order of the document.
@@ -88,6 +90,7 @@ type Catalog struct {
 	// Histories is the number of different aggregates of the history that expressions ask for.
 	Histories int
 
+	plugins  map[string]string // of the models whose scores are asked for, by their names
 	actions  map[string]*Action
 	channels map[string]*Channel
 	emits    map[string]*Emit // by origin

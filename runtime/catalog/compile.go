@@ -71,6 +71,8 @@ type compiler struct {
 	overEvents  *compiler // of expressions over events; nil before the first
 	// counted is where the aggregates of event strategies are asked for, by their names.
 	counted map[string][]*yaml.Node
+	// scored is where the scores of models are asked for, by their names.
+	scored map[string][]*yaml.Node
 }
 
 func (c *compiler) compile(root *yaml.Node) {
@@ -100,6 +102,7 @@ func (c *compiler) compile(root *yaml.Node) {
 	c.journeys()
 	c.histories()
 	c.checkCounts()
+	c.checkScores()
 	c.index()
 }
 

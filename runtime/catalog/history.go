@@ -24,6 +24,14 @@ func (c *Catalog) Place(action string) (issue, group string, ok bool) {
 // asks notes what an expression asks of the history, to be checked when all names are known.
 func (c *compiler) asks(source text, program *expr.Program) {
 	c.asksJourneys(source, program)
+	for _, name := range program.Scores() {
+		if c.scored == nil {
+			c.scored = map[string][]*yaml.Node{}
+		}
+		if nodes := c.scored[name]; !slices.Contains(nodes, source.node) {
+			c.scored[name] = append(nodes, source.node)
+		}
+	}
 	for _, name := range program.Counts() {
 		if c.counted == nil {
 			c.counted = map[string][]*yaml.Node{}

@@ -42,6 +42,7 @@ type decision struct {
 	addedContent int // bytes that strategies added
 	history      histories
 	aggregates   aggregates
+	scores       scores
 	journeys     journeys
 	local        time.Time // the time of the decision where the subject is; zero: not asked for yet
 
@@ -77,6 +78,10 @@ func (d *decision) begin(ctx context.Context, e *Engine, in Input, out *nba.Deci
 	if in.Catalog.Counted {
 		d.aggregates.begin(d)
 		vars.Aggregates = &d.aggregates
+	}
+	if in.Catalog.Scored {
+		d.scores.begin(d)
+		vars.Scores = &d.scores
 	}
 	d.evaluator.Reset(vars, in.Catalog.Predicates)
 	if in.Request.Options.Explain == nba.ExplainNone || in.Request.Options.Explain == "" {
@@ -123,6 +128,7 @@ func (e *Engine) release(d *decision) {
 	d.scoring.forget()
 	d.history.forget()
 	d.aggregates.forget()
+	d.scores.forget()
 	d.journeys.forget()
 	for i := range d.arrangements {
 		d.arrangements[i].forget()
@@ -134,7 +140,7 @@ func (e *Engine) release(d *decision) {
 		placements: d.placements[:0], excluded: d.excluded[:0], actions: d.actions[:0], candidates: d.candidates[:0],
 		positions: d.positions[:0], evaluator: d.evaluator, scoring: d.scoring, live: d.live, verdicts: d.verdicts[:0],
 		placing:  d.placing,
-		contacts: d.contacts, arrangements: d.arrangements, history: d.history, aggregates: d.aggregates, journeys: d.journeys,
+		contacts: d.contacts, arrangements: d.arrangements, history: d.history, aggregates: d.aggregates, scores: d.scores, journeys: d.journeys,
 	}
 	e.pool.Put(d)
 }

@@ -69,6 +69,8 @@ func (b *builder) build(e ast.Expr) (node, bool) {
 			return b.event(e)
 		case asksAggregate(e):
 			return aggregateNode(e)
+		case asksScore(e):
+			return scoreNode(e)
 		case isJourney(e):
 			return journeyNode(e)
 		}
@@ -164,6 +166,8 @@ func (b *builder) call(e ast.Expr) (node, bool) {
 		return historyNode(e)
 	case asksAggregate(e):
 		return aggregateNode(e)
+	case asksScore(e):
+		return scoreNode(e)
 	case isEvent(e):
 		return b.event(e)
 	case isJourney(e):

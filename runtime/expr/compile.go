@@ -67,7 +67,7 @@ func (e *Env) Compile(source string, want Result) (*Program, []Problem) {
 		p.reads = append(p.reads, id)
 	}
 	slices.Sort(p.reads)
-	p.asks, p.counts, p.journeys = walk.queries, walk.strategies, walk.journeys
+	p.asks, p.counts, p.journeys, p.models = walk.queries, walk.strategies, walk.journeys, walk.models
 	return e.finish(p, checked)
 }
 
@@ -174,6 +174,7 @@ type walker struct {
 	info    *ast.SourceInfo
 	reads   map[nba.AttributeID]bool
 	queries []history.Query
+	models []string // whose scores are asked for
 	// strategies are those whose aggregates are asked for.
 	strategies []string
 	journeys   []JourneyAsk
@@ -196,6 +197,10 @@ func (w *walker) visit(e ast.Expr) {
 			w.aggregate(e)
 			return
 		}
+		if asksScore(e) {
+			w.scored(e)
+			return
+		}
 		if isJourney(e) {
 			w.journey(e)
 			return
@@ -209,6 +214,8 @@ func (w *walker) visit(e ast.Expr) {
 			w.report(e, nba.CodeInvalid, `history stands alone: ask for history.count() or history.daysSince(), as in history.outcome("Accepted").count()`)
 		case name == varAggregates:
 			w.report(e, nba.CodeInvalid, `aggregates stands alone: name an event strategy, as in aggregates.usage or aggregates["data-usage"]`)
+		case name == varScores:
+			w.report(e, nba.CodeInvalid, `scores stands alone: name a model, as in scores.churn or scores["next-best"]`)
 		case name == varJourneys:
 			w.report(e, nba.CodeInvalid, `journeys stands alone: name one, as in journey("cart").stage`)
 		case strings.HasPrefix(name, "."):
@@ -221,6 +228,10 @@ func (w *walker) visit(e ast.Expr) {
 		}
 		if asksAggregate(e) {
 			w.aggregate(e)
+			return
+		}
+		if asksScore(e) {
+			w.scored(e)
 			return
 		}
 		if isJourney(e) {
@@ -351,7 +362,7 @@ func explainSyntax(message string) string {
 }
 
 func (e *Env) explainName(name string) string {
-	known := []string{varSubject, varContexts, varHistory, varAggregates, varJourneys, varNow, varChannel, varDirection}
+	known := []string{varSubject, varContexts, varHistory, varAggregates, varScores, varJourneys, varNow, varChannel, varDirection}
 	if e.places != nil {
 		known = []string{varEvent, varSubject, varNow}
 	}

@@ -46,6 +46,7 @@ type Env struct {
 // NewEnv prepares compilation of what decisions evaluate against d.
 func NewEnv(d *nba.Dictionary) (*Env, error) {
 	return newEnv(d, nil, append(historyOptions(),
+		cel.Variable(varScores, cel.MapType(cel.StringType, cel.DoubleType)),
 		cel.Variable(varAggregates, cel.MapType(cel.StringType, cel.DoubleType)),
 		cel.Variable(varJourneys, cel.MapType(cel.StringType, cel.ObjectType(journeyType))),
 		cel.Macros(journeyMacro()),

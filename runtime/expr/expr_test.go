@@ -215,7 +215,7 @@ func TestProblems(t *testing.T) {
 			`2:10 no attribute "charge" in the dictionary: did you mean subject.charges?`}},
 		{source: `subject.tenur > 3 && nothing`, want: []string{
 			`1:8 no attribute "tenur" in the dictionary: did you mean subject.tenure?`,
-			`1:22 unknown name "nothing": an expression reads subject, contexts, history, aggregates, journeys, now, channel, direction; text stands in quotes`}},
+			`1:22 unknown name "nothing": an expression reads subject, contexts, history, aggregates, scores, journeys, now, channel, direction; text stands in quotes`}},
 		{source: `subject.charges == 70`, want: []string{`1:17 == does not go with (double, int): give whole numbers a decimal point, as in 12.0, or convert with double(...)`}},
 		{source: `subject.tenure`, want: []string{`1:1 the expression must be true or false; this one is a number`}},
 		{source: `subject.contract`, number: true, want: []string{`1:1 the expression must be a number; this one is text`}},

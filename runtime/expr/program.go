@@ -69,6 +69,7 @@ type Program struct {
 	reads  []nba.AttributeID
 	asks   []history.Query
 	counts []string
+	models []string
 
 	journeys []JourneyAsk
 
@@ -95,6 +96,9 @@ func (p *Program) Asks() []history.Query { return p.asks }
 // Counts are the event strategies whose aggregates the program may ask for, sorted. The caller must not
 // change them.
 func (p *Program) Counts() []string { return p.counts }
+
+// Scores are the models whose scores the program may ask for, sorted. The caller must not change them.
+func (p *Program) Scores() []string { return p.models }
 
 // Journeys are what the program may read of journeys. The caller must not change them.
 func (p *Program) Journeys() []JourneyAsk { return p.journeys }
@@ -238,6 +242,8 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return &historyValue{vars: a.vars}, true
 	case varEvent:
 		return a.vars, true
+	case varScores:
+		return &scoresValue{vars: a.vars}, true
 	case varAggregates:
 		return &aggregatesValue{vars: a.vars}, true
 	case varJourneys:

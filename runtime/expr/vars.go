@@ -26,6 +26,8 @@ type Vars struct {
 	Aggregates Aggregates
 	// Journeys tells where the subject stands; nil: it cannot be read.
 	Journeys Journeys
+	// Scores tells what models say of the subject; nil: they cannot be asked.
+	Scores Scores
 	// Event is what expressions of NewEventEnv read; nil elsewhere.
 	Event *Event
 
