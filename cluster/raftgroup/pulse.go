@@ -85,7 +85,7 @@ func (g *Group) sign(now time.Time) sign {
 		at := g.machine.Position()
 		s.leads, s.index, s.entryTerm = true, at.Index, at.Term
 		if confirmed := g.confirmedLead(term); !confirmed.IsZero() {
-			s.confirmed = now.Sub(confirmed)
+			s.confirmed = max(0, now.Sub(confirmed))
 		}
 	}
 	return s

@@ -54,7 +54,8 @@ type Cluster struct {
 	// Handlers answer what nodes ask each other beyond what the router itself does.
 	Handlers map[Method]Handler
 
-	seeds map[string]string // the nodes that the one that let this one in named
+	seeds  map[string]string // the nodes that the one that let this one in named
+	wanted int               // Replicas, however few nodes there are at first
 }
 
 // Method and Handler are those of the port between nodes.
@@ -101,7 +102,7 @@ func (c *Cluster) withDefaults() *Cluster {
 	if filled.Replicas == 0 {
 		filled.Replicas = 3
 	}
-	if filled.Join == nil {
+	if filled.wanted = filled.Replicas; filled.Join == nil {
 		filled.Replicas = min(filled.Replicas, len(filled.Nodes))
 	}
 	if filled.ReplaceAfter == 0 {

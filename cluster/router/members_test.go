@@ -210,6 +210,25 @@ func slowly(t testing.TB, what string, done func() bool) {
 	}
 }
 
+// TestGrowFromOne: the first node of a cluster keeps everything until others come.
+func TestGrowFromOne(t *testing.T) {
+	cluster := openCluster(t, 1, 2)
+	w := write(t, func() []*Router { return cluster[:1] }, 2)
+	for _, id := range []string{"n2", "n3"} {
+		r, err := openJoining(t, id, "", cluster[0], nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		awaitReady(t, r)
+		cluster = append(cluster, r)
+	}
+	slowly(t, "three nodes keep everything", func() bool {
+		b, err := cluster[2].Balance(t.Context())
+		return err == nil && b.MinReplicas == 2 && b.Moving == 0
+	})
+	w.end(t, cluster)
+}
+
 func TestJoinIsRefused(t *testing.T) {
 	cluster := openCluster(t, 1, 2)
 	awaitFounded(t, cluster[0])

@@ -162,10 +162,20 @@ func (c *conductor) plan(ctx context.Context) {
 	}
 }
 
+// wantedReplicas is how many nodes shall keep each group. Where all nodes of the list that founded the
+// cluster do, there may just have been too few.
+func (r *Router) wantedReplicas() int {
+	node := r.folder.Node()
+	if node.Replicas < len(node.Nodes) {
+		return node.Replicas
+	}
+	return max(node.Replicas, r.options.Cluster.wanted)
+}
+
 // found takes the list that the cluster was founded with into the state.
 func (r *Router) found(ctx context.Context) error {
 	node, addresses := r.folder.Node(), r.addresses()
-	op := command.FoundNodes{Replicas: node.Replicas, Voters: foundingVoters(node.Nodes).Voters}
+	op := command.FoundNodes{Replicas: r.wantedReplicas(), Voters: foundingVoters(node.Nodes).Voters}
 	for _, id := range node.Nodes {
 		m := command.Member{ID: id, Addr: addresses[id]}
 		if id == node.NodeID {
