@@ -139,6 +139,7 @@ type Core interface {
 	Campaigns
 	Events
 	Journeys
+	Deliveries
 	Aggregates
 	Backups
 	Membership

@@ -17,6 +17,9 @@ var permissions = map[string]auth.Permission{
 	"acceptEvents": auth.WriteSubjects, "listEvents": auth.ReadSubjects, "listLetters": auth.ReadSubjects, "getLetter": auth.ReadSubjects,
 	"removeLetter": auth.WriteSubjects, "replayLetter": auth.WriteSubjects,
 
+	"listDeliveries": auth.ReadSubjects, "getDelivery": auth.ReadSubjects, "listClosedTriggers": auth.ReadSubjects,
+	"replayDelivery": auth.WriteSubjects, "cancelDelivery": auth.WriteSubjects,
+
 	"getAttributes": auth.ReadCatalog, "getCatalog": auth.ReadCatalog, "listCatalogVersions": auth.ReadCatalog,
 	"getCatalogVersion": auth.ReadCatalog, "listCatalogActivations": auth.ReadCatalog, "validateCatalog": auth.ReadCatalog,
 	"declareAttributes": auth.WriteCatalog, "putCatalog": auth.WriteCatalog, "activateCatalog": auth.WriteCatalog,

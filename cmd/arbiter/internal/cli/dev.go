@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/arbiterhq/arbiter/cluster/delivery"
 	"github.com/arbiterhq/arbiter/cluster/node"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/api"
 	"github.com/arbiterhq/arbiter/cmd/arbiter/internal/client"
@@ -38,6 +39,7 @@ type devFlags struct {
 	seed                      uint64
 	noDemo                    bool
 	nodes, groups             int
+	webhook                   string
 }
 
 func (a *app) devCommand() *cobra.Command {
@@ -50,6 +52,7 @@ func (a *app) devCommand() *cobra.Command {
 			"a log file each in the data folder. All of them end together.",
 		Example: `  arbiter dev
   arbiter dev --nodes 3
+  arbiter dev --webhook http://127.0.0.1:9000/deliveries
   arbiter dev --data ./arbiter-data --no-demo
   arbiter dev --subscribers 100000 --addr 127.0.0.1:9080 --admin-addr 127.0.0.1:9081`,
 		Args: args(),
@@ -64,6 +67,7 @@ func (a *app) devCommand() *cobra.Command {
 	flags.IntVar(&f.nodes, "nodes", 1, "how many nodes, each a process of its own")
 	flags.IntVar(&f.groups, "data-groups", 0, "data groups (shards) of a new data folder (default 2, with several nodes 16)")
 	flags.BoolVar(&f.noDemo, "no-demo", false, "no simulated customers; the demo data is there all the same")
+	flags.StringVar(&f.webhook, "webhook", "", "`URL` to post every delivery of the demo to (default: they are written to the log)")
 	flags.StringVar(&f.logLevel, "log-level", "warn", "debug, info, warn or error")
 	cmd.AddCommand(a.devFaultCommands()...)
 	return cmd
@@ -83,6 +87,9 @@ func (a *app) dev(cmd *cobra.Command, f *devFlags) (err error) {
 	case f.groups < 0 || f.groups > 64:
 		return usage(cmd, "--data-groups is from 1 to 64")
 	}
+	if err := f.sink().Validate(); err != nil {
+		return usage(cmd, "--webhook: %s", err)
+	}
 	log := telemetry.NewLogger(a.err, level, telemetry.FormatText)
 	folder, temporary := f.data, f.data == ""
 	if temporary {
@@ -96,7 +103,10 @@ func (a *app) dev(cmd *cobra.Command, f *devFlags) (err error) {
 	}
 	opts := serveOptions{apiAddr: listenAddr(a.addr), adminAddr: f.adminAddr, node: node.DefaultConfig(), api: api.DefaultOptions(),
 		log: log, shutdown: config.Default().Timeouts.Shutdown}
-	opts.node.DataDir = folder
+	opts.node.DataDir, opts.node.DefaultSink = folder, f.sink().Name
+	if f.webhook != "" {
+		opts.node.Sinks = []delivery.Spec{f.sink()}
+	}
 	if f.groups > 0 {
 		opts.node.DataGroups = f.groups
 	}
@@ -150,7 +160,7 @@ func (a *app) banner(f *devFlags, at endpoints, folder string, temporary bool, l
 	}
 	fmt.Fprintf(a.out, "%s in %.1f s with %s\n\n", p.green("Arbiter is ready"), took.Seconds(), what)
 	for _, line := range [][2]string{
-		{"API", "http://" + at.api}, {"Metrics", "http://" + at.admin + "/metrics"}, {"Data", folder + kept}, {"Traffic", traffic},
+		{"API", "http://" + at.api}, {"Metrics", "http://" + at.admin + "/metrics"}, {"Data", folder + kept}, {"Traffic", traffic}, {"Sends to", f.sendsTo(p)},
 	} {
 		fmt.Fprintf(a.out, "  %s  %s\n", p.dim(pad(line[0], 7)), line[1])
 	}

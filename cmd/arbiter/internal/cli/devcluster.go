@@ -122,9 +122,14 @@ func planDevNodes(f *devFlags, apiAddr, folder string) ([]*devNode, error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
+	sink, err := f.sinkArgs(folder)
+	if err != nil {
+		return nil, err
+	}
 	for _, n := range nodes {
 		n.args = []string{"server", "--data", n.dir, "--addr", n.api, "--admin-addr", n.admin,
 			"--node-id", n.id, "--log-level", f.logLevel, "--plugins-unsigned", "allow"}
+		n.args = append(n.args, sink...)
 		if f.groups > 0 {
 			n.args = append(n.args, "--data-groups", strconv.Itoa(f.groups))
 		}
