@@ -213,7 +213,8 @@ func slowly(t testing.TB, what string, done func() bool) {
 // TestGrowFromOne: the first node of a cluster keeps everything until others come.
 func TestGrowFromOne(t *testing.T) {
 	cluster := openCluster(t, 1, 2)
-	w := write(t, func() []*Router { return cluster[:1] }, 2)
+	first := cluster
+	w := write(t, func() []*Router { return first }, 2)
 	for _, id := range []string{"n2", "n3"} {
 		r, err := openJoining(t, id, "", cluster[0], nil)
 		if err != nil {
