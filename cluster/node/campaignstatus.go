@@ -26,6 +26,8 @@ const (
 	askPlan     = "plan"
 	askReport   = "report"
 	askExport   = "export"
+	askSegments = "segments"
+	askScores   = "scores"
 )
 
 // campaignQuestion is a question to the leaders of groups.
@@ -40,6 +42,8 @@ type campaignQuestion struct {
 	Version  uint64 `json:"version,omitempty"`
 	Below    uint64 `json:"below,omitempty"`
 	Seed     uint64 `json:"seed,omitempty"`
+	// Model is the one whose scores are asked for.
+	Model string `json:"model,omitempty"`
 	// Of an export: those behind After, at most Limit.
 	After []byte `json:"after,omitempty"`
 	Limit int    `json:"limit,omitempty"`
@@ -61,6 +65,9 @@ type campaignAnswer struct {
 	Contacted, Held campaign.Share        `json:",omitzero"`
 	Contacts        []nba.CampaignContact `json:"contacts,omitempty"`
 	After           []byte                `json:"after,omitempty"`
+	// Members counts the subjects in each segment, in the order of the catalog; Scores are those of a sample.
+	Members []uint64  `json:"members,omitempty"`
+	Scores  []float64 `json:"scores,omitempty"`
 }
 
 // Gathering asks again for groups that have no leader for a moment.
@@ -178,6 +185,10 @@ func (n *Node) campaignHere(ctx context.Context, q *campaignQuestion) (answers [
 			a, err = n.planGroup(ctx, q, group)
 		case askReport:
 			a, err = n.reportGroup(q, group)
+		case askSegments:
+			a, err = n.segmentsGroup(ctx, q, group)
+		case askScores:
+			a, err = n.scoresGroup(ctx, q, group)
 		case askExport:
 			a, err = n.exportGroup(q, group)
 		default:

@@ -90,10 +90,11 @@ type Catalog struct {
 	// Histories is the number of different aggregates of the history that expressions ask for.
 	Histories int
 
-	plugins  map[string]string // of the models whose scores are asked for, by their names
-	actions  map[string]*Action
-	channels map[string]*Channel
-	emits    map[string]*Emit // by origin
+	modelPlugins map[string]string // of all models, by their names
+	plugins      map[string]string // of the models whose scores are asked for, by their names
+	actions      map[string]*Action
+	channels     map[string]*Channel
+	emits        map[string]*Emit // by origin
 	// eventTypes and strategiesOn are by the types of events.
 	eventTypes   map[string]*EventType
 	strategiesOn map[string][]reaction

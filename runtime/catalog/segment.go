@@ -118,11 +118,21 @@ func (c *compiler) checkScores() {
 		}
 	}
 	c.catalog.Scored = len(c.catalog.plugins) > 0
+	c.catalog.modelPlugins = map[string]string{}
+	for name, position := range c.models {
+		c.catalog.modelPlugins[name] = c.plugins[position]
+	}
 }
 
 // PluginOf is the plugin of a model that expressions ask for scores; ok is false for another name.
 func (c *Catalog) PluginOf(model string) (plugin string, ok bool) {
 	plugin, ok = c.plugins[model]
+	return plugin, ok
+}
+
+// ModelPlugin is the plugin of a model of the document; ok is false for another name.
+func (c *Catalog) ModelPlugin(model string) (plugin string, ok bool) {
+	plugin, ok = c.modelPlugins[model]
 	return plugin, ok
 }
 

@@ -137,6 +137,7 @@ type Core interface {
 	Security
 	Rollouts
 	Campaigns
+	Segments
 	Events
 	Journeys
 	Deliveries

@@ -28,6 +28,17 @@ func memCampaignError(name string) error {
 	}
 }
 
+func (m *memCore) Segments(context.Context, nba.SegmentRequest) (nba.Segments, error) {
+	return nba.Segments{CatalogVersion: 42, Subjects: 20, Sampled: 10, Segments: []nba.Segment{{Name: "young", Label: "Young", When: "true", Sampled: 5, Share: 0.5, Subjects: 10}}}, nil
+}
+
+func (m *memCore) ScoreCuts(_ context.Context, req nba.SegmentRequest) (nba.ScoreCuts, error) {
+	if req.Model == "none" {
+		return nba.ScoreCuts{}, nba.Errorf(nba.CodeNotFound, "the active catalog has no model of this name")
+	}
+	return nba.ScoreCuts{Model: req.Model, Parts: 2, Subjects: 20, Sampled: 10, Cuts: []float64{0.5}}, nil
+}
+
 func (m *memCore) Campaigns(context.Context) ([]nba.Campaign, error) {
 	return []nba.Campaign{{Name: "renewal", Label: "Renewal", CatalogVersion: 42, Audience: "true", Actions: []string{"family-plan"}, Channels: []string{"sms"},
 		Schedule: "0 9 * * 1", TimeZone: "UTC", NextRun: &memTime, Volume: 10, PerSecond: 5, Holdout: 0.1, Sink: "log", Runs: []nba.CampaignRun{memRun()}}}, nil

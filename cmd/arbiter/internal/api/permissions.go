@@ -42,6 +42,7 @@ var permissions = map[string]auth.Permission{
 	"startSimulation": auth.ReadCatalog | auth.ReadSubjects, "listSimulations": auth.ReadCatalog,
 	"getSimulation": auth.ReadCatalog | auth.ReadSubjects, "cancelSimulation": auth.ReadCatalog | auth.ReadSubjects,
 
+	"listSegments": auth.ReadCatalog, "cutScores": auth.Simulate,
 	"listCampaigns": auth.ReadCatalog, "getCampaign": auth.ReadCatalog, "planCampaign": auth.Simulate | auth.ReadSubjects,
 	"startCampaignRun": auth.WriteCatalog, "pauseCampaignRun": auth.WriteCatalog, "resumeCampaignRun": auth.WriteCatalog,
 	"stopCampaignRun": auth.WriteCatalog, "getCampaignRun": auth.ReadCatalog, "getCampaignReport": auth.ReadCatalog,

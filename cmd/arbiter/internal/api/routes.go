@@ -88,7 +88,7 @@ func operations(options *Options) []operation {
 
 		inference = []string{contentTypeJSON, contentTypeOctets}
 	)
-	return append(slices.Concat(rolloutOperations(), backupOperations(), memberOperations(), journeyOperations(), deliveryOperations(), eventOperations(), campaignOperations()), []operation{
+	return append(slices.Concat(rolloutOperations(), backupOperations(), memberOperations(), journeyOperations(), deliveryOperations(), eventOperations(), campaignOperations(), segmentOperations()), []operation{
 		{id: "decide", method: http.MethodPost, path: "/v1/decisions", consumes: jsonBody},
 		{id: "respond", method: http.MethodPost, path: "/v1/responses", consumes: jsonBody, handle: respond, idempotent: true},
 		{id: "getDecision", method: http.MethodGet, path: "/v1/decisions/{id}", query: readQuery(), handle: getDecision},

@@ -85,7 +85,7 @@ func (a *app) root() *cobra.Command {
 	flags.VarP(&a.format, "output", "o", "how to print: table, json or yaml")
 	root.AddCommand(
 		a.devCommand(), a.serverCommand(),
-		a.decideCommand(), a.respondCommand(), a.decisionCommand(), a.replayCommand(), a.whyNotCommand(), a.simulateCommand(), a.campaignCommand(), a.subjectCommand(), a.catalogCommand(), a.retentionCommand(),
+		a.decideCommand(), a.respondCommand(), a.decisionCommand(), a.replayCommand(), a.whyNotCommand(), a.simulateCommand(), a.campaignCommand(), a.segmentCommand(), a.subjectCommand(), a.catalogCommand(), a.retentionCommand(),
 		a.modelCommand(), a.pluginCommand(), a.rolloutCommand(), a.clusterCommand(), a.eventCommand(), a.deliveryCommand(), a.streamCommand(), a.tlsCommand(), a.keyCommand(), a.auditCommand(), a.benchCommand(), a.versionCommand(), a.compileChildCommand(),
 	)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formatNames(), cobra.ShellCompDirectiveNoFileComp))

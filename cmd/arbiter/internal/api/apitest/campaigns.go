@@ -16,6 +16,10 @@ func (s *suite) campaigns(t *testing.T) {
 	if err := json.Unmarshal(body, &list); err != nil || len(list.Items) == 0 {
 		t.Fatalf("the catalog has no campaign: %s", body)
 	}
+	s.do(t, call{op: "listSegments", path: "/v1/segments?sample=100", want: 200})
+	s.do(t, call{op: "listSegments", path: "/v1/segments?sample=few", want: 422, code: "INVALID"})
+	s.do(t, call{op: "cutScores", path: "/v1/segments/cuts?model=churn&parts=4&sample=100", want: 200})
+	s.do(t, call{op: "cutScores", path: "/v1/segments/cuts?model=none", want: 404, code: "NOT_FOUND"})
 	path := "/v1/campaigns/" + list.Items[0].Name
 	s.do(t, call{op: "getCampaign", path: path, want: 200})
 	s.do(t, call{op: "getCampaign", path: "/v1/campaigns/none", want: 404, code: "NOT_FOUND"})
