@@ -139,6 +139,14 @@ func (s *stage) expect(subject, action, origin string) nba.DeliveryMessage {
 	return got[0]
 }
 
+// expectSameAgain makes a past decision again.
+func (s *stage) expectSameAgain(id string) {
+	s.t.Helper()
+	if r := s.call("POST", "/v1/decisions/"+id+"/replay", nil); r.status != 200 || r.header.Get("Arbiter-Replay") != "identical" {
+		s.t.Errorf("made again, the decision differs: %d %s", r.status, r.body)
+	}
+}
+
 func (s *stage) journeys(subject string) nba.SubjectJourneys {
 	s.t.Helper()
 	return decode[nba.SubjectJourneys](s.t, s.call("GET", "/v1/subjects/"+subject+"/journeys", nil), 200)
@@ -206,10 +214,7 @@ func cartIsLeft(t *testing.T, s *stage) {
 	if journeys := s.journeys("CART-1"); len(journeys.Journeys) != 0 || journeys.Moves[0].To != "bought" {
 		t.Errorf("got %+v", journeys)
 	}
-	again := decode[nba.Replay](t, s.call("POST", "/v1/decisions/"+got.DecisionID+"/replay", nil), 200)
-	if !again.Identical {
-		t.Errorf("made again, the decision differs: %+v", again.Differences)
-	}
+	s.expectSameAgain(got.DecisionID)
 }
 
 // cartFinishedInStore: the agent in the store sees the cart from the web; whoever buys there is not reminded.
@@ -228,10 +233,7 @@ func cartFinishedInStore(t *testing.T, s *stage) {
 	if got := s.phones.of("CART-2"); len(got) != 0 {
 		t.Errorf("a customer who bought in the store was reminded: %+v", got)
 	}
-	again := decode[nba.Replay](t, s.call("POST", "/v1/decisions/"+d.DecisionID+"/replay", nil), 200)
-	if !again.Identical {
-		t.Errorf("made again, the decision in the store differs: %+v", again.Differences)
-	}
+	s.expectSameAgain(d.DecisionID)
 	why := decode[nba.WhyNot](t, s.call("GET", "/v1/subjects/CART-2/why-not/cart-help?channel=store", nil), 200)
 	if encoded, _ := json.Marshal(why); !bytes.Contains(encoded, []byte("NO_CART")) {
 		t.Errorf("why-not: %s", encoded)
