@@ -7,11 +7,12 @@ LDFLAGS     := -X github.com/arbiterhq/arbiter/runtime/telemetry.version=$(VERSI
 FUZZTIME    ?= 30s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCHSTAT   := golang.org/x/perf/cmd/benchstat@latest
+HELM        := v3.19.0
 ARGS        ?=
 CHAOS       ?= -chaos.for 5m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-events bench-rules bench-cluster bench-log bench-plugins replays chaos kafka-demo kafka-chaos test-python python-libraries sdk bench-sdk clean toolchain
+.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-events bench-rules bench-cluster bench-log bench-plugins replays chaos kafka-demo kafka-chaos test-python python-libraries sdk bench-sdk clean toolchain helm bench-backup
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +86,9 @@ bench-store: build ## three nodes against three of etcd, callers in process, res
 bench-events: build ## events of 300 bytes over HTTP, three nodes, applied to windows and subjects, beside etcd's transactions (ARGS="-rounds 5")
 	docs/benchmarks/store/run.sh events $(ARGS)
 
+bench-backup: build ## backup of three nodes while they decide, and a restore into a new cluster, until it serves
+	docs/benchmarks/backup.sh
+
 bench-cluster: build ## decisions of three nodes with their contacts committed: peak, and latency at half of it
 	docs/benchmarks/cluster.sh
 
@@ -113,6 +117,9 @@ bench-log: toolchain ## the log of a node against raft-wal and raft-boltdb (ARGS
 
 bench-compare: toolchain ## compare the in-process benchmarks with another commit: make bench-compare REF=main
 	docs/benchmarks/compare.sh $(REF) $(BENCHSTAT)
+
+helm: toolchain ## install helm into bin/, for the test of the chart
+	GOBIN='$(CURDIR)/bin' $(GO) install helm.sh/helm/v3/cmd/helm@$(HELM)
 
 clean: ## remove what was built
 	rm -rf bin
