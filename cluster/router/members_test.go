@@ -135,7 +135,7 @@ func (w *writers) end(t testing.TB, through []*Router) {
 
 // TestGrowAndShrink grows a cluster of three by two nodes and shrinks it again, while it is written to.
 func TestGrowAndShrink(t *testing.T) {
-	cluster := openCluster(t, 3, 8)
+	cluster := openCluster(t, 3, 4)
 	awaitFounded(t, cluster[0])
 	var mu sync.Mutex
 	all := func() []*Router {
@@ -143,7 +143,7 @@ func TestGrowAndShrink(t *testing.T) {
 		defer mu.Unlock()
 		return cluster
 	}
-	w := write(t, all, 8)
+	w := write(t, all, 4)
 	for i := 4; i <= 5; i++ {
 		r, err := openJoining(t, fmt.Sprintf("n%d", i), "", cluster[0], nil)
 		if err != nil {
