@@ -42,6 +42,8 @@ type ChangeNode struct {
 	Addr     *string `json:"addr,omitempty"`
 	Zone     *string `json:"zone,omitempty"`
 	Draining *bool   `json:"draining,omitempty"`
+	// Joins tells that the node was let in again.
+	Joins bool `json:"joins,omitempty"`
 }
 
 // RemoveNode removes a member, which shall keep no group. Force takes it out of all groups first: what

@@ -33,6 +33,8 @@ type Members struct {
 // MemberNode is one node.
 type MemberNode struct {
 	command.Member
+	// Joined nodes were let in: the list that the cluster was founded with does not tell where they are.
+	Joined bool `json:"joined,omitempty"`
 	// Draining nodes give away what they keep and lead.
 	Draining bool      `json:"draining,omitempty"`
 	JoinedAt time.Time `json:"joinedAt,omitzero"`
@@ -159,7 +161,7 @@ func (c *Control) joinNode(at At, body []byte) (Result, error) {
 		return refuse(nba.Errorf(nba.CodeConflict, "another member has this address: correct the address of the new node, or remove that member first"))
 	}
 	m = c.changeMembers(at)
-	m.Nodes = append(m.Nodes, MemberNode{Member: n, JoinedAt: atTime(at)})
+	m.Nodes = append(m.Nodes, MemberNode{Member: n, Joined: true, JoinedAt: atTime(at)})
 	slices.SortFunc(m.Nodes, func(a, b MemberNode) int { return cmp.Compare(a.ID, b.ID) })
 	m.Removed = slices.DeleteFunc(slices.Clone(m.Removed), func(id string) bool { return id == n.ID })
 	return Result{Version: m.Version, Created: true}, nil
@@ -197,6 +199,7 @@ func (c *Control) changeNode(at At, body []byte) (Result, error) {
 	if op.Draining != nil {
 		changed.Draining = *op.Draining
 	}
+	changed.Joined = known.Joined || op.Joins
 	if changed == known {
 		return Result{Version: m.Version, Duplicate: true}, nil
 	}

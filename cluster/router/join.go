@@ -176,7 +176,7 @@ func (r *Router) Join(ctx context.Context, m command.Member, level command.Level
 		_, err := r.control.submit(ctx, &command.JoinNode{Member: m, Level: level}, true)
 		return err
 	}
-	change := command.ChangeNode{ID: m.ID}
+	change := command.ChangeNode{ID: m.ID, Joins: level > 0}
 	if known.Addr != m.Addr {
 		if r.net.reachable(m.ID) {
 			return nba.Errorf(nba.CodeConflict, "a node of this name is a member and answers at another address: name the new one otherwise")
@@ -209,8 +209,8 @@ func (c *Cluster) address() string {
 	return c.Addr
 }
 
-// addresses are those of all nodes. The state tells, but what this node was told at its start holds until
-// the state says something newer: all nodes may have moved while they were down.
+// addresses are those of all nodes. The state tells, but of nodes that founded the cluster the list that this
+// node was started with: all nodes may have moved while they were down, and ways may differ.
 func (r *Router) addresses() map[string]string {
 	c := r.options.Cluster
 	members := &r.control.State().Members
@@ -225,19 +225,11 @@ func (r *Router) addresses() map[string]string {
 	}
 	for _, n := range members.Nodes {
 		out[n.ID] = n.Addr
-		if told := c.Nodes[n.ID]; told != "" && r.startAddresses[n.ID] == n.Addr {
+		if told := c.Nodes[n.ID]; told != "" && !n.Joined {
 			out[n.ID] = told
 		}
 	}
 	return out
-}
-
-// noteAddresses keeps what the state said of addresses when the node started.
-func (r *Router) noteAddresses() {
-	r.startAddresses = map[string]string{}
-	for _, n := range r.control.State().Members.Nodes {
-		r.startAddresses[n.ID] = n.Addr
-	}
 }
 
 // welcome tells whether a node that is not known here may connect: this one may not have heard of it.

@@ -117,15 +117,13 @@ type Router struct {
 	blobs     *blob.Store
 	keeper    keeper
 	conductor conductor
-	// startAddresses is what the state said of addresses when the node started.
-	startAddresses map[string]string
-	leases         leaser
-	wakes          wakes
-	timing         timing
-	cuts           cuts
-	readings       sync.Pool
-	closing        sync.Once
-	closed         error // what Close gives
+	leases    leaser
+	wakes     wakes
+	timing    timing
+	cuts      cuts
+	readings  sync.Pool
+	closing   sync.Once
+	closed    error // what Close gives
 	// handingOver is set when the node is about to close: it gives and takes no lead any more.
 	handingOver atomic.Bool
 }
@@ -182,7 +180,6 @@ func (r *Router) start(ctx context.Context) (err error) {
 		return err
 	}
 	if r.net != nil {
-		r.noteAddresses()
 		r.follow()
 	}
 	var starts errgroup.Group
