@@ -67,10 +67,10 @@ done
 
 say "$people subscribers, and a catalog that answers landings (scripts/kafka/demo.yaml)"
 for ((i = 0; i < people; i++)); do
-  printf '{"id":"+4477009%05d","consents":{"service":true}}\n' "$i"
+  printf '{"id":"+4477009%05d","attributes":{},"consents":{"service":true}}\n' "$i"
 done >"$folder/people.ndjson"
 "$arbiter" subject import "$folder/people.ndjson" | tail -n 1
-"$arbiter" catalog apply "$here/demo.yaml" --activate
+"$arbiter" catalog apply "$here/demo.yaml"
 
 say "$events roaming events as CAMARA's notifications have them, each subscriber lands twice; one message is none"
 now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
