@@ -12,7 +12,7 @@ ARGS        ?=
 CHAOS       ?= -chaos.for 5m
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-events bench-rules bench-cluster bench-log bench-plugins replays chaos kafka-demo kafka-chaos test-python python-libraries sdk bench-sdk clean toolchain helm bench-backup
+.PHONY: help build run test test-race lint fmt fuzz bench bench-http bench-compare bench-models bench-store bench-events bench-rules bench-cluster bench-log bench-plugins bench-campaign replays chaos kafka-demo kafka-chaos test-python python-libraries sdk bench-sdk clean toolchain helm bench-backup
 
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ bench-cluster: build ## decisions of three nodes with their contacts committed: 
 .PHONY: bench-timers
 bench-timers: toolchain ## 24 hours of windows and timers: bytes, memory, restart, firing (SUBJECTS=1000000 EVENTS=4)
 	ARBITER_SUBJECTS=$(or $(SUBJECTS),1000000) ARBITER_EVENTS=$(or $(EVENTS),4) $(GO) test -run '^$$' -bench BenchmarkTimers -benchtime 1x -timeout 30m ./cluster/fsm | tee docs/benchmarks/timers.txt
+
+bench-campaign: toolchain ## a whole campaign on three nodes beside LightGBM scoring the same rows (SUBJECTS=1000000)
+	docs/benchmarks/campaign.sh
 
 bench-plugins: toolchain ## a call of a plugin against wazero alone and against Extism's SDK (ARGS="-rounds 31")
 	docs/benchmarks/plugins/run.sh $(ARGS)
