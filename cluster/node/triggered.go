@@ -310,7 +310,7 @@ func (r *raised) why(ctx context.Context) (*closing, error) {
 			return nil, err
 		}
 		if i == 0 {
-			closed.detail = detailOf(&r.out)
+			closed.detail = r.detail()
 		}
 		if quiet && r.removed(ends) && (closed.untilMS == 0 || ends.endMS < closed.untilMS) {
 			closed.untilMS = ends.endMS
@@ -394,17 +394,18 @@ func (r *raised) removed(h hours) bool {
 	return false
 }
 
-// detailOf is the code that took most of the actions out that got furthest in the decision.
-func detailOf(out *nba.Decision) string {
-	if out.InControlGroup {
+// detail is the code that took most of those actions out of the decision that was explained that got furthest
+// of all it may propose.
+func (r *raised) detail() string {
+	if r.out.InControlGroup {
 		return detailControl
 	}
-	if out.Explanation == nil {
-		return ""
-	}
-	for _, stage := range slices.Backward(out.Explanation.Stages) {
+	for _, stage := range slices.Backward(r.out.Explanation.Stages) {
 		counts, most := map[string]int{}, ""
 		for _, removal := range stage.Removed {
+			if a, ok := r.catalog.Action(removal.Action); !ok || !r.among[a.Index] {
+				continue
+			}
 			counts[removal.Code]++
 			if n := counts[removal.Code]; n > counts[most] || n == counts[most] && removal.Code < most {
 				most = removal.Code

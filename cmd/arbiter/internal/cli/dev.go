@@ -160,7 +160,7 @@ func (a *app) banner(f *devFlags, at endpoints, folder string, temporary bool, l
 	}
 	fmt.Fprintf(a.out, "%s in %.1f s with %s\n\n", p.green("Arbiter is ready"), took.Seconds(), what)
 	for _, line := range [][2]string{
-		{"API", "http://" + at.api}, {"Metrics", "http://" + at.admin + "/metrics"}, {"Data", folder + kept}, {"Traffic", traffic}, {"Sends to", f.sendsTo(p)},
+		{"API", "http://" + at.api}, {"Metrics", "http://" + at.admin + "/metrics"}, {"Data", folder + kept}, {"Traffic", traffic}, {"Sends", f.sendsTo(p)},
 	} {
 		fmt.Fprintf(a.out, "  %s  %s\n", p.dim(pad(line[0], 7)), line[1])
 	}

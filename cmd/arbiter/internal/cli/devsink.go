@@ -23,9 +23,9 @@ func (f *devFlags) sink() delivery.Spec {
 // sendsTo tells people where deliveries go.
 func (f *devFlags) sendsTo(p paint) string {
 	if f.webhook == "" {
-		return "the log" + p.dim("  (arbiter delivery list shows them; --webhook URL posts them)")
+		return "to the log" + p.dim("  (arbiter delivery list shows them; --webhook URL posts them)")
 	}
-	return f.webhook
+	return "to " + f.webhook
 }
 
 // sinkArgs are the arguments of a node of a cluster that say where deliveries go.
