@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"time"
 
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/stream"
@@ -31,12 +32,25 @@ func (n *Node) openStreams() error {
 	return nil
 }
 
-// readStreams begins to read once the node can be called.
+// readStreams begins to read once the node is ready for the first time: it then has the catalog that tells whom
+// events are about.
 func (n *Node) readStreams() {
 	for _, reader := range n.streams {
-		n.followers.Go(func() { reader.Run(n.ctx) })
+		n.followers.Go(func() {
+			for n.Ready(n.ctx) != nil {
+				select {
+				case <-n.ctx.Done():
+					return
+				case <-time.After(readyPause):
+				}
+			}
+			reader.Run(n.ctx)
+		})
 	}
 }
+
+// readyPause is how often a node that is starting looks whether it can read its streams.
+const readyPause = 50 * time.Millisecond
 
 // closeStreams ends the readers after they have stopped reading.
 func (n *Node) closeStreams() {
