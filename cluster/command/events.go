@@ -327,8 +327,16 @@ func DecodeAttributes(body []byte, unset []nba.AttributeID) (a SetAttributes, er
 	return a, r.err()
 }
 
-// OpenFramed reads the frame of one operation as its Append made it. The body shares the memory of framed.
-func OpenFramed(framed []byte) (Op, error) { return innerOp(framed) }
+// NextFramed takes one operation, as its Append made it, off the front of b. The body shares its memory.
+func NextFramed(b []byte) (op Op, rest []byte, err error) {
+	r := reader{rest: b}
+	head := r.take(opHeadBytes)
+	if r.bad || uint64(binary.LittleEndian.Uint32(head[2:])) > uint64(len(r.rest)) {
+		return Op{}, nil, ErrMalformed
+	}
+	body := r.take(int(binary.LittleEndian.Uint32(head[2:])))
+	return Op{Kind: Kind(head[0]), Version: head[1], Body: body}, r.rest, nil
+}
 
 // Add appends a section. The tags of the sections of one thing must ascend; several things may share the memory
 // of s.

@@ -37,6 +37,7 @@ type eventShare struct {
 	op      command.ApplyEvents
 	events  []int // where its events stand in the batch
 	letters []int // and its letters
+	applied fsm.AppliedEvents
 }
 
 // AcceptEvents applies events and tells what became of each. It returns when all of them are durable: applied, or
@@ -56,27 +57,53 @@ func (n *Node) AcceptEvents(ctx context.Context, events []nba.IncomingEvent) ([]
 	defer done()
 	work := newEventWork(len(events))
 	n.prepareEvents(work, events)
-	receipts := make([]nba.EventReceipt, len(events))
 	shares := work.split(n.router.GroupOfKey, n.router.GroupOfHash, n.router.Groups())
-	var groups errgroup.Group
+	if err := n.applyShares(ctx, shares); err != nil {
+		return nil, err
+	}
+	receipts := make([]nba.EventReceipt, len(events))
 	for group := range shares {
-		share := &shares[group]
-		if len(share.events)+len(share.letters) == 0 {
+		n.receipts(receipts, &shares[group], group, &shares[group].applied)
+	}
+	n.countEvents(receipts)
+	return receipts, nil
+}
+
+// applyShares applies the shares of all data groups at once. Those of groups that another node leads travel to
+// it together.
+func (n *Node) applyShares(ctx context.Context, shares []eventShare) error {
+	var groups errgroup.Group
+	one := func(group int) {
+		groups.Go(func() (err error) {
+			shares[group].applied, _, err = n.applyEvents(ctx, group, &shares[group].op)
+			return err
+		})
+	}
+	var away map[string][]int
+	for group := range shares {
+		if len(shares[group].events)+len(shares[group].letters) == 0 {
 			continue
 		}
+		node, here, known := n.router.LeaderOfGroup(group)
+		if here || !known {
+			one(group)
+			continue
+		}
+		if away == nil {
+			away = map[string][]int{}
+		}
+		away[node] = append(away[node], group)
+	}
+	for node, together := range away {
 		groups.Go(func() error {
-			applied, _, err := n.applyEvents(ctx, group, &share.op)
-			if err == nil {
-				n.receipts(receipts, share, group, &applied)
+			left, err := n.applySharesAt(ctx, node, together, shares)
+			for _, group := range left {
+				one(group) // another node leads it by now, or that one cannot be reached: look for the leader
 			}
 			return err
 		})
 	}
-	if err := groups.Wait(); err != nil {
-		return nil, err
-	}
-	n.countEvents(receipts)
-	return receipts, nil
+	return groups.Wait()
 }
 
 // takeEvents claims the memory of events until done is called.

@@ -22,6 +22,17 @@ func (r *Router) GroupOfHash(hash [command.HashBytes]byte) int {
 	return int(binary.LittleEndian.Uint64(hash[:]) % uint64(r.Groups()))
 }
 
+// LeaderOfGroup is the node that leads a data group as this node knows; here tells that it is this one, and
+// ok is false while none is known.
+func (r *Router) LeaderOfGroup(group int) (node string, here, ok bool) {
+	s := &r.groups()[group].shard
+	if s.leads() {
+		return "", true, true
+	}
+	node, ok = s.leader()
+	return node, ok && node == s.self(), ok
+}
+
 // LeadsGroup tells whether this node leads a data group.
 func (r *Router) LeadsGroup(group int) bool { return r.groups()[group].leads() }
 
