@@ -83,7 +83,8 @@ func (n *Node) checkNames(manifest *artifact.Manifest) error {
 		return nil
 	}
 	return serving.CheckNames(manifest, serving.Names{
-		Properties: v.catalog.PropertyNames(), Actions: v.catalog.ActionNames(), Channels: v.catalog.ChannelNames()})
+		Properties: v.catalog.PropertyNames(), Actions: v.catalog.ActionNames(), Channels: v.catalog.ChannelNames(),
+		EventStrategies: v.catalog.EventStrategyNames()})
 }
 
 // Plugins lists all versions of all plugins.

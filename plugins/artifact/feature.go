@@ -19,7 +19,7 @@ type Feature struct {
 }
 
 // Recipe tells how the host makes a feature out of what it knows. Exactly one of Attribute, OneHot,
-// Bucket, Log, Ratio, History, ActionProperty and Context is set. A feature is missing when its input is absent, was not
+// Bucket, Log, Ratio, History, EventStrategy, ActionProperty and Context is set. A feature is missing when its input is absent, was not
 // consented to, or is of the wrong kind; Default then replaces it, and without a Default the model
 // gets NaN.
 type Recipe struct {
@@ -33,6 +33,10 @@ type Recipe struct {
 	Log       *Log     `json:"log,omitempty"`
 	Ratio     *Ratio   `json:"ratio,omitempty"`
 	History   *History `json:"history,omitempty"`
+	// EventStrategy is the name of an event strategy of the catalog whose aggregate is the feature, as of
+	// the decision. It is missing where the strategy has none, and where it may not be read for the plugin's
+	// purpose.
+	EventStrategy string `json:"eventStrategy,omitempty"`
 	// ActionProperty is a numeric property of the candidate action, such as "value"; candidate scope.
 	ActionProperty string `json:"actionProperty,omitempty"`
 	// Context is the key of a context value of the request that is read as a number.

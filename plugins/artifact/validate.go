@@ -274,19 +274,19 @@ func (m *Manifest) validateCapabilities(c *checker) {
 
 func (r *Recipe) validate(c *checker, at, scope string) {
 	kinds := 0
-	for _, set := range [...]bool{r.Attribute != "", r.OneHot != nil, r.Bucket != nil, r.Log != nil, r.Ratio != nil, r.History != nil, r.ActionProperty != "", r.Context != ""} {
+	for _, set := range [...]bool{r.Attribute != "", r.OneHot != nil, r.Bucket != nil, r.Log != nil, r.Ratio != nil, r.History != nil, r.EventStrategy != "", r.ActionProperty != "", r.Context != ""} {
 		if set {
 			kinds++
 		}
 	}
 	if kinds != 1 {
-		c.add(at, "a recipe has exactly one of attribute, oneHot, bucket, log, ratio, history, actionProperty, context")
+		c.add(at, "a recipe has exactly one of attribute, oneHot, bucket, log, ratio, history, eventStrategy, actionProperty, context")
 		return
 	}
 	if r.ScopeOf() != scope && (scope == ScopeSubject || scope == ScopeCandidate) {
 		c.add(at, "actionProperty, and history with sameAction, need scope candidate, every other recipe scope subject")
 	}
-	for _, text := range r.AttributeNames([]string{r.ActionProperty, r.Context}) {
+	for _, text := range r.AttributeNames([]string{r.EventStrategy, r.ActionProperty, r.Context}) {
 		if text != "" && !validText(text) {
 			c.add(at, "a name in a recipe is a text of 1 to %d bytes", MaxTextBytes)
 		}

@@ -186,6 +186,7 @@ func (l *featureLoader) feature(n *yaml.Node) {
 			})
 		},
 		"history":        func(n *yaml.Node) { r.History = l.history(n) },
+		"eventStrategy":  func(n *yaml.Node) { r.EventStrategy = l.text(n) },
 		"actionProperty": func(n *yaml.Node) { r.ActionProperty = l.text(n) },
 		"context":        func(n *yaml.Node) { r.Context = l.text(n) },
 		"default":        func(n *yaml.Node) { d := l.number(n); r.Default = &d },

@@ -113,6 +113,8 @@ func describe(r *artifact.Recipe) string {
 		text = fmt.Sprintf("attribute %s / attribute %s", r.Ratio.Attribute, r.Ratio.By)
 	case r.History != nil:
 		text = describeHistory(r.History)
+	case r.EventStrategy != "":
+		text = "what event strategy " + r.EventStrategy + " counts"
 	case r.ActionProperty != "":
 		text = "action property " + r.ActionProperty
 	case r.Context != "":

@@ -78,7 +78,7 @@ func CheckBinding(m *artifact.Manifest, dictionary *nba.Dictionary) error {
 }
 
 // Names are what recipes may name besides attributes; nil means that nothing is known of them.
-type Names struct{ Properties, Actions, Channels []string }
+type Names struct{ Properties, Actions, Channels, EventStrategies []string }
 
 // CheckNames tells whether the action properties, actions and channels that the features of a manifest
 // name are there: the error is an *nba.Error with CodeInvalid that lists every one that is not, with the
@@ -98,6 +98,7 @@ func CheckNames(m *artifact.Manifest, names Names) error {
 			b.problem(fmt.Sprintf("/features/%d", i), nba.CodeInvalid, "feature %s of plugin %s reads %s %s, which the active catalog does not have; %s", f.Name, b.plugin, what, name, remedy)
 		}
 		check("action property", f.Recipe.ActionProperty, names.Properties)
+		check("event strategy", f.Recipe.EventStrategy, names.EventStrategies)
 		if h := f.Recipe.History; h != nil {
 			check("the history of action", h.Action, names.Actions)
 			check("the history of channel", h.Channel, names.Channels)
@@ -145,6 +146,8 @@ func bind(m *artifact.Manifest, dictionary *nba.Dictionary) (inputs, []nba.Detai
 			b.in.histories = append(b.in.histories, newHistoryInput(f.Recipe.History, i-b.in.subjectN, missing))
 		case f.Recipe.History != nil:
 			b.in.histories = append(b.in.histories, newHistoryInput(f.Recipe.History, i, missing))
+		case f.Recipe.EventStrategy != "":
+			b.in.counted = append(b.in.counted, namedInput{f.Recipe.EventStrategy, i, missing})
 		case f.Recipe.Ratio != nil:
 			b.ratio(i, f, missing)
 		case f.Recipe.Context != "":

@@ -17,6 +17,7 @@ type inputs struct {
 	attributes []attributeInput
 	ratios     []ratioInput
 	histories  []historyInput
+	counted    []namedInput // what event strategies count
 	contexts   []namedInput
 	properties []namedInput    // places count within the candidate features
 	told       []toldAttribute // of a strategy
@@ -85,6 +86,16 @@ func (in *inputs) putSubject(area []byte, call *engine.ScoreCall, touches *touch
 		if h := &in.histories[i]; !h.sameAction {
 			wasm.PutFloat(area, h.place, call.Reads.Aggregate(h.value(touches, "")))
 		}
+	}
+	for i := range in.counted {
+		c := &in.counted[i]
+		value := c.missing
+		if call.Counted != nil {
+			if counted, ok := call.Counted.Counted(c.name, in.purpose, call.Mask); ok {
+				value = counted
+			}
+		}
+		wasm.PutFloat(area, c.place, call.Reads.Aggregate(value))
 	}
 	for i := range in.contexts {
 		c := &in.contexts[i]

@@ -133,7 +133,7 @@ func (m *model) tell(t *telling, call *engine.StrategyCall) error {
 		return nil
 	}
 	t.score = engine.ScoreCall{Model: call.Name, Subject: call.Subject, Now: call.Now, Mask: call.Mask, Contexts: call.Contexts,
-		History: call.History, Reads: call.Reads}
+		History: call.History, Counted: call.Counted, Reads: call.Reads}
 	history, err := m.touches.read(in, &t.score)
 	if err != nil {
 		return fmt.Errorf("making features: %w", err)

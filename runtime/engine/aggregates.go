@@ -9,7 +9,10 @@ import (
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
-var _ expr.Aggregates = (*aggregates)(nil)
+var (
+	_ expr.Aggregates = (*aggregates)(nil)
+	_ Counter         = (*aggregates)(nil)
+)
 
 // aggregates answers what expressions ask of event strategies, each once. The state is read once.
 type aggregates struct {
@@ -53,6 +56,17 @@ func (a *aggregates) StrategyAggregate(name string, purpose nba.PurposeID, mask 
 		a.known[s.Index] = value
 	}
 	return value, false, !math.IsNaN(value)
+}
+
+// Counted implements Counter. It is asked anew each time: a call whose scores are not used leaves nothing
+// behind.
+func (a *aggregates) Counted(strategy string, purpose nba.PurposeID, mask nba.PurposeSet) (value float64, ok bool) {
+	s, ok := a.catalog.EventStrategy(strategy)
+	if !ok || !s.MayRead(purpose, mask) {
+		return 0, false
+	}
+	value = a.compute(s)
+	return value, !math.IsNaN(value)
 }
 
 func (a *aggregates) compute(s *catalog.EventStrategy) float64 {

@@ -101,7 +101,7 @@ func (d *decision) askStrategy(a *arrangement) (err error) {
 	c.Subject, c.Now, c.Seed, c.Mask = in.Subject, in.Now, in.Seed, d.mask
 	c.Parameters = in.Catalog.Parameters[c.Name]
 	c.Channel, c.Direction, c.Contexts = in.Request.Channel, in.Request.Direction, in.Request.Contexts
-	c.Reads, c.History = in.Reads, &d.history.reader
+	c.Reads, c.History, c.Counted = in.Reads, &d.history.reader, &d.aggregates
 	a.info, err = in.Reads.call(func() (*nba.ModelInfo, error) {
 		if in.Strategy == nil {
 			return nil, errNoStrategy

@@ -75,8 +75,8 @@ func (d *decision) begin(ctx context.Context, e *Engine, in Input, out *nba.Deci
 	if in.Catalog.Histories > 0 {
 		vars.History = &d.history
 	}
+	d.aggregates.begin(d)
 	if in.Catalog.Counted {
-		d.aggregates.begin(d)
 		vars.Aggregates = &d.aggregates
 	}
 	if in.Catalog.Scored {

@@ -96,7 +96,7 @@ func (d *decision) scoreWith(model int) {
 }
 
 func (d *decision) callScorer() (*nba.ModelInfo, error) {
-	d.scoring.call.Reads, d.scoring.call.History = d.in.Reads, &d.history.reader
+	d.scoring.call.Reads, d.scoring.call.History, d.scoring.call.Counted = d.in.Reads, &d.history.reader, &d.aggregates
 	return d.in.Reads.call(func() (*nba.ModelInfo, error) {
 		if d.in.Scorer == nil {
 			return nil, errNoScorer

@@ -55,6 +55,8 @@ type ScoreCall struct {
 	// History reads the interaction history once for everything in a decision that asks for it; nil: the
 	// Scorer reads it itself, from Subject.
 	History *history.Reader
+	// Counted tells what event strategies count; nil: it is missing. It passes through Reads.Aggregate, too.
+	Counted Counter
 	// Reads notes what is computed from the interaction history: whatever is, passes through
 	// Reads.Aggregate, which does nothing if Reads is nil. A call whose scores are not used has none.
 	Reads *Reads
@@ -62,6 +64,12 @@ type ScoreCall struct {
 	StandIn bool
 	// Features, unless nil, is filled with what the model saw; only for ExplainFull.
 	Features *ScoreFeatures
+}
+
+// Counter tells what event strategies count of the subject of a call, as of its moment. ok is false where
+// there is nothing, and where it may not be read for the purpose under the mask.
+type Counter interface {
+	Counted(strategy string, purpose nba.PurposeID, mask nba.PurposeSet) (value float64, ok bool)
 }
 
 // ScoreFeatures tells what a model was handed in one Score call.

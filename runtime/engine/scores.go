@@ -64,7 +64,7 @@ func (s *scores) ask(model string) float64 {
 		subject = r.Beneath() // the score is noted, not what it is made of
 	}
 	s.call = ScoreCall{Model: plugin, Subject: subject, Now: d.in.Now, Mask: d.mask, Contexts: d.in.Request.Contexts, Candidates: s.rows,
-		Out: s.out, Parameters: d.in.Catalog.Parameters[plugin], History: &d.history.reader}
+		Out: s.out, Parameters: d.in.Catalog.Parameters[plugin], History: &d.history.reader, Counted: &d.aggregates}
 	if _, err := d.in.Scorer.Score(d.ctx, &s.call); err != nil {
 		if d.engine.options.ModelFailed != nil {
 			d.engine.options.ModelFailed(plugin, err)

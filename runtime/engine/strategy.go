@@ -65,6 +65,8 @@ type StrategyCall struct {
 	Candidates []StrategyCandidate
 	// History reads the interaction history, as in ScoreCall. It is not nil.
 	History *history.Reader
+	// Counted tells what event strategies count, as in ScoreCall.
+	Counted Counter
 	// Reads notes what is computed from the interaction history, as in ScoreCall.
 	Reads *Reads
 
