@@ -32,25 +32,53 @@ func (p *planner) zones() {
 	}
 }
 
-// balance moves replicas from nodes that keep more to nodes that keep less, where zones allow it.
+// balance moves replicas from nodes that keep more to nodes that keep less, where zones allow it. So that
+// each replica moves once, nodes with less than their share take first, even if they have to wait for it,
+// and then those with more than their share give. Only when neither is possible, since zones are of
+// different sizes, any two nodes are made more even.
 func (p *planner) balance() {
-	if !p.room() {
+	free, total := []int{}, 0
+	for node := range p.nodes {
+		if p.nodes[node].free() {
+			free = append(free, node)
+			total += p.keeps[node]
+		}
+	}
+	if !p.room() || len(free) == 0 {
 		return
 	}
-	var takers, givers []int
-	for node := range p.nodes {
-		if p.nodes[node].free() && p.taking[node] < p.limits.PerNode {
-			takers = append(takers, node)
-		}
-		if p.nodes[node].free() {
-			givers = append(givers, node)
+	floor, ceil := total/len(free), (total+len(free)-1)/len(free)
+	var poor, rich []int
+	for _, node := range free {
+		switch {
+		case p.keeps[node] < floor:
+			poor = append(poor, node)
+		case p.keeps[node] > ceil:
+			rich = append(rich, node)
 		}
 	}
+	before := p.moves
+	switch {
+	case len(poor) > 0:
+		p.even(poor, free, floor)
+	case len(rich) > 0:
+		p.even(free, rich, ceil)
+	}
+	if before == 0 && p.moves == 0 {
+		p.even(free, free, 0)
+	}
+}
+
+// even moves replicas from givers to takers that keep at least two fewer. With a share, no giver goes below
+// it; without, each gives one at most.
+func (p *planner) even(takers, givers []int, share int) {
+	takers, givers = slices.Clone(takers), slices.Clone(givers)
 	slices.SortStableFunc(takers, func(a, b int) int { return cmp.Compare(p.keeps[a], p.keeps[b]) })
 	slices.SortStableFunc(givers, func(a, b int) int { return cmp.Compare(p.keeps[b], p.keeps[a]) })
-	if len(takers) == 0 || p.keeps[givers[0]]-p.keeps[takers[0]] < 2 {
+	if p.keeps[givers[0]]-p.keeps[takers[0]] < 2 {
 		return
 	}
+	gave := make([]bool, len(p.nodes))
 	held := make([][]int, len(p.nodes)) // the groups of each node
 	for i := range p.groups {
 		if p.sound(&p.groups[i]) {
@@ -64,8 +92,12 @@ func (p *planner) balance() {
 			if !p.room() || p.taking[to] >= p.limits.PerNode || p.keeps[from]-p.keeps[to] < 2 {
 				break
 			}
+			if share > 0 && p.keeps[from] <= share || gave[from] && share == 0 {
+				continue
+			}
 			if g, replica := p.spare(held[from], from, to); g != nil {
 				p.change(g, replica, to, ReasonBalance)
+				gave[from] = true
 			}
 		}
 	}

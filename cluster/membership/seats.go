@@ -41,7 +41,9 @@ type Standing struct {
 // caught up vote, and only when all that shall vote do, others lose their votes, never so that those that
 // answer are no majority of what remains.
 func Next(now, want Seats, s Standing) (c Change, ok bool) {
-	has := func(node string) bool { return slices.Contains(now.Voters, node) || slices.Contains(now.Followers, node) }
+	has := func(node string) bool {
+		return slices.Contains(now.Voters, node) || slices.Contains(now.Followers, node)
+	}
 	for _, node := range slices.Concat(want.Voters, want.Followers) {
 		if !has(node) {
 			return Change{ChangeAdd, node}, true

@@ -105,7 +105,8 @@ func (r *Router) lend(d *dataGroup, ref nba.SubjectRef) (*Reading, error) {
 
 func storeError(err error) error {
 	if errors.Is(err, store.ErrClosed) {
-		return nba.Errorf(nba.CodeUnavailable, "the node is shutting down")
+		// Others keep the group: whoever asked goes on there, as if it had another leader.
+		return nba.Errorf(nba.CodeUnavailable, "the node is shutting down, or keeps the group no more: retry shortly (%w)", &raftgroup.NotLeader{})
 	}
 	return err
 }
