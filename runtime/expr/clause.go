@@ -78,7 +78,7 @@ func (x *explainer) text(e ast.Expr) string {
 	if err != nil {
 		return ""
 	}
-	return text
+	return asJourneyCalls(text)
 }
 
 func negated(v Verdict) Verdict {

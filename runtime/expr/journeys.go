@@ -398,3 +398,19 @@ func (j *journeysValue) Type() ref.Type { return types.MapType }
 
 // Value implements ref.Val.
 func (j *journeysValue) Value() any { return nil }
+
+// asJourneyCalls writes journey("cart") where an expression has journeys["cart"], which is what that is made of.
+func asJourneyCalls(text string) string {
+	const open, end = varJourneys + "[\"", "\"]"
+	for {
+		before, rest, ok := strings.Cut(text, open)
+		if !ok {
+			return text
+		}
+		name, after, ok := strings.Cut(rest, end)
+		if !ok {
+			return text
+		}
+		text = before + callJourney + "(\"" + name + "\")" + after
+	}
+}

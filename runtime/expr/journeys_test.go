@@ -110,3 +110,15 @@ func TestJourneyMistakes(t *testing.T) {
 		t.Error("an expression over events asks for a journey, which only the state machine knows then")
 	}
 }
+
+// TestJourneyClause: conditions are shown as they are written.
+func TestJourneyClause(t *testing.T) {
+	for text, want := range map[string]string{
+		`journeys["cart"].open && journeys["a-b"].data.x > 1`: `journey("cart").open && journey("a-b").data.x > 1`,
+		`subject.tenure > 1`: `subject.tenure > 1`, `journeys["cart`: `journeys["cart`,
+	} {
+		if got := asJourneyCalls(text); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}

@@ -61,16 +61,21 @@ func renderJourneys(w io.Writer, p paint, j *nba.SubjectJourneys) {
 	if len(j.Journeys) == 0 {
 		fmt.Fprintln(w, "No journey is open.")
 	} else {
-		t := newTable(p, "Journey", "Stage", "Since", "Then", "Carries")
+		t := newTable(p, "Journey", "Stage", "Since", "Then")
 		for i := range j.Journeys {
 			in := &j.Journeys[i]
 			then := "-"
 			if in.Due != nil {
-				then = fmt.Sprintf("%s at %s", dash(in.Due.Stage), stamp(in.Due.At))
+				then = fmt.Sprintf("%s %s", dash(in.Due.Stage), stamp(in.Due.At))
 			}
-			t.AppendRow([]any{p.bold(journeyName(in.Journey, in.Key)), in.Stage, stamp(in.Since), then, dash(carriedText(in.Data))})
+			t.AppendRow([]any{p.bold(journeyName(in.Journey, in.Key)), in.Stage, stamp(in.Since), then})
 		}
 		writeTable(w, t, 0)
+		for i := range j.Journeys {
+			if in := &j.Journeys[i]; len(in.Data) > 0 {
+				fmt.Fprintf(w, "\n%s carries %s\n", journeyName(in.Journey, in.Key), wrap(carriedText(in.Data), lineWidth-2, 2))
+			}
+		}
 	}
 	if len(j.Moves) == 0 {
 		return
@@ -79,7 +84,7 @@ func renderJourneys(w io.Writer, p paint, j *nba.SubjectJourneys) {
 	t := newTable(p, "When", "Journey", "From", "To", "Because of")
 	for i := range j.Moves {
 		m := &j.Moves[i]
-		t.AppendRow([]any{stamp(m.Time), journeyName(m.Journey, m.Key), dash(m.From), dash(m.To), strings.TrimSpace(m.Cause + " " + m.Detail)})
+		t.AppendRow([]any{stamp(m.Time), journeyName(m.Journey, m.Key), dash(m.From), dash(m.To), wrap(strings.TrimSpace(m.Cause+" "+m.Detail), 30, 0)})
 	}
 	writeTable(w, t, 0)
 }
