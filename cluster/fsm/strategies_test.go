@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -90,7 +91,7 @@ func TestAbsenceFiresOnceInTime(t *testing.T) {
 	bought := cart
 	bought.Ends, bought.Template = true, nil
 	do(t, d, applied(happened(9, "b", testMS, bought)))
-	next, ok, err := d.NextTimer()
+	next, ok, err := d.NextTimer(math.MaxInt64)
 	if err != nil || !ok || next != testMS-2000+120_000 {
 		t.Fatalf("the next timer is %d %v %v", next, ok, err)
 	}
@@ -139,7 +140,7 @@ func TestForgottenOverTime(t *testing.T) {
 	do(t, d, &command.Put{Key: key("a"), Record: rec(t, 0, 0)})
 	do(t, d, applied(happened(1, "a", testMS, strategiesForTests()[4])))
 	for range 3 {
-		next, ok, err := d.NextTimer()
+		next, ok, err := d.NextTimer(math.MaxInt64)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +221,7 @@ func TestStrategiesInAnyBatches(t *testing.T) {
 			}
 		}
 		if random.IntN(3) == 0 {
-			if _, _, err := d.NextTimer(); err != nil {
+			if _, _, err := d.NextTimer(math.MaxInt64); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -272,7 +273,7 @@ func TestNoScan(t *testing.T) {
 		t.Errorf("fired %d", r.Version)
 	}
 	// Whoever looks for the next one begins behind those that are gone.
-	next, ok, err := d.NextTimer()
+	next, ok, err := d.NextTimer(math.MaxInt64)
 	if err != nil || !ok || next != until+1000 {
 		t.Errorf("the next is %d %v %v", next, ok, err)
 	}

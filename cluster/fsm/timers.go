@@ -143,21 +143,27 @@ func (d *Data) dueTimers(u *update, untilMS int64, limit int) (keys [][]byte) {
 	return keys
 }
 
-// NextTimer is when the first timer is due, in milliseconds since 1970; ok is false while there is none. It
-// looks at the front alone, and is safe for concurrent use.
-func (d *Data) NextTimer() (ms int64, ok bool, err error) {
+// NextTimer is when the first timer is due, in milliseconds since 1970; ok is false where none is until a time.
+// It looks at the front alone, no further than that time, which need not be far: all that was set lately and
+// lies before it is gone through. It is safe for concurrent use.
+func (d *Data) NextTimer(untilMS int64) (ms int64, ok bool, err error) {
 	from, since := d.timers.from([]byte{dueTimer})
+	below := dueAbove(dueTimer, untilMS)
+	if bytes.Compare(from, below) >= 0 {
+		return 0, false, nil
+	}
 	r, err := d.store.Acquire()
 	if err != nil {
 		return 0, false, err
 	}
 	defer r.Release()
 	var first []byte
-	r.ScanBetween(store.Due, from, []byte{dueTimer + 1}, func(key, _ []byte) bool {
+	r.ScanBetween(store.Due, from, below, func(key, _ []byte) bool {
 		first = slices.Clone(key)
 		return false
 	})
 	if first == nil {
+		d.timers.advance([]byte{dueTimer}, below, since)
 		return 0, false, nil
 	}
 	if len(first) < 9 {

@@ -104,13 +104,13 @@ func (t *timing) report(group string, err error) {
 }
 
 // fireTimers fires what is due in a group, and tells when the first of the others is; ok is false where there
-// is none.
+// is none before the next look.
 func (r *Router) fireTimers(ctx context.Context, d *dataGroup) (nextMS int64, ok bool, err error) {
 	for {
-		if nextMS, ok, err = d.machine.NextTimer(); err != nil || !ok {
+		now := time.Now().UnixMilli()
+		if nextMS, ok, err = d.machine.NextTimer(now + r.options.KeepInterval.Milliseconds()); err != nil || !ok {
 			return 0, false, storeError(err)
 		}
-		now := time.Now().UnixMilli()
 		if nextMS > now {
 			return nextMS, true, nil
 		}
