@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/arbiterhq/arbiter/cluster/command"
+	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/cluster/store"
 	"github.com/arbiterhq/arbiter/cluster/store/record"
 	"github.com/arbiterhq/arbiter/runtime/contact"
