@@ -185,6 +185,7 @@ func TestCampaignAudienceAndPlan(t *testing.T) {
 
 // TestCampaignVolumeIsExact: no more than the volume, over all groups, and no less where there are enough.
 func TestCampaignVolumeIsExact(t *testing.T) {
+	t.Parallel()
 	cluster := openCluster(t, 3, 4)
 	loadCampaigns(t, cluster[0], campaignCatalog, 400)
 	run := runThrough(t, cluster[0], startCampaign(t, cluster[1], "few"))
@@ -196,6 +197,7 @@ func TestCampaignVolumeIsExact(t *testing.T) {
 // TestCampaignPausesResumesAndStops: a run that is paused or stopped contacts nobody from a second on, and goes
 // on where it was.
 func TestCampaignPausesResumesAndStops(t *testing.T) {
+	t.Parallel()
 	cluster := openCluster(t, 3, 2)
 	loadCampaigns(t, cluster[0], campaignCatalog, 120)
 	run := startCampaign(t, cluster[0], "slow")
@@ -301,5 +303,90 @@ func TestCampaignReport(t *testing.T) {
 	}
 	if len(report.Responses) != 1 || report.Responses[0].Count != report.ContactedGroup.Responded {
 		t.Errorf("%+v", report.Responses)
+	}
+}
+
+const householdCatalog = `apiVersion: arbiter/v1
+kind: Catalog
+name: households
+channels: [{name: sms, direction: outbound, placements: [message]}]
+issues: [{name: Grow, groups: [{name: Plans}]}]
+actions: [{name: plan, issue: Grow, group: Plans, purpose: service, value: 1, treatments: [{name: s, channel: sms}]}]
+contactPolicies:
+  - {name: household, limit: 2, per: 7d, issue: Grow, counting: decisions, level: account, link: household}
+campaigns: [{name: everybody, purpose: service, channels: [sms]}]
+`
+
+// TestCampaignCountsOnAccounts: limits on the ledgers of accounts, which lie in other groups, hold in a run too.
+func TestCampaignCountsOnAccounts(t *testing.T) {
+	t.Parallel()
+	const households, members = 12, 5
+	cluster := openCluster(t, 3, 3)
+	if _, err := cluster[0].DeclareAttributes(t.Context(), []nba.AttributeDeclaration{{Name: "household", Type: nba.KindString, Purposes: []string{"service"}}}); err != nil {
+		t.Fatal(err)
+	}
+	activate(t, cluster[0], householdCatalog)
+	for i := range households * members {
+		doc := nba.SubjectDocument{SubjectRef: nba.SubjectRef{ID: fmt.Sprintf("M-%d", i)}, Attributes: map[string]any{"household": fmt.Sprintf("H-%d", i%households)}}
+		if _, _, err := cluster[i%3].PutSubject(t.Context(), doc, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := runThrough(t, cluster[0], startCampaign(t, cluster[1], "everybody"))
+	count := map[string]int{}
+	for id := range contactsOf(t, cluster[2], run) {
+		var i int
+		if _, err := fmt.Sscanf(id, "M-%d", &i); err != nil {
+			t.Fatal(err)
+		}
+		count[fmt.Sprintf("H-%d", i%households)]++
+	}
+	for household, n := range count {
+		if n != 2 {
+			t.Errorf("%s has %d contacts, want 2", household, n)
+		}
+	}
+	if run.Contacted != 2*households || run.Audience != households*members {
+		t.Errorf("%+v", run)
+	}
+}
+
+// TestCampaignStartsByItself: a campaign that is scheduled for now runs once, whatever is activated afterwards.
+func TestCampaignStartsByItself(t *testing.T) {
+	t.Parallel()
+	n := openNode(t, t.TempDir())
+	document := strings.Replace(campaignCatalog, "channels: [push], volume: 37}", "channels: [push], volume: 37, schedule: now}", 1)
+	loadCampaigns(t, n, document, 50)
+	runs := func() []nba.CampaignRun {
+		list, err := n.Campaigns(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range list {
+			if list[i].Name == "few" {
+				return list[i].Runs
+			}
+		}
+		t.Fatal("no such campaign")
+		return nil
+	}
+	for deadline := time.Now().Add(20 * time.Second); len(runs()) == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not start")
+		}
+	}
+	if run := runThrough(t, n, runs()[0]); run.Contacted != 37 || run.DueAt == nil {
+		t.Errorf("%+v", run)
+	}
+	version, err := n.PutCatalog(t.Context(), []byte(strings.Replace(document, "name: campaigns", "name: again", 1)), "*")
+	if err == nil {
+		_, err = n.ActivateCatalog(t.Context(), version.Version, "")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * campaignRound)
+	if got := len(runs()); got != 1 {
+		t.Errorf("%d runs", got)
 	}
 }

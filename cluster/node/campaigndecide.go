@@ -27,6 +27,7 @@ const (
 	reasonVolume       = "campaign:" + codeCampaignVolume
 	reasonEnded        = "campaign:EXPIRED"
 	reasonNothing      = "arbitration:NOTHING"
+	reasonModel        = "score:MODEL_FAILED"
 )
 
 // How volumes that are used up are asked for.
@@ -223,6 +224,9 @@ func (c *campaignDecider) read(ctx context.Context, in *engine.Input, key []byte
 	for i := range c.requests {
 		if err := c.decide(ctx, in, i); err != nil {
 			return "", false, err
+		}
+		if strings.HasPrefix(c.out.DegradedReason, engine.DegradedModel) {
+			return reasonModel, false, nil // nobody is contacted with what a model that failed did not rank
 		}
 		if proposes(&c.out) {
 			return "", true, nil

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/arbiterhq/arbiter/cluster/command"
@@ -53,6 +54,9 @@ func (n *Node) workThrough(ctx context.Context, of groupRun) error {
 	w.n, w.group = n, of.group
 	if !w.goesOn() {
 		return nil
+	}
+	if missing := n.missing(); len(missing) > 0 {
+		return nba.Errorf(nba.CodeUnavailable, "this node is loading active models: %s", strings.Join(missing, ", "))
 	}
 	if err := w.prepare(ctx); err != nil {
 		return err
