@@ -68,7 +68,6 @@ var keySubjects = []byte("subjects")
 func NewData(s *store.Store) (*Data, error) {
 	d := &Data{}
 	d.machine = machine{store: s, rules: d}
-	d.waiting, d.leaving, d.timers = newQueue(), newQueue(), newQueue()
 	if err := d.open(); err != nil {
 		return nil, fmt.Errorf("opening the data state: %w", err)
 	}

@@ -1,9 +1,9 @@
 package fsm
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/oklog/ulid/v2"
@@ -288,7 +288,7 @@ func deliveryOf(r *store.Reader, id ulid.ULID) (*command.Delivery, error) {
 }
 
 // DueOf are the deliveries to a sink that are due until a time, in the order of those times, at most limit
-// of them; nextMS is when the first after those is due, 0 if there is none. skip leaves out those that are
+// of them; nextMS is when the first after those is due, 0 if there is none within a second. skip leaves out those that are
 // being sent. It is safe for concurrent use.
 func (d *Data) DueOf(sink string, untilMS int64, limit int, skip func(ulid.ULID) bool) (due []command.Delivery, nextMS int64, err error) {
 	prefix := sinkPrefix(sink)
@@ -299,17 +299,22 @@ func (d *Data) DueOf(sink string, untilMS int64, limit int, skip func(ulid.ULID)
 	}
 	defer r.Release()
 	var first []byte
-	above := binary.BigEndian.AppendUint64(slices.Clone(prefix), uint64(untilMS+1)^signBit)
+	above := binary.BigEndian.AppendUint64(slices.Clone(prefix), uint64(min(untilMS, math.MaxInt64-soonMS-1)+soonMS+1)^signBit)
 	r.ScanBetween(store.Outbox, from, above, func(key, _ []byte) bool {
 		if first == nil {
 			first = slices.Clone(key)
+		}
+		at := int64(binary.BigEndian.Uint64(key[len(prefix):]) ^ signBit)
+		if at > untilMS {
+			nextMS = at
+			return false
 		}
 		id := ulid.ULID(key[len(key)-16:])
 		if skip(id) {
 			return true
 		}
 		if len(due) == limit {
-			nextMS = int64(binary.BigEndian.Uint64(key[len(prefix):]) ^ signBit)
+			nextMS = at
 			return false
 		}
 		var e *command.Delivery
@@ -320,19 +325,11 @@ func (d *Data) DueOf(sink string, untilMS int64, limit int, skip func(ulid.ULID)
 		due = append(due, *e)
 		return true
 	})
-	if err != nil || nextMS != 0 {
-		d.leaving.advance(prefix, first, since)
-		return due, nextMS, err
+	if first == nil {
+		first = latest(from, above)
 	}
-	r.ScanBetween(store.Outbox, slices.MaxFunc([][]byte{from, above}, bytes.Compare), after(prefix), func(key, _ []byte) bool {
-		if first == nil {
-			first = slices.Clone(key)
-		}
-		nextMS = int64(binary.BigEndian.Uint64(key[len(prefix):]) ^ signBit)
-		return false
-	})
 	d.leaving.advance(prefix, first, since)
-	return due, nextMS, nil
+	return due, nextMS, err
 }
 
 // after is above every key with a prefix that does not end in 0xff.

@@ -174,4 +174,4 @@ func (d *Data) NextTimer(untilMS int64) (ms int64, ok bool, err error) {
 }
 
 // RingTimers makes Apply ring, without waiting, when timers were set. Call it before anything is applied.
-func (d *Data) RingTimers(wake chan struct{}) { d.timers.wake = wake }
+func (d *Data) RingTimers(ring func()) { d.timers.ring = ring }

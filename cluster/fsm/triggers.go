@@ -265,7 +265,7 @@ func keysOf(u *update, bucket store.Bucket, prefix []byte) (keys [][]byte) {
 }
 
 // Triggers are the triggers due until a time, in the order of the times they are due at, at most limit of
-// them; next is when the first after those is due, 0 if there is none. skip leaves out what is being
+// them; nextMS is when the first after those is due, 0 if there is none within a second. skip leaves out what is being
 // decided already. It is safe for concurrent use.
 func (d *Data) Triggers(untilMS int64, limit int, skip func(ulid.ULID) bool) (due []command.Trigger, nextMS int64, err error) {
 	from, since := d.waiting.from([]byte{triggerAt})
@@ -274,8 +274,9 @@ func (d *Data) Triggers(untilMS int64, limit int, skip func(ulid.ULID) bool) (du
 		return nil, 0, err
 	}
 	defer r.Release()
-	first := []byte(nil)
-	look := func(key, _ []byte) bool {
+	var first []byte
+	above := dueAbove(triggerAt, untilMS+soonMS)
+	r.ScanBetween(store.Triggers, from, above, func(key, _ []byte) bool {
 		if len(key) <= 25 {
 			err = errTrigger
 			return false
@@ -283,11 +284,16 @@ func (d *Data) Triggers(untilMS int64, limit int, skip func(ulid.ULID) bool) (du
 		if first == nil {
 			first = slices.Clone(key)
 		}
+		at := int64(binary.BigEndian.Uint64(key[1:]) ^ signBit)
+		if at > untilMS {
+			nextMS = at
+			return false
+		}
 		if skip(ulid.ULID(key[9:])) {
 			return true
 		}
 		if len(due) == limit {
-			nextMS = int64(binary.BigEndian.Uint64(key[1:]) ^ signBit)
+			nextMS = at
 			return false
 		}
 		var t command.Trigger
@@ -297,21 +303,22 @@ func (d *Data) Triggers(untilMS int64, limit int, skip func(ulid.ULID) bool) (du
 		}
 		due = append(due, t)
 		return true
-	}
-	r.ScanBetween(store.Triggers, from, dueAbove(triggerAt, untilMS), look)
-	if err != nil || nextMS != 0 {
-		d.waiting.advance([]byte{triggerAt}, first, since)
-		return due, nextMS, err
-	}
-	r.ScanBetween(store.Triggers, slices.MaxFunc([][]byte{from, dueAbove(triggerAt, untilMS)}, bytes.Compare), []byte{triggerAt + 1}, func(key, _ []byte) bool {
-		if first == nil {
-			first = slices.Clone(key)
-		}
-		nextMS = int64(binary.BigEndian.Uint64(key[1:]) ^ signBit)
-		return false
 	})
+	if first == nil {
+		first = latest(from, above)
+	}
 	d.waiting.advance([]byte{triggerAt}, first, since)
-	return due, nextMS, nil
+	return due, nextMS, err
+}
+
+// soonMS is how far ahead of what is due now is looked: who asks comes back before.
+const soonMS = 1000
+
+func latest(a, b []byte) []byte {
+	if bytes.Compare(a, b) > 0 {
+		return a
+	}
+	return b
 }
 
 // ShutTriggers are the triggers closed last, the newest first, of one subject if subjectKey is not nil, at

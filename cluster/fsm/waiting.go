@@ -14,16 +14,26 @@ import (
 // again does not pass over all that was there before. It changes nothing of what is found. Apply calls
 // raised and settle, everybody else from and advance.
 type queue struct {
-	wake chan struct{} // something was put in
+	ring func() // when something was put in; it does not wait
 
 	mu     sync.Mutex
-	fronts map[string][]byte // of a prefix: nothing lies between it and this key
+	fronts []front
 	turn   uint64
 
 	batch [][]byte // put in by the batch, of Apply alone
 }
 
-func newQueue() queue { return queue{wake: make(chan struct{}, 1), fronts: map[string][]byte{}} }
+// front is where what lies behind a prefix begins: there is nothing between it and the key.
+type front struct{ prefix, key []byte }
+
+func (q *queue) front(prefix []byte) *front {
+	for i := range q.fronts {
+		if bytes.Equal(q.fronts[i].prefix, prefix) {
+			return &q.fronts[i]
+		}
+	}
+	return nil
+}
 
 // raised notes a key that the batch puts in. It is shared.
 func (q *queue) raised(key []byte) { q.batch = append(q.batch, key) }
@@ -35,20 +45,19 @@ func (q *queue) settle() {
 	}
 	q.mu.Lock()
 	q.turn++
-	for prefix, front := range q.fronts {
+	for i := range q.fronts {
+		f := &q.fronts[i]
 		for _, key := range q.batch {
-			if bytes.HasPrefix(key, []byte(prefix)) && bytes.Compare(key, front) < 0 {
-				front = key
-				q.fronts[prefix] = key
+			if bytes.HasPrefix(key, f.prefix) && bytes.Compare(key, f.key) < 0 {
+				f.key = key
 			}
 		}
 	}
 	q.mu.Unlock()
 	clear(q.batch)
 	q.batch = q.batch[:0]
-	select {
-	case q.wake <- struct{}{}:
-	default:
+	if q.ring != nil {
+		q.ring()
 	}
 }
 
@@ -56,7 +65,7 @@ func (q *queue) settle() {
 func (q *queue) reset() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	clear(q.fronts)
+	q.fronts = nil
 	q.turn++
 }
 
@@ -64,24 +73,36 @@ func (q *queue) reset() {
 func (q *queue) from(prefix []byte) (key []byte, turn uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if front, ok := q.fronts[string(prefix)]; ok {
-		return front, q.turn
+	if f := q.front(prefix); f != nil {
+		return f.key, q.turn
 	}
 	return prefix, q.turn
 }
 
-// advance tells that first was the first key of a prefix in the state that was read after from; nil if
-// there was none.
-func (q *queue) advance(prefix, first []byte, turn uint64) {
-	if first == nil {
+// advance tells that in the state that was read after from there is nothing of a prefix before a key; nil tells
+// nothing.
+func (q *queue) advance(prefix, key []byte, turn uint64) {
+	if key == nil {
 		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if turn == q.turn {
-		q.fronts[string(prefix)] = first
+	if turn != q.turn {
+		return
 	}
+	f := q.front(prefix)
+	if f == nil {
+		if len(q.fronts) == maxFronts {
+			q.fronts = nil
+		}
+		q.fronts = append(q.fronts, front{prefix: bytes.Clone(prefix)})
+		f = &q.fronts[len(q.fronts)-1]
+	}
+	f.key = key
 }
+
+// maxFronts bounds what a queue remembers: a place for each sink.
+const maxFronts = 256
 
 // Tally counts what lies in the buckets of triggers and of the outbox.
 type Tally struct {
@@ -189,14 +210,8 @@ func (d *Data) reloadOutbox(r *store.Reader) {
 // Tally is how much waits and is remembered, as of the last batch. It is safe for concurrent use.
 func (d *Data) Tally() Tally { return *d.counts.Load() }
 
-// Ring makes Apply ring, without waiting, when triggers or deliveries were put into the state. Call it before
-// anything is applied.
-func (d *Data) Ring(triggers, deliveries chan struct{}) {
-	d.waiting.wake, d.leaving.wake = triggers, deliveries
+// Ring makes Apply call triggers and deliveries when some were put into the state. They must not wait. Call it
+// before anything is applied.
+func (d *Data) Ring(triggers, deliveries func()) {
+	d.waiting.ring, d.leaving.ring = triggers, deliveries
 }
-
-// TriggersWaiting gets a value when triggers were put into the state.
-func (d *Data) TriggersWaiting() <-chan struct{} { return d.waiting.wake }
-
-// DeliveriesWaiting gets a value when deliveries were put into the state, or are to be sent again.
-func (d *Data) DeliveriesWaiting() <-chan struct{} { return d.leaving.wake }

@@ -250,8 +250,8 @@ func (r *Router) openData(i int, open bool) (*dataGroup, error) {
 	}
 	d.state = state
 	if d.machine, err = fsm.NewData(state.Store); err == nil {
-		d.machine.Ring(r.wakes.triggers, r.wakes.deliveries)
-		d.machine.RingTimers(r.timing.wake)
+		d.machine.Ring(ringing(r.wakes.triggers), ringing(r.wakes.deliveries))
+		d.machine.RingTimers(ringing(r.timing.wake))
 		d.group, err = raftgroup.Open(r.groupConfig(&d.shard, dir), d.machine)
 	}
 	if err != nil {

@@ -18,6 +18,16 @@ func (r *Router) DeliveriesWaiting() <-chan struct{} { return r.wakes.deliveries
 // wakes are rung by the goroutines that apply.
 type wakes struct{ triggers, deliveries chan struct{} }
 
+// ringing puts a value into a channel that has room for one.
+func ringing(wake chan struct{}) func() {
+	return func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
 func newWakes() wakes { return wakes{make(chan struct{}, 1), make(chan struct{}, 1)} }
 
 // Triggers are those of a group that this node leads; see fsm.Data.Triggers.
