@@ -92,6 +92,10 @@ bench-backup: build ## backup of three nodes while they decide, and a restore in
 bench-cluster: build ## decisions of three nodes with their contacts committed: peak, and latency at half of it
 	docs/benchmarks/cluster.sh
 
+.PHONY: bench-membership
+bench-membership: build ## a node that joins, transfers of leads, a rolling restart: what they cost callers (SUBSCRIBERS=1000000)
+	docs/benchmarks/membership.sh
+
 .PHONY: bench-timers
 bench-timers: toolchain ## 24 hours of windows and timers: bytes, memory, restart, firing (SUBJECTS=1000000 EVENTS=4)
 	ARBITER_SUBJECTS=$(or $(SUBJECTS),1000000) ARBITER_EVENTS=$(or $(EVENTS),4) $(GO) test -run '^$$' -bench BenchmarkTimers -benchtime 1x -timeout 30m ./cluster/fsm | tee docs/benchmarks/timers.txt
