@@ -230,6 +230,23 @@ func TestGrowFromOne(t *testing.T) {
 	w.end(t, cluster)
 }
 
+// TestManyNodes: a list of more nodes than ever vote founds a cluster, in which five do.
+func TestManyNodes(t *testing.T) {
+	cluster := openCluster(t, 12, 3)
+	slowly(t, "everything is settled", func() bool { return settled(t, cluster[11], 1) })
+	for _, r := range cluster {
+		if n := len(r.control.State().Members.Voters); n != 5 {
+			t.Errorf("%s: %d nodes vote in the control group", r.NodeID(), n)
+		}
+		if _, _, err := r.PutSubject(t.Context(), ref("many"), nil, 0, 0, nil); err != nil {
+			t.Errorf("through %s: %v", r.NodeID(), err)
+		}
+		if err := r.Control().DeclareAttributes(t.Context(), []nba.AttributeDeclaration{{Name: "by" + r.NodeID(), Type: nba.KindInt}}); err != nil {
+			t.Errorf("through %s: %v", r.NodeID(), err)
+		}
+	}
+}
+
 func TestJoinIsRefused(t *testing.T) {
 	cluster := openCluster(t, 1, 2)
 	awaitFounded(t, cluster[0])
