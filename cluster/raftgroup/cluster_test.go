@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,7 @@ type testCluster struct {
 	groups    int
 	addresses map[string]string
 	ids       []string
+	founders  []string             // nil: all; the others join
 	nodes     map[string]*testNode // that run
 	dirs      map[string]string
 	limits    peer.Limits
@@ -127,10 +129,14 @@ func (c *testCluster) open(n *testNode, i int) *testGroup {
 	if c.wrap != nil {
 		machine = c.wrap(n.id, data)
 	}
-	g, err := Open(Config{
+	config := Config{
 		Name: name, Dir: dir, NodeID: n.id, Options: c.options, Logger: logger, Log: n.log,
 		Voters: c.ids, Mesh: n.mesh, Preferred: c.ids[i%len(c.ids)],
-	}, machine)
+	}
+	if c.founders != nil {
+		config.Voters, config.Join = c.founders, !slices.Contains(c.founders, n.id)
+	}
+	g, err := Open(config, machine)
 	if err != nil {
 		c.t.Fatal(err)
 	}
