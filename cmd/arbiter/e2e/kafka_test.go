@@ -30,9 +30,10 @@ var kafkaEvents = flag.Int("kafka.events", 0, "events that TestKafkaThroughCrash
 const (
 	kafkaSubjects   = 200
 	kafkaPartitions = 6
-	// Every so many events one is malformed, and one is about a landing, which is answered with a message.
+	// Every so many events one is malformed, and one is about a landing, which is answered with a message. All
+	// subjects have landings: no more than 64 of one may wait at a time.
 	kafkaMalformed = 997
-	kafkaLanding   = 50
+	kafkaLanding   = 49
 )
 
 // kafkaCatalog counts what happens to a subject, and says something for each landing.
@@ -108,9 +109,9 @@ func (r *receiver) count() int {
 // leads most is killed again and again at random points. Every event is counted once, each malformed message is
 // in the dead letters once, and each landing is answered by one delivery.
 func TestKafkaThroughCrashes(t *testing.T) {
-	total, kills := *kafkaEvents, 12
+	total, kills, apart := *kafkaEvents, 25, 6*time.Second
 	if total == 0 {
-		total, kills = 12_000, 2
+		total, kills, apart = 12_000, 2, 1200*time.Millisecond
 	}
 	b := kafkatest.Start(t, "")
 	b.Topic(t, "events", kafkaPartitions)
@@ -131,8 +132,10 @@ func TestKafkaThroughCrashes(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	go func() { sent <- sendEvents(ctx, b, total) }()
-	killLeaders(t, nodes, kills, sent)
+	began := time.Now()
+	killLeaders(t, nodes, kills, apart, sent)
 	awaitLag(t, nodes[0], total)
+	took := time.Since(began)
 	checkCounts(t, nodes[1], sums)
 	if got := kafkaLetters(t, nodes[2]); len(got) != malformed {
 		t.Errorf("%d dead letters, want %d", len(got), malformed)
@@ -152,7 +155,7 @@ func TestKafkaThroughCrashes(t *testing.T) {
 	for _, times := range out.ids {
 		again += times - 1
 	}
-	t.Logf("%d events, %d kills, %d malformed, %d deliveries, of which %d were attempted again under the same id", total, kills, malformed, len(out.ids), again)
+	t.Logf("%d events in %v, %d kills, %d malformed, %d deliveries, of which %d were attempted again under the same id", total, took.Round(time.Second), kills, malformed, len(out.ids), again)
 }
 
 // kafkaCluster starts three nodes that read the topic and send to the receiver, with subjects and a catalog.
@@ -205,9 +208,9 @@ func sendEvents(ctx context.Context, b *kafkatest.Broker, total int) error {
 	return nil
 }
 
-// killLeaders kills the node that leads most, waits a little, starts it again and waits until it is ready, until
-// everything was sent and it happened often enough.
-func killLeaders(t *testing.T, nodes []*server, kills int, sent <-chan error) {
+// killLeaders kills the node that leads most, at random moments up to apart after another, starts it again and
+// waits until it is ready. It returns when everything was sent and that happened often enough.
+func killLeaders(t *testing.T, nodes []*server, kills int, apart time.Duration, sent <-chan error) {
 	t.Helper()
 	for killed, done := 0, false; !done || killed < kills; {
 		select {
@@ -216,15 +219,15 @@ func killLeaders(t *testing.T, nodes []*server, kills int, sent <-chan error) {
 				t.Fatalf("sending: %v", err)
 			}
 			done = true
-		case <-time.After(time.Duration(300+rand.IntN(900)) * time.Millisecond):
+		case <-time.After(apart/4 + rand.N(apart*3/4)):
 		}
-		if killed >= kills && *kafkaEvents == 0 {
+		if killed >= kills {
 			continue
 		}
 		victim := leadsMost(t, nodes)
 		victim.kill9()
 		killed++
-		time.Sleep(time.Duration(200+rand.IntN(800)) * time.Millisecond)
+		time.Sleep(200*time.Millisecond + rand.N(800*time.Millisecond))
 		victim.restart()
 	}
 }
@@ -246,7 +249,7 @@ func leadsMost(t *testing.T, nodes []*server) *server {
 func awaitLag(t *testing.T, s *server, total int) {
 	t.Helper()
 	var last string
-	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(3*time.Minute + time.Duration(total)*time.Millisecond); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		r := s.repeat("GET", "/v1/streams", nil)
 		last = string(r.body)
 		list := decode[struct{ Items []nba.StreamStatus }](t, r, 200)
