@@ -29,6 +29,8 @@ var doors = []struct {
 		[]string{"runtime/wasm", "plugins/admission"}},
 	{"cel.dev/cel-go", "one package knows the expression language", []string{"runtime/expr"}},
 	{"github.com/twmb/franz-go", "one package knows the Kafka client, and one its tests' broker", []string{"cluster/kafka", "cluster/kafka/kafkatest"}},
+	{"github.com/robfig/cron", "one package knows schedules", []string{"runtime/campaign"}},
+	{"github.com/parquet-go/parquet-go", "one package writes files of contacts", []string{"cmd/arbiter/internal/cli", "cmd/arbiter/e2e"}},
 	{"github.com/spf13/cobra", "one package is the command line", []string{"cmd/arbiter/internal/cli", "cmd/arbiter"}},
 }
 
