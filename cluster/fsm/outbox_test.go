@@ -93,7 +93,11 @@ func dueOf(t testing.TB, d *Data, sink string, untilMS int64) (due []command.Del
 // operation; a second decision of the same trigger is refused and leaves nothing.
 func TestTriggerIsAnsweredOnce(t *testing.T) {
 	d, rung := raisingData(t), 0
-	d.Ring(func() { rung++ }, func() {})
+	d.Ring(func(queue Queue) {
+		if queue == QueueTriggers {
+			rung++
+		}
+	})
 	do(t, d, &command.Put{Key: key("s"), Record: rec(t, 0, 0)})
 	id := do(t, d, raiseOf("s", "strategy:a")).Decision
 	if got, _ := pendingOf(t, d, testMS); len(got) != 1 || got[0].ID != id || got[0].RaisedMS != testMS {

@@ -172,6 +172,3 @@ func (d *Data) NextTimer(untilMS int64) (ms int64, ok bool, err error) {
 	d.timers.advance([]byte{dueTimer}, first, since)
 	return int64(binary.BigEndian.Uint64(first[1:]) ^ signBit), true, nil
 }
-
-// RingTimers makes Apply ring, without waiting, when timers were set. Call it before anything is applied.
-func (d *Data) RingTimers(ring func()) { d.timers.ring = ring }

@@ -14,7 +14,8 @@ import (
 // again does not pass over all that was there before. It changes nothing of what is found. Apply calls
 // raised and settle, everybody else from and advance.
 type queue struct {
-	ring func() // when something was put in; it does not wait
+	bell func(Queue) // rung when something was put in
+	name Queue
 
 	mu     sync.Mutex
 	fronts []front
@@ -56,8 +57,8 @@ func (q *queue) settle() {
 	q.mu.Unlock()
 	clear(q.batch)
 	q.batch = q.batch[:0]
-	if q.ring != nil {
-		q.ring()
+	if q.bell != nil {
+		q.bell(q.name)
 	}
 }
 
@@ -210,8 +211,20 @@ func (d *Data) reloadOutbox(r *store.Reader) {
 // Tally is how much waits and is remembered, as of the last batch. It is safe for concurrent use.
 func (d *Data) Tally() Tally { return *d.counts.Load() }
 
-// Ring makes Apply call triggers and deliveries when some were put into the state. They must not wait. Call it
+// Queue is one of those that whoever leads works off.
+type Queue uint8
+
+// The queues.
+const (
+	QueueTriggers Queue = 1 + iota
+	QueueDeliveries
+	QueueTimers
+)
+
+// Ring makes Apply tell into which queue something was put, when that can be seen. bell must not wait. Call it
 // before anything is applied.
-func (d *Data) Ring(triggers, deliveries func()) {
-	d.waiting.ring, d.leaving.ring = triggers, deliveries
+func (d *Data) Ring(bell func(Queue)) {
+	d.waiting.bell, d.waiting.name = bell, QueueTriggers
+	d.leaving.bell, d.leaving.name = bell, QueueDeliveries
+	d.timers.bell, d.timers.name = bell, QueueTimers
 }

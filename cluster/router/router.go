@@ -46,6 +46,9 @@ type Options struct {
 	// KeepInterval is how often a leader looks for what is older than the retention, and MarkInterval
 	// how often the replicas of a group that has news compare their state.
 	KeepInterval, MarkInterval time.Duration
+	// OnTimers, if set, is told by a leader how many timers one operation fired, and how long after its time
+	// the first of them did.
+	OnTimers func(fired uint64, late time.Duration)
 	// Release names this release to people.
 	Release string
 	// Metrics counts; nil counts nothing.
@@ -250,8 +253,7 @@ func (r *Router) openData(i int, open bool) (*dataGroup, error) {
 	}
 	d.state = state
 	if d.machine, err = fsm.NewData(state.Store); err == nil {
-		d.machine.Ring(ringing(r.wakes.triggers), ringing(r.wakes.deliveries))
-		d.machine.RingTimers(ringing(r.timing.wake))
+		d.machine.Ring(r.ring)
 		d.group, err = raftgroup.Open(r.groupConfig(&d.shard, dir), d.machine)
 	}
 	if err != nil {

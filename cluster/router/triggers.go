@@ -18,13 +18,18 @@ func (r *Router) DeliveriesWaiting() <-chan struct{} { return r.wakes.deliveries
 // wakes are rung by the goroutines that apply.
 type wakes struct{ triggers, deliveries chan struct{} }
 
-// ringing puts a value into a channel that has room for one.
-func ringing(wake chan struct{}) func() {
-	return func() {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
+// ring wakes who works off a queue. It does not wait.
+func (r *Router) ring(queue fsm.Queue) {
+	wake := r.timing.wake
+	switch queue {
+	case fsm.QueueTriggers:
+		wake = r.wakes.triggers
+	case fsm.QueueDeliveries:
+		wake = r.wakes.deliveries
+	}
+	select {
+	case wake <- struct{}{}:
+	default:
 	}
 }
 
