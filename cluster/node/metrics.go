@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/arbiterhq/arbiter/runtime/nba"
@@ -14,6 +16,8 @@ type metrics struct {
 	imported       *prometheus.CounterVec
 	events         *prometheus.CounterVec
 	eventsRefused  prometheus.Counter
+	timers         prometheus.Counter
+	timersLate     prometheus.Histogram
 	activations    prometheus.Counter
 	modelFailures  *prometheus.CounterVec
 	catalogVersion prometheus.Gauge
@@ -37,6 +41,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Events taken, by what became of them."}, []string{"status"}),
 		eventsRefused: prometheus.NewCounter(prometheus.CounterOpts{Name: "arbiter_events_refused_total",
 			Help: "Events refused because too many were under way."}),
+		timers: prometheus.NewCounter(prometheus.CounterOpts{Name: "arbiter_timers_fired_total",
+			Help: "Timers fired in the groups that this node leads."}),
+		timersLate: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "arbiter_timers_late_seconds", Buckets: prometheus.ExponentialBuckets(0.002, 4, 9),
+			Help: "How long after their time timers were fired and committed; the first of each operation."}),
 		activations: prometheus.NewCounter(prometheus.CounterOpts{Name: "arbiter_plugin_activations_total",
 			Help: "Plugin versions made active by this node."}),
 		modelFailures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "arbiter_model_failures_total",
@@ -45,8 +53,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Index of the log entry that activated the catalog in force."}),
 	}
 	m.rollouts, m.outbox = newRolloutMetrics(reg), newOutboxMetrics(reg)
-	reg.MustRegister(m.decisions, m.degraded, m.propositions, m.responses, m.imported, m.events, m.eventsRefused, m.activations, m.modelFailures, m.catalogVersion)
+	reg.MustRegister(m.decisions, m.degraded, m.propositions, m.responses, m.imported, m.events, m.eventsRefused, m.timers, m.timersLate, m.activations, m.modelFailures, m.catalogVersion)
 	return m
+}
+
+// timersFired counts what one operation fired.
+func (m *metrics) timersFired(fired uint64, late time.Duration) {
+	m.timers.Add(float64(fired))
+	m.timersLate.Observe(late.Seconds())
 }
 
 // decided counts a decision. The channel is one of the catalog's, so the label is bounded.

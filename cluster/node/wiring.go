@@ -52,6 +52,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	options := cfg.Router
 	options.Dir, options.DataGroups, options.StartTimeout = cfg.DataDir, cfg.DataGroups, cfg.StartTimeout
+	options.OnTimers = n.metrics.timersFired
 	options.OnControl, options.Logger, options.Metrics = n.onControl, cfg.Logger, raftgroup.NewMetrics(cfg.Registry)
 	if cfg.Cluster != nil {
 		place := *cfg.Cluster

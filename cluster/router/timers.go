@@ -118,8 +118,12 @@ func (r *Router) fireTimers(ctx context.Context, d *dataGroup) (nextMS int64, ok
 		if err := r.allowed(&op); err != nil {
 			return 0, false, err
 		}
-		if _, err := d.submit(ctx, &op, true); err != nil {
+		result, err := d.submit(ctx, &op, true)
+		if err != nil {
 			return 0, false, err
+		}
+		if r.options.OnTimers != nil && result.Version > 0 {
+			r.options.OnTimers(result.Version, time.Since(time.UnixMilli(nextMS)))
 		}
 	}
 }
