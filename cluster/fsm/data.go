@@ -52,9 +52,10 @@ type Data struct {
 	keyed   command.KeyedOp
 	claim   contact.Claim
 	// recorded is reused for the memory of its claim.
-	recorded command.Recorded
-	key      []byte
-	events   eventState
+	recorded    command.Recorded
+	key         []byte
+	events      eventState
+	definitions definitions // of journeys
 	campaignState
 
 	outboxState

@@ -78,8 +78,8 @@ func (d *Data) moveJourneys(u *update, at At, subjectKey []byte, eventMS int64, 
 }
 
 func (d *Data) moveJourney(u *update, at At, subjectKey []byte, eventMS int64, effect *journey.Effect) ([]journey.Change, journey.Refusal, error) {
-	def := new(journey.Definition)
-	if err := def.Decode(effect.Definition); err != nil {
+	def, err := d.definitions.decode(effect.Definition)
+	if err != nil {
 		return nil, 0, err
 	}
 	stored := u.Get(store.Journeys, subjectKey)
@@ -187,11 +187,47 @@ func appendJSON(dst []byte, s string) []byte {
 // journeyDefinition is a stored definition, nil if there is none.
 func (d *Data) journeyDefinition(u *update, digest [journey.DigestBytes]byte) (*journey.Definition, []byte) {
 	stored := u.Get(store.Journeys, append([]byte{journeyDefinition}, digest[:]...))
-	def := new(journey.Definition)
-	if stored == nil || def.Decode(stored) != nil {
+	if stored == nil {
+		return nil, nil
+	}
+	def, err := d.definitions.decode(stored)
+	if err != nil {
 		return nil, nil
 	}
 	return def, stored
+}
+
+// definitions are those that were read last, with their bytes: a catalog has few, and nearly every event brings
+// one of them. They are not changed.
+type definitions struct {
+	known []knownDefinition
+	next  int
+}
+
+type knownDefinition struct {
+	bytes string
+	def   *journey.Definition
+}
+
+const maxKnownDefinitions = 64
+
+func (k *definitions) decode(b []byte) (*journey.Definition, error) {
+	for i := range k.known {
+		if k.known[i].bytes == string(b) {
+			return k.known[i].def, nil
+		}
+	}
+	read := knownDefinition{bytes: string(b), def: new(journey.Definition)}
+	if err := read.def.Decode(b); err != nil {
+		return nil, err
+	}
+	if len(k.known) < maxKnownDefinitions {
+		k.known = append(k.known, read)
+	} else {
+		k.known[k.next%maxKnownDefinitions] = read
+		k.next++
+	}
+	return read.def, nil
 }
 
 // useDefinition counts the open instances that moved by a definition last, and keeps it while there are some.
