@@ -138,7 +138,9 @@ func TestVoters(t *testing.T) {
 		{"n1 n2 n3-", "n1 n2 n3", "n1 n2 n3"},    // draining, and nobody else
 		{"n1 n2 n3- n4", "n1 n2 n3", "n1 n2 n4"}, // draining
 		{"n1 n2 n3? n4", "n1 n2 n3", "n1 n2 n3"}, // down for now
-		{"n1 n2 n3 n4? n5", "n1 n2 n3", "n1 n2 n3 n4 n5"},
+		{"n1 n2 n3 n4? n5", "n1 n2 n3", "n1 n2 n3"},
+		{"n1 n2 n3 n4? n5", "n1 n2 n3 n4 n5", "n1 n2 n3 n4 n5"},
+		{"n1 n2 n3?", "n1 n2", "n1 n2"}, // it never came
 		{"n1/a n2/a n3/a n4/b n5/c n6/a", "n1 n2 n3", "n1 n2 n3 n4 n5"},
 		{"n1/a n2/a n3/b n4/c", "n1 n2 n3", "n1 n3 n4"},
 		{"n1! n2! n3", "n1 n2 n3", "n1 n2 n3"}, // nothing can be decided anyway

@@ -16,7 +16,9 @@ const (
 // Nodes that are down stay until they are dead. Without a node that could vote it is what it was.
 func Voters(nodes []Node, now []string) []string {
 	sorted := slices.SortedFunc(slices.Values(nodes), func(a, b Node) int { return cmp.Compare(a.ID, b.ID) })
-	able := slices.DeleteFunc(slices.Clone(sorted), func(n Node) bool { return n.Dead || n.Draining })
+	able := slices.DeleteFunc(slices.Clone(sorted), func(n Node) bool {
+		return n.Dead || n.Draining || n.Down && !slices.Contains(now, n.ID)
+	})
 	if len(able) == 0 {
 		return slices.Sorted(slices.Values(now))
 	}
@@ -26,9 +28,7 @@ func Voters(nodes []Node, now []string) []string {
 	}
 	if len(able) < min(fewVoters, len(sorted)) {
 		// Too few to vote are left: those that drain or died count on, until others come.
-		able = slices.DeleteFunc(sorted, func(n Node) bool {
-			return n.Draining && !slices.Contains(now, n.ID) || n.Dead && !slices.Contains(now, n.ID)
-		})
+		able = slices.DeleteFunc(sorted, func(n Node) bool { return (n.Draining || n.Dead || n.Down) && !slices.Contains(now, n.ID) })
 		want = min(fewVoters, len(able))
 	}
 	var chosen []string

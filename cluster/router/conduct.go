@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
 	"sync"
@@ -282,7 +283,11 @@ func (c *conductor) tend(ctx context.Context, s *shard) {
 		ctx, cancel := context.WithTimeout(ctx, seatTimeout)
 		defer cancel()
 		err := r.reseat(ctx, s, group, change)
-		r.options.Logger.Info("changing who keeps a group", "group", s.name, "change", string(change.Kind), "node", change.Node, "error", err)
+		level := slog.LevelInfo
+		if err != nil {
+			level = slog.LevelDebug // it is tried again
+		}
+		r.options.Logger.Log(ctx, level, "changing who keeps a group", "group", s.name, "change", string(change.Kind), "node", change.Node, "error", err)
 	})
 }
 

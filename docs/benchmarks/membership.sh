@@ -42,18 +42,22 @@ ready() { until curl -fsS -o /dev/null "http://127.0.0.1:$(($(at "$1") + 1))/rea
 for i in 1 2 3; do run $i --nodes "$members"; done
 for i in 1 2 3; do ready $i; done
 
+# cpu is the processor time of all nodes so far, in ms.
+cpu() { local sum=0 p f; for p in "${pid[@]}"; do read -ra f </proc/"$p"/stat 2>/dev/null && sum=$((sum + f[13] + f[14])); done; echo $((sum * 10)); }
+
 # ask RATE SECONDS NODE... asks through nodes and prints one line.
 ask() {
-  local rate=$1 seconds=$2 i args=(); shift 2
+  local rate=$1 seconds=$2 i args=() before; shift 2
+  before=$(cpu)
   args=(--addr "127.0.0.1:$(at "$1")"); shift
   for i in "$@"; do args+=(--also "127.0.0.1:$(at "$i")"); done
   "$arbiter" bench decide "${args[@]}" --subjects "$subscribers" --duration "${seconds}s" --clients "$clients" --rate "$rate" -o json >"$folder/out.json"
-  python3 - "$folder/out.json" <<'P'
+  python3 - "$folder/out.json" $(($(cpu) - before)) <<'P'
 import json, sys
 r = json.load(open(sys.argv[1]))
 l = r["latency"]
-print("  %.0f/s  p50 %.2f ms  p99 %.2f ms  p99.9 %.2f ms  max %.1f ms  failed %d %s" % (r["rate"], l["p50Micros"]/1e3, l["p99Micros"]/1e3,
-    l["p999Micros"]/1e3, l["maxMicros"]/1e3, r["completed"] - r["ok"] + r["unsent"], r["errors"] or ""))
+print("  %.0f/s  p50 %.2f ms  p99 %.2f ms  p99.9 %.2f ms  max %.1f ms  failed %d  processor %.2f of a core %s" % (r["rate"], l["p50Micros"]/1e3, l["p99Micros"]/1e3,
+    l["p999Micros"]/1e3, l["maxMicros"]/1e3, r["completed"] - r["ok"] + r["unsent"], int(sys.argv[2])/1e3/r["seconds"], r["errors"] or ""))
 P
 }
 balance() { curl -fsS "http://127.0.0.1:$(at 1)/v1/cluster/balance"; }
