@@ -3,9 +3,12 @@ package node
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/arbiterhq/arbiter/examples"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -84,5 +87,26 @@ func TestJourneyAskedUnderAKey(t *testing.T) {
 	}
 	if got, err := n.Journeys(t.Context(), subject, nil); err != nil || len(got.Moves) != 1 || got.Moves[0].Cause != "person" {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestWhatAnotherCatalogWouldAsk: a catalog that asks where the subject stands, where the one of then did not,
+// is told how it is now, and that is said.
+func TestWhatAnotherCatalogWouldAsk(t *testing.T) {
+	n := openNode(t, t.TempDir())
+	loadDemo(t, n, 5)
+	made := decide(t, n, request("S-000003", "web"))
+	document := strings.Replace(string(examples.Catalog()), "  - {when: 'channel == \"store\"', group: Devices, weight: 1.3}",
+		"  - {when: 'channel == \"web\" && journey(\"cart\").open', group: Plans, weight: 1.3}", 1)
+	stored, err := n.PutCatalog(t.Context(), []byte(document), "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := n.ReplayDecision(t.Context(), made.DecisionID, stored.Version)
+	if err != nil || !slices.Contains(again.Assumed, "journeys") {
+		t.Errorf("%+v, %v", again.Assumed, err)
+	}
+	if same, err := n.ReplayDecision(t.Context(), made.DecisionID, 0); err != nil || !same.Identical {
+		t.Errorf("%+v, %v", same.Differences, err)
 	}
 }
