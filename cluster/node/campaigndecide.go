@@ -54,6 +54,7 @@ type campaignDecider struct {
 	period contact.Period
 
 	requests, explained []nba.DecisionRequest // by channel
+	goOn                func() bool           // asked while it waits; nil: it goes on
 
 	view    *view
 	batch   command.Batch
@@ -351,6 +352,9 @@ func (c *campaignDecider) Spent(v *contact.Volume, p contact.Period) bool {
 	return true
 }
 
+// errHeld ends a wait since the run does not go on.
+var errHeld = errors.New("the run does not go on")
+
 // leaseMore asks for more of the volumes that are lacking. Of those that are not to be had it waits for what
 // other groups give back, the first time, and then takes them for used up for a while.
 func (c *campaignDecider) leaseMore(ctx context.Context, key []byte) error {
@@ -373,6 +377,9 @@ func (c *campaignDecider) leaseMore(ctx context.Context, key []byte) error {
 				delete(c.spent, of)
 				delete(c.waited, of)
 				break
+			}
+			if c.goOn != nil && !c.goOn() {
+				return errHeld
 			}
 			if !time.Now().Before(deadline) || ctx.Err() != nil {
 				c.spent[of] = time.Now().Add(volumeAsk)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -51,7 +52,7 @@ type campaignWorker struct {
 // node does not lead the group any more.
 func (n *Node) workThrough(ctx context.Context, of groupRun) error {
 	w := &campaignWorker{of: of}
-	w.n, w.group = n, of.group
+	w.n, w.group, w.goOn = n, of.group, w.goesOn
 	if !w.goesOn() {
 		return nil
 	}
@@ -149,7 +150,9 @@ func (w *campaignWorker) fill(ctx context.Context, progress *fsm.Progress) error
 		}
 		w.giveWay(ctx)
 		before := len(w.batch.Contacts)
-		if err := w.subject(ctx, key); err != nil {
+		if err := w.subject(ctx, key); errors.Is(err, errHeld) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		if len(w.batch.Contacts) > before {
