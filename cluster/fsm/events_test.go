@@ -94,7 +94,7 @@ func TestEventsAreAppliedOnce(t *testing.T) {
 	if got, _ := read(t, d, "a"); got != "v3 +0 -0 1=7 2=5" {
 		t.Errorf("again: the subject is %s", got)
 	}
-	letters, _, err := d.LettersFrom(0, 10)
+	letters, _, err := d.LettersFrom(0, 10, 1<<20)
 	if err != nil || len(letters) != 2 {
 		t.Fatalf("letters: %v, %v", letters, err)
 	}
@@ -164,7 +164,7 @@ func TestStreams(t *testing.T) {
 			t.Errorf("%s is at %d, want %d, %v", stream, got, want, err)
 		}
 	}
-	if letters, _, _ := d.LettersFrom(0, 10); len(letters) != 3 {
+	if letters, _, _ := d.LettersFrom(0, 10, 1<<20); len(letters) != 3 {
 		t.Errorf("%d letters, want those of the 3 batches that were applied", len(letters))
 	}
 }
@@ -180,7 +180,7 @@ func TestEventsAreForgotten(t *testing.T) {
 		at(testMS+int64(i), &command.ApplyEvents{Events: []command.AppliedEvent{event(t, fmt.Sprint(i, "x"), "a", 1), event(t, fmt.Sprint(i, "y"), "a", 1)}})
 	}
 	list := func() string {
-		events, next, err := d.EventsFrom(0, 100)
+		events, next, err := d.EventsFrom(0, 100, 1<<20)
 		if err != nil || next != 12 {
 			t.Fatal(next, err)
 		}
@@ -215,7 +215,7 @@ func TestEventsAreForgotten(t *testing.T) {
 	count := forget(0, 0)
 	count.MaxKept = 4
 	at(testMS+9, &command.ApplyEvents{Forget: count})
-	if events, _, _ := d.EventsFrom(0, 100); len(events) != 3 { // of the 5 newest numbers two were duplicates
+	if events, _, _ := d.EventsFrom(0, 100, 1<<20); len(events) != 3 { // of the 5 newest numbers two were duplicates
 		t.Errorf("%d events are left", len(events))
 	}
 	at(testMS+9, &command.ApplyEvents{Forget: forget(math.MaxInt64, 0)})
@@ -239,7 +239,7 @@ func TestEventsOfErasedSubjects(t *testing.T) {
 	if state := string(stateOf(t, d)); strings.Contains(state, string(key("a"))) {
 		t.Error("the key of the subject is still there")
 	}
-	events, next, err := d.EventsFrom(0, 10)
+	events, next, err := d.EventsFrom(0, 10, 1<<20)
 	if err != nil || len(events) != 1 || events[0].Number != 1 || next != 4 && next != 3 {
 		t.Errorf("got %v, %d, %v", events, next, err)
 	}
@@ -271,7 +271,7 @@ func TestEventsOfASubject(t *testing.T) {
 	}
 	var got []string
 	for from := uint64(0); ; {
-		events, next, err := d.EventsOf(key("a"), from, 2)
+		events, next, err := d.EventsOf(key("a"), from, 2, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -285,6 +285,12 @@ func TestEventsOfASubject(t *testing.T) {
 	if strings.Join(got, " ") != "0 2 4 6 8" {
 		t.Errorf("got %v", got)
 	}
+	if events, next, err := d.EventsOf(key("a"), 0, 9, 1); len(events) != 1 || next != 2 || err != nil {
+		t.Errorf("within a byte: %d events, then %d, %v", len(events), next, err)
+	}
+	if events, next, err := d.EventsFrom(1, 9, 1); len(events) != 1 || next != 2 || err != nil {
+		t.Errorf("within a byte: %d events, then %d, %v", len(events), next, err)
+	}
 }
 
 func TestLettersAreForgotten(t *testing.T) {
@@ -296,7 +302,7 @@ func TestLettersAreForgotten(t *testing.T) {
 		t.Errorf("removed %d", r.Version)
 	}
 	numbers := func() (out string) {
-		letters, _, err := d.LettersFrom(0, 10)
+		letters, _, err := d.LettersFrom(0, 10, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}

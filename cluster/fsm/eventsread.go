@@ -52,9 +52,23 @@ func (d *Data) EventsEnd() (uint64, error) {
 	return end, err
 }
 
-// EventsFrom are the events from a number on, at most limit, in the order they were applied. next is where to go
-// on. It is safe for concurrent use.
-func (d *Data) EventsFrom(number uint64, limit int) (events []KeptEvent, next uint64, err error) {
+// room is what is left of a page: so many entries, and about so many bytes, of which one entry may take all.
+type room struct{ entries, bytes int }
+
+// full takes an entry of a size, unless there is no room for it.
+func (r *room) full(size int) bool {
+	if r.entries == 0 || r.bytes <= 0 {
+		return true
+	}
+	r.entries--
+	r.bytes -= size
+	return false
+}
+
+// EventsFrom are the events from a number on, at most limit and about maxBytes, in the order they were applied.
+// next is where to go on. It is safe for concurrent use.
+func (d *Data) EventsFrom(number uint64, limit, maxBytes int) (events []KeptEvent, next uint64, err error) {
+	left := room{limit, maxBytes}
 	r, err := d.store.Acquire()
 	if err != nil {
 		return nil, 0, err
@@ -85,7 +99,7 @@ func (d *Data) EventsFrom(number uint64, limit int) (events []KeptEvent, next ui
 			if b.first+place < number {
 				continue
 			}
-			if len(events) == limit {
+			if left.full(e.Size()) {
 				next = b.first + place
 				return false
 			}
@@ -97,9 +111,10 @@ func (d *Data) EventsFrom(number uint64, limit int) (events []KeptEvent, next ui
 	return events, next, err
 }
 
-// EventsOf are the events of a subject from a number on, at most limit, in the order they were applied. next is
-// where to go on. It reads the list of all that the subject has. It is safe for concurrent use.
-func (d *Data) EventsOf(subjectKey []byte, number uint64, limit int) (events []KeptEvent, next uint64, err error) {
+// EventsOf are the events of a subject from a number on, at most limit and about maxBytes, in the order they were
+// applied. next is where to go on. It reads the list of all that the subject has. It is safe for concurrent use.
+func (d *Data) EventsOf(subjectKey []byte, number uint64, limit, maxBytes int) (events []KeptEvent, next uint64, err error) {
+	left := room{limit, maxBytes}
 	r, err := d.store.Acquire()
 	if err != nil {
 		return nil, 0, err
@@ -123,10 +138,6 @@ func (d *Data) EventsOf(subjectKey []byte, number uint64, limit int) (events []K
 	slices.SortFunc(places, func(a, b at) int { return int(int64(a.first+a.place) - int64(b.first+b.place)) })
 	next = number
 	for _, p := range places {
-		if len(events) == limit {
-			return events, p.first + p.place, nil
-		}
-		next = p.first + p.place + 1
 		key := batchKey(nil, p.first)
 		stored := r.Get(store.Events, key)
 		if stored == nil {
@@ -136,7 +147,10 @@ func (d *Data) EventsOf(subjectKey []byte, number uint64, limit int) (events []K
 		if err != nil {
 			return nil, 0, err
 		}
-		if kept != nil {
+		if kept != nil && left.full(len(kept)) {
+			return events, p.first + p.place, nil
+		}
+		if next = p.first + p.place + 1; kept != nil {
 			events = append(events, KeptEvent{Number: p.first + p.place, Kept: kept})
 		}
 	}
@@ -160,9 +174,10 @@ func keptAt(key, stored []byte, place uint64) ([]byte, error) {
 	}
 }
 
-// LettersFrom are the dead letters from a number on, at most limit, and next where to go on. It is safe for
-// concurrent use.
-func (d *Data) LettersFrom(number uint64, limit int) (letters []NumberedLetter, next uint64, err error) {
+// LettersFrom are the dead letters from a number on, at most limit and about maxBytes, and next where to go on. It
+// is safe for concurrent use.
+func (d *Data) LettersFrom(number uint64, limit, maxBytes int) (letters []NumberedLetter, next uint64, err error) {
+	left := room{limit, maxBytes}
 	r, err := d.store.Acquire()
 	if err != nil {
 		return nil, 0, err
@@ -172,7 +187,7 @@ func (d *Data) LettersFrom(number uint64, limit int) (letters []NumberedLetter, 
 	from := max(number, readLetterNumbers(r.Get(store.Letters, []byte{letterMark})).first)
 	r.ScanBetween(store.Letters, letterKey(nil, from), []byte{letterBody + 1}, func(key, value []byte) bool {
 		n := binary.BigEndian.Uint64(key[1:])
-		if len(letters) == limit {
+		if left.full(len(value)) {
 			return false
 		}
 		letters, next = append(letters, NumberedLetter{Number: n, Letter: slices.Clone(value)}), n+1

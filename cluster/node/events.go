@@ -10,6 +10,7 @@ import (
 
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
@@ -22,6 +23,8 @@ const (
 	maxEventsUnderWay = 64 << 20
 	// eventOpBytes bounds one operation in the log.
 	eventOpBytes = 256 << 10
+	// eventPartBytes bounds what of a call is applied together.
+	eventPartBytes = 4 << 20
 	// eventTexts is about what an event takes besides its data.
 	eventTexts = 512
 )
@@ -55,6 +58,25 @@ func (n *Node) AcceptEvents(ctx context.Context, events []nba.IncomingEvent) ([]
 		return nil, err
 	}
 	defer done()
+	receipts := make([]nba.EventReceipt, 0, len(events))
+	for rest := events; len(rest) > 0; {
+		count, size := 0, 0
+		for count < len(rest) && size < eventPartBytes {
+			size += eventSize(&rest[count])
+			count++
+		}
+		part, err := n.acceptPart(ctx, rest[:count])
+		if err != nil {
+			return nil, err
+		}
+		receipts, rest = append(receipts, part...), rest[count:]
+	}
+	n.countEvents(receipts)
+	return receipts, nil
+}
+
+// acceptPart applies events that fit a message between nodes.
+func (n *Node) acceptPart(ctx context.Context, events []nba.IncomingEvent) ([]nba.EventReceipt, error) {
 	work := newEventWork(len(events))
 	n.prepareEvents(work, events)
 	shares := work.split(n.router.GroupOfKey, n.router.GroupOfHash, n.router.Groups())
@@ -65,9 +87,11 @@ func (n *Node) AcceptEvents(ctx context.Context, events []nba.IncomingEvent) ([]
 	for group := range shares {
 		n.receipts(receipts, &shares[group], group, &shares[group].applied)
 	}
-	n.countEvents(receipts)
 	return receipts, nil
 }
+
+// eventSize is about the memory that an event takes.
+func eventSize(e *nba.IncomingEvent) int { return len(e.Data) + len(e.Raw) + eventTexts }
 
 // applyShares applies the shares of all data groups at once. Those of groups that another node leads travel to
 // it together.
@@ -110,7 +134,7 @@ func (n *Node) applyShares(ctx context.Context, shares []eventShare) error {
 func (n *Node) takeEvents(events []nba.IncomingEvent) (done func(), err error) {
 	size := int64(0)
 	for i := range events {
-		size += int64(len(events[i].Data)+len(events[i].Raw)) + eventTexts
+		size += int64(eventSize(&events[i]))
 	}
 	if n.eventBytes.Add(size) > maxEventsUnderWay && size < maxEventsUnderWay {
 		n.eventBytes.Add(-size)
@@ -365,11 +389,11 @@ func (n *Node) StreamCursors(ctx context.Context, stream string) ([]uint64, erro
 	for group := range cursors {
 		groups.Go(func() error {
 			return n.router.AtGroup(ctx, groupNumber(group), func() error {
-				d, err := n.router.EventReader(group, false)
+				d, err := n.router.EventReader(group)
 				if err == nil {
 					cursors[group], err = d.StreamCursor(stream)
 				}
-				return err
+				return router.StoreError(err)
 			}, func(node string) (err error) {
 				cursors[group], err = n.cursorFrom(ctx, node, group, stream)
 				return err

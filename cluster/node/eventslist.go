@@ -13,12 +13,16 @@ import (
 
 	"github.com/arbiterhq/arbiter/cluster/command"
 	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/router"
 	"github.com/arbiterhq/arbiter/runtime/cloudevent"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
-// MaxEventPage bounds the events and the dead letters of one page.
-const MaxEventPage = 1000
+// MaxEventPage bounds the events and the dead letters of one page, and maxPageBytes about what they take.
+const (
+	MaxEventPage = 1000
+	maxPageBytes = 16 << 20
+)
 
 // EventsNow is the cursor of a list of events that begins with those that are applied after the call.
 const EventsNow = "now"
@@ -125,14 +129,10 @@ func inOrder(items []numbered) {
 	slices.SortStableFunc(items, func(a, b numbered) int { return int(a.received - b.received) })
 }
 
-// eventPage reads a page of a data group, here if there is a replica.
+// eventPage reads a page of a data group where it is led, so that it has what was acknowledged before.
 func (n *Node) eventPage(ctx context.Context, group int, key []byte, from uint64, limit int, now bool) (p page, err error) {
-	stale := key == nil && n.router.KeepsGroup(group) && !now
-	if stale {
-		return n.eventPageHere(group, key, from, limit, now, true)
-	}
 	err = n.router.AtGroup(ctx, groupNumber(group), func() (err error) {
-		p, err = n.eventPageHere(group, key, from, limit, now, false)
+		p, err = n.eventPageHere(group, key, from, limit, now)
 		return err
 	}, func(node string) (err error) {
 		p, err = n.eventPageFrom(ctx, node, group, key, from, limit, now)
@@ -141,27 +141,30 @@ func (n *Node) eventPage(ctx context.Context, group int, key []byte, from uint64
 	return p, err
 }
 
-func (n *Node) eventPageHere(group int, key []byte, from uint64, limit int, now, stale bool) (p page, err error) {
-	d, err := n.router.EventReader(group, stale)
+func (n *Node) eventPageHere(group int, key []byte, from uint64, limit int, now bool) (p page, err error) {
+	d, err := n.router.EventReader(group)
 	if err != nil {
 		return p, err
 	}
 	if now {
 		p.next, err = d.EventsEnd()
-		return p, err
+		return p, router.StoreError(err)
 	}
 	var events []fsm.KeptEvent
 	if key != nil {
-		events, p.next, err = d.EventsOf(key, from, limit)
+		events, p.next, err = d.EventsOf(key, from, limit, n.pageBytes())
 	} else {
-		events, p.next, err = d.EventsFrom(from, limit)
+		events, p.next, err = d.EventsFrom(from, limit, n.pageBytes())
 	}
 	for _, e := range events {
 		kept, _, _ := command.NextKept(e.Kept)
 		p.items = append(p.items, numbered{group: group, number: e.Number, bytes: e.Kept, received: kept.ReceivedMS})
 	}
-	return p, err
+	return p, router.StoreError(err)
 }
+
+// pageBytes is about how much one data group gives for a page.
+func (n *Node) pageBytes() int { return maxPageBytes / n.router.Groups() }
 
 func (n *Node) eventPageFrom(ctx context.Context, node string, group int, key []byte, from uint64, limit int, now bool) (page, error) {
 	var p packer
@@ -209,7 +212,7 @@ func (n *Node) serveEventList(_ context.Context, _ string, request []byte) ([]by
 	if key != "" {
 		of = []byte(key)
 	}
-	got, err := n.eventPageHere(int(group), of, from, int(limit), now, false)
+	got, err := n.eventPageHere(int(group), of, from, int(limit), now)
 	return answer(err, func(p *packer) error {
 		p.page(&got)
 		return nil
@@ -316,11 +319,11 @@ func (n *Node) letterPage(ctx context.Context, group int, from uint64, limit int
 }
 
 func (n *Node) letterPageHere(group int, from uint64, limit int) (p page, err error) {
-	d, err := n.router.EventReader(group, false)
+	d, err := n.router.EventReader(group)
 	if err != nil {
 		return p, err
 	}
-	letters, next, err := d.LettersFrom(from, limit)
+	letters, next, err := d.LettersFrom(from, limit, n.pageBytes())
 	for _, l := range letters {
 		decoded, err := command.DecodeLetter(l.Letter)
 		if err != nil {
@@ -329,7 +332,7 @@ func (n *Node) letterPageHere(group int, from uint64, limit int) (p page, err er
 		p.items = append(p.items, numbered{group: group, number: l.Number, bytes: l.Letter, received: decoded.ReceivedMS})
 	}
 	p.next = next
-	return p, err
+	return p, router.StoreError(err)
 }
 
 func (n *Node) serveLetterList(_ context.Context, _ string, request []byte) ([]byte, error) {

@@ -237,9 +237,10 @@ func (n *Node) serveCursor(_ context.Context, _ string, request []byte) ([]byte,
 		return nil, err
 	}
 	cursor := uint64(0)
-	d, err := n.router.EventReader(int(group), false)
+	d, err := n.router.EventReader(int(group))
 	if err == nil {
 		cursor, err = d.StreamCursor(stream)
+		err = router.StoreError(err)
 	}
 	return answer(err, func(p *packer) error {
 		p.uint(cursor)

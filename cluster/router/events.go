@@ -71,20 +71,14 @@ func (r *Router) RemoveLetters(ctx context.Context, group int, numbers []uint64)
 	return int(result.Version), err
 }
 
-// EventReader reads what is kept of events in a data group that this node leads, or keeps if stale will do.
-func (r *Router) EventReader(group int, stale bool) (*fsm.Data, error) {
+// EventReader reads what is kept of events in a data group that this node leads.
+func (r *Router) EventReader(group int) (*fsm.Data, error) {
 	d := r.groups()[group]
-	if stale && d.machine != nil {
-		return d.machine, nil
-	}
 	if err := d.readable(); err != nil {
 		return nil, err
 	}
 	return d.machine, nil
 }
-
-// KeepsGroup tells whether this node has a replica of a data group.
-func (r *Router) KeepsGroup(group int) bool { return r.groups()[group].machine != nil }
 
 // StoreError is what a caller is told of an error of a reader of EventReader.
 func StoreError(err error) error { return storeError(err) }
