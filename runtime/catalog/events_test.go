@@ -177,3 +177,39 @@ eventStrategies:
 		b.Fatal("nothing matches")
 	}
 }
+
+// TestDocumentedStrategiesCompile keeps docs/event-strategies.md true.
+func TestDocumentedStrategiesCompile(t *testing.T) {
+	page, err := os.ReadFile("../../docs/event-strategies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("no example")
+	}
+	d, _, err := nba.NewDictionary().Declare([]nba.AttributeDeclaration{
+		{Name: "tenure", Type: nba.KindInt}, {Name: "roaming_country", Type: nba.KindString}, {Name: "roaming_since", Type: nba.KindTime}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const around = `apiVersion: arbiter/v1
+kind: Catalog
+name: documented
+channels: [{name: push, direction: outbound, placements: [m]}, {name: sms, direction: outbound, placements: [m]}]
+issues: [{name: Grow, groups: [{name: Roaming}, {name: Data}]}]
+actions:
+  - {name: pass, issue: Grow, group: Roaming, value: 5, treatments: [{name: t, channel: sms}]}
+  - {name: extra-data, issue: Grow, group: Data, value: 5, treatments: [{name: t, channel: sms}]}
+  - {name: cart-reminder, issue: Grow, group: Data, value: 5, purpose: service, treatments: [{name: t, channel: push}]}
+fallback: {action: cart-reminder}
+`
+	c, err := Compile([]byte(around+example), "docs/event-strategies.md", Env{Dictionary: d})
+	if err != nil {
+		t.Fatal(renderProblems(err))
+	}
+	if len(c.EventStrategies) != 4 || len(c.Events) != 3 {
+		t.Errorf("%d strategies and %d events", len(c.EventStrategies), len(c.Events))
+	}
+}

@@ -374,3 +374,28 @@ func BenchmarkEvent(b *testing.B) {
 		})
 	}
 }
+
+// TestEventsThatMayRaiseNothing: an event that is too old to lead to a trigger counts, and does not make the
+// threshold forget that it was told of.
+func TestEventsThatMayRaiseNothing(t *testing.T) {
+	for _, words := range []string{"window=tumbling:1h aggregate=count raise=crossing atLeast=2", "window=sliding:1h/1m aggregate=count raise=crossing atLeast=2",
+		"aggregate=count raise=crossing atLeast=2"} {
+		s := specFrom(t, strings.Fields(words))
+		silent := s
+		silent.Raise = Never
+		var m Machine
+		var state []byte
+		raised := 0
+		for i, spec := range []*Spec{&s, &s, &silent, &s, &silent, &s} {
+			at := int64(baseMS - baseMS%3600_000 + int64(i)*1000)
+			change, err := m.Event(state, scriptID, spec, &Event{TimeMS: at, ReceivedMS: at}, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			state, raised = slices.Clone(change.State), raised+len(change.Raised)
+		}
+		if value, _, err := m.Read(state, scriptID, &s, baseMS-baseMS%3600_000+6000); err != nil || value != 6*Unit || raised != 1 {
+			t.Errorf("%s: counts %d and raised %d: %v", words, value, raised, err)
+		}
+	}
+}

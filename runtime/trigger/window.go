@@ -186,6 +186,8 @@ func (w *work) told(b *bucket, in *Event) {
 			w.raiseNow(value, in)
 		}
 		b.fired = holds
+	case Never: // the event alone may lead to no trigger
+		b.fired = b.fired && holds
 	}
 }
 
@@ -240,7 +242,7 @@ func (w *work) slide(in *Event) {
 	if holds && (s.Raise == Each || s.Raise == Crossing && !e.fired) {
 		w.raiseNow(value, in)
 	}
-	e.fired = holds && s.Raise == Crossing
+	e.fired = holds && (e.fired || s.Raise == Crossing)
 }
 
 // trim takes out what left a sliding window.
