@@ -27,7 +27,7 @@ import (
 // RestoreOptions tell how a backup is restored.
 type RestoreOptions struct {
 	// WithoutEvents leaves out what belongs to a data group by number: kept events with what is known to be a
-	// duplicate, dead letters, and the cursors of streams. A cluster with another number of data groups than
+	// duplicate, dead letters, the cursors of streams, and how far runs of campaigns are. A cluster with another number of data groups than
 	// the backup needs it, if there is any.
 	WithoutEvents bool
 	// Keep stores an artifact where all nodes find it.
@@ -226,7 +226,7 @@ func (in *restoring) pair(bucket uint8, key, value []byte) error {
 		in.done.Left.Add(1)
 		return nil
 	case errors.Is(err, fsm.ErrNoHome):
-		return nba.Errorf(nba.CodeConflict, "the backup has %d data groups and this cluster %d: found it with as many, or restore without kept events, dead letters and cursors of streams (--without-events)",
+		return nba.Errorf(nba.CodeConflict, "the backup has %d data groups and this cluster %d: found it with as many, or restore without kept events, dead letters, cursors of streams and how far campaigns are (--without-events)",
 			in.head.DataGroups, len(in.targets)-1)
 	case err != nil:
 		return err

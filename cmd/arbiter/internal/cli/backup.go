@@ -262,8 +262,8 @@ func (a *app) restoreCommand() *cobra.Command {
 			"nodes, and another number of data groups, than the one that was backed up. It answers no calls until all of the backup\n" +
 			"has taken effect. If the restore fails, run it again.\n\n" +
 			"API keys are in the backup, as hashes: those of the backup apply afterwards, and a key that was made to restore is gone.\n" +
-			"With another number of data groups, kept events, dead letters and cursors of streams must be left out, if there are\n" +
-			"any (--without-events).",
+			"With another number of data groups, kept events, dead letters, cursors of streams and how far campaigns are must be left\n" +
+			"out, if there are any (--without-events).",
 		Example: "  arbiter cluster restore --dir /backup/arbiter\n  arbiter cluster restore --dir /backup/arbiter --id 01KB3V8Q5M9T1Z7X4C6W2R0YHD --admin-addr 127.0.0.1:8081",
 		Args:    args(),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.restore(cmd, &f) },
@@ -271,7 +271,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.id, "id", "", "which backup (default the newest)")
 	cmd.Flags().StringVar(&f.admin, "admin-addr", "", "admin listener of a node (default "+defaultAdminAddr+"; env ARBITER_ADMIN_ADDR)")
-	cmd.Flags().BoolVar(&f.withoutEvents, "without-events", false, "leave out kept events, dead letters and cursors of streams")
+	cmd.Flags().BoolVar(&f.withoutEvents, "without-events", false, "leave out kept events, dead letters, cursors of streams and how far campaigns are")
 	return cmd
 }
 
