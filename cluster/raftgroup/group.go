@@ -142,7 +142,7 @@ func (g *Group) start() error {
 }
 
 func (g *Group) startRaft(logger hclog.Logger) error {
-	g.snapshots = &snapshots{store: g.machine.Store()}
+	g.snapshots = &snapshots{store: g.machine.Store(), rate: g.options.SendBytes}
 	if err := store.SyncFolder(g.config.Dir); err != nil {
 		return err
 	}

@@ -82,6 +82,9 @@ type Options struct {
 	SnapshotInterval time.Duration
 	// TrailingEntries stay in the log after a snapshot, for followers that are a little behind.
 	TrailingEntries uint64
+	// SendBytes is how many bytes of a state are sent to another node in a second, so that a replica that
+	// moves does not take processor and network from calls.
+	SendBytes int
 	// SegmentBytes is the size of a log file, which is allocated at once, if the group has a log of its
 	// own.
 	SegmentBytes int
@@ -115,6 +118,7 @@ func (o Options) Default() Options {
 	setInt(&o.MaxInFlight, 1)
 	setInt(&o.MaxBulkInFlight, 2)
 	setInt(&o.SegmentBytes, 16<<20)
+	setInt(&o.SendBytes, 32<<20)
 	setTime(&o.Linger, time.Millisecond)
 	setTime(&o.SnapshotInterval, 5*time.Second)
 	setTime(&o.HeartbeatTimeout, 500*time.Millisecond)
@@ -150,6 +154,7 @@ func (o Options) Validate() error {
 	positive("SnapshotInterval", int64(o.SnapshotInterval))
 	positive("Linger", int64(o.Linger))
 	positive("StopTimeout", int64(o.StopTimeout))
+	positive("SendBytes", int64(o.SendBytes))
 	if o.SegmentBytes < 1<<20 || o.SegmentBytes > 1<<30 {
 		problems = append(problems, fmt.Errorf("SegmentBytes is %d: between 1 MiB and 1 GiB", o.SegmentBytes))
 	}

@@ -23,6 +23,7 @@ import (
 type snapshots struct {
 	store  *store.Store
 	log    *guardedLog
+	rate   int           // bytes a second of a state that is sent
 	newest atomic.Uint64 // index of the newest snapshot raft knows: the log may begin after it
 
 	mu       sync.Mutex
@@ -186,14 +187,26 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	s.mu.Lock()
 	s.streams++
 	s.mu.Unlock()
-	return meta, &sending{Stream: stream, of: s}, nil
+	return meta, &sending{Stream: stream, of: s, begun: time.Now()}, nil
 }
 
 // sending is a snapshot on its way to another node.
 type sending struct {
 	*store.Stream
-	of   *snapshots
-	once sync.Once
+	of    *snapshots
+	begun time.Time
+	sent  int64
+	once  sync.Once
+}
+
+// Read implements io.Reader, no faster than the rate.
+func (s *sending) Read(b []byte) (int, error) {
+	n, err := s.Stream.Read(b)
+	s.sent += int64(n)
+	if ahead := time.Duration(float64(s.sent)/float64(s.of.rate)*float64(time.Second)) - time.Since(s.begun); ahead > 0 {
+		time.Sleep(ahead)
+	}
+	return n, err
 }
 
 // Close implements io.Closer.
