@@ -174,7 +174,7 @@ type walker struct {
 	info    *ast.SourceInfo
 	reads   map[nba.AttributeID]bool
 	queries []history.Query
-	models []string // whose scores are asked for
+	models  []string // whose scores are asked for
 	// strategies are those whose aggregates are asked for.
 	strategies []string
 	journeys   []JourneyAsk
@@ -184,58 +184,13 @@ type walker struct {
 func (w *walker) visit(e ast.Expr) {
 	switch e.Kind() {
 	case ast.SelectKind:
-		operand := e.AsSelect().Operand()
-		if operand.Kind() == ast.IdentKind && operand.AsIdent() == varSubject {
-			w.attribute(e)
-			return
+		if !w.asked(e) {
+			w.visit(e.AsSelect().Operand())
 		}
-		if operand.Kind() == ast.IdentKind && operand.AsIdent() == varEvent && w.env.places != nil {
-			w.eventField(e)
-			return
-		}
-		if asksAggregate(e) {
-			w.aggregate(e)
-			return
-		}
-		if asksScore(e) {
-			w.scored(e)
-			return
-		}
-		if isJourney(e) {
-			w.journey(e)
-			return
-		}
-		w.visit(operand)
 	case ast.IdentKind:
-		switch name := e.AsIdent(); {
-		case name == varSubject:
-			w.report(e, nba.CodeInvalid, "subject stands alone: name one of its attributes, as in subject.tenure")
-		case name == varHistory:
-			w.report(e, nba.CodeInvalid, `history stands alone: ask for history.count() or history.daysSince(), as in history.outcome("Accepted").count()`)
-		case name == varAggregates:
-			w.report(e, nba.CodeInvalid, `aggregates stands alone: name an event strategy, as in aggregates.usage or aggregates["data-usage"]`)
-		case name == varScores:
-			w.report(e, nba.CodeInvalid, `scores stands alone: name a model, as in scores.churn or scores["next-best"]`)
-		case name == varJourneys:
-			w.report(e, nba.CodeInvalid, `journeys stands alone: name one, as in journey("cart").stage`)
-		case strings.HasPrefix(name, "."):
-			w.report(e, nba.CodeInvalid, "a name does not begin with a dot")
-		}
+		w.alone(e)
 	case ast.CallKind:
-		if asksHistory(e) {
-			w.history(e)
-			return
-		}
-		if asksAggregate(e) {
-			w.aggregate(e)
-			return
-		}
-		if asksScore(e) {
-			w.scored(e)
-			return
-		}
-		if isJourney(e) {
-			w.journey(e)
+		if w.asked(e) {
 			return
 		}
 		call := e.AsCall()
@@ -263,6 +218,55 @@ func (w *walker) visit(e ast.Expr) {
 		for _, part := range []ast.Expr{c.IterRange(), c.AccuInit(), c.LoopCondition(), c.LoopStep(), c.Result()} {
 			w.visit(part)
 		}
+	}
+}
+
+// asked notes what a selection or a call asks for as a whole, and tells whether it does.
+func (w *walker) asked(e ast.Expr) bool {
+	if e.Kind() == ast.SelectKind {
+		if operand := e.AsSelect().Operand(); operand.Kind() == ast.IdentKind {
+			switch name := operand.AsIdent(); {
+			case name == varSubject:
+				w.attribute(e)
+				return true
+			case name == varEvent && w.env.places != nil:
+				w.eventField(e)
+				return true
+			}
+		}
+	}
+	switch {
+	case asksHistory(e):
+		w.history(e)
+	case asksAggregate(e):
+		w.aggregate(e)
+	case asksScore(e):
+		w.scored(e)
+	case isJourney(e):
+		w.journey(e)
+	default:
+		return false
+	}
+	return true
+}
+
+// alone reports names that mean nothing by themselves.
+func (w *walker) alone(e ast.Expr) {
+	switch name := e.AsIdent(); {
+	case name == varSubject:
+		w.report(e, nba.CodeInvalid, "subject stands alone: name one of its attributes, as in subject.tenure")
+	case name == varHistory:
+		w.report(e, nba.CodeInvalid, `history stands alone: ask for history.count() or history.daysSince(), as in history.outcome("Accepted").count()`)
+	case name == varAggregates:
+		w.report(e, nba.CodeInvalid, `aggregates stands alone: name an event strategy, as in aggregates.usage or aggregates["data-usage"]`)
+	case name == varScores:
+		w.report(e, nba.CodeInvalid, `scores stands alone: name a model, as in scores.churn or scores["next-best"]`)
+	case name == varJourneys:
+		w.report(e, nba.CodeInvalid, `journeys stands alone: name one, as in journey("cart").stage`)
+	case name == varEvent && w.env.places != nil:
+		w.report(e, nba.CodeInvalid, "event stands alone: name what of it is meant, as in event.type or event.data.amount")
+	case strings.HasPrefix(name, "."):
+		w.report(e, nba.CodeInvalid, "a name does not begin with a dot")
 	}
 }
 

@@ -111,6 +111,12 @@ func TestEventNamesElsewhere(t *testing.T) {
 	if _, problems := testEnv(t).Compile(`event.data.x == 1`, BoolResult); len(problems) != 1 || !strings.Contains(problems[0].Detail, `unknown name "event"`) {
 		t.Errorf("got %+v", problems)
 	}
+	for source, want := range map[string]string{`event == 1`: "stands alone", `event.dat.x == 1`: "did you mean event.data?", `has(event.data)`: ""} {
+		_, problems := eventEnv(t).Compile(source, BoolResult)
+		if (len(problems) == 0) != (want == "") || len(problems) > 0 && !strings.Contains(problems[0].Detail, want) {
+			t.Errorf("%s: %+v", source, problems)
+		}
+	}
 	if _, problems := eventEnv(t).Compile(`contexts.page == "x"`, BoolResult); len(problems) != 1 || !strings.Contains(problems[0].Detail, `an expression reads event, subject, now`) {
 		t.Errorf("got %+v", problems)
 	}
