@@ -19,7 +19,7 @@ import (
 //	events  eventBatch, number of first   -> format, ms, count, and each: its place in the batch, the event
 //	events  eventStream, name             -> cursor
 //	seen    subject key, hash             -> number of the first of its batch, its place in the batch
-//	seen    subject key                   -> attributes that events set, each with the time of the event
+//	seen    subject key                   -> what events set of its attributes: see eventsOfSubject
 const (
 	eventMark   = 0
 	eventBatch  = 1
@@ -66,7 +66,7 @@ type eventState struct {
 	remove command.RemoveLetters
 	unset  []nba.AttributeID
 	attrs  []record.Attr
-	clocks []attributeClock
+	known  eventsOfSubject
 }
 
 func batchKey(dst []byte, number uint64) []byte {
@@ -207,7 +207,15 @@ func errorOf(err *nba.Error) error {
 // applyEvent applies one event, unless it was applied before. first and place are its batch and its place there.
 func (d *Data) applyEvent(u *update, at At, e *command.AppliedEvent, first, place uint64) (EventOutcome, error) {
 	d.key = append(append(d.key[:0], e.Key...), e.Hash[:]...)
-	if seen := u.Get(store.Seen, d.key); seen != nil {
+	known := &d.events.known
+	if err := known.open(u.Get(store.Seen, e.Key)); err != nil {
+		return EventOutcome{}, err
+	}
+	seen := known.find(e.Hash[:])
+	if seen == nil {
+		seen = u.Get(store.Seen, d.key)
+	}
+	if seen != nil {
 		first, place, err := parseSeen(seen)
 		return EventOutcome{Duplicate: true, Number: first + place}, err
 	}
@@ -215,20 +223,25 @@ func (d *Data) applyEvent(u *update, at At, e *command.AppliedEvent, first, plac
 	if stored == nil {
 		return d.refuseEvent(u, e, unknownSubject())
 	}
-	key := d.arena.copied(d.key)
+	key, sets := d.arena.copied(d.key), false
 	if body := e.Effects.Get(command.EffectAttributes); body != nil {
-		if refused, err := d.changeAttributes(u, at, e, stored, body); err != nil || refused != nil {
-			if err != nil {
-				return EventOutcome{}, err
-			}
+		changed, refused, err := d.changeAttributes(u, at, e, stored, body)
+		if err != nil {
+			return EventOutcome{}, err
+		}
+		if refused != nil {
 			return d.refuseEvent(u, e, refused)
 		}
+		sets = changed
 	}
 	if err := d.react(u, at, e); err != nil {
 		return EventOutcome{}, err
 	}
-	value := binary.AppendUvarint(binary.AppendUvarint(d.arena.room(2*binary.MaxVarintLen64), first), place)
-	return EventOutcome{Number: first + place}, u.replaceKept(store.Seen, key, nil, d.arena.keep(value))
+	value := d.arena.keep(binary.AppendUvarint(binary.AppendUvarint(d.arena.room(2*binary.MaxVarintLen64), first), place))
+	if sets {
+		return EventOutcome{Number: first + place}, d.remember(u, e, value)
+	}
+	return EventOutcome{Number: first + place}, u.replaceKept(store.Seen, key, nil, value)
 }
 
 // react does what the catalog has strategies and journeys do when the event happens.
@@ -320,16 +333,23 @@ func (d *Data) deleteEvents(u *update, subjectKey []byte) error {
 	})
 	places := map[uint64][]uint64{} // by batch; walked in the order of batches below
 	var batches []uint64
+	note := func(seen []byte) error {
+		first, place, err := parseSeen(seen)
+		if err == nil && places[first] == nil {
+			batches = append(batches, first)
+		}
+		places[first] = append(places[first], place)
+		return err
+	}
 	for i, key := range keys {
+		err := error(nil)
 		if len(key) > len(subjectKey) {
-			first, place, err := parseSeen(values[i])
-			if err != nil {
-				return err
-			}
-			if places[first] == nil {
-				batches = append(batches, first)
-			}
-			places[first] = append(places[first], place)
+			err = note(values[i])
+		} else {
+			err = d.events.known.each(values[i], note)
+		}
+		if err != nil {
+			return err
 		}
 		if err := u.remove(store.Seen, key, values[i]); err != nil {
 			return err

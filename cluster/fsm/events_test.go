@@ -293,6 +293,64 @@ func TestEventsOfASubject(t *testing.T) {
 	}
 }
 
+// TestManyEventsThatSetAttributes: the newest stand with the clocks of their subject, the others under their own
+// keys, and all are recognized, listed, forgotten and erased alike.
+func TestManyEventsThatSetAttributes(t *testing.T) {
+	d := newData(t)
+	do(t, d, &command.Put{Key: key("a"), Record: rec(t, 0, 0)})
+	const n = 3*maxRecent + 1
+	all := func() (out []command.AppliedEvent) {
+		for i := range n {
+			out = append(out, event(t, fmt.Sprint(i), "a", int64(i), attr(1, int64(i))))
+		}
+		return out
+	}
+	for _, e := range all() {
+		do(t, d, &command.ApplyEvents{Events: []command.AppliedEvent{e}})
+	}
+	if entries := keys(t, d, store.Seen); entries != 1+n-maxRecent {
+		t.Errorf("%d entries, want one of the subject and %d of events", entries, n-maxRecent)
+	}
+	for i, got := range strings.Fields(outcomes(t, do(t, d, &command.ApplyEvents{Events: all()}))) {
+		if got != fmt.Sprint("=", i) {
+			t.Errorf("event %d again: %s", i, got)
+		}
+	}
+	if events, _, err := d.EventsOf(key("a"), 0, 100, 1<<20); len(events) != n || events[n-1].Number != n-1 || err != nil {
+		t.Errorf("%d events of the subject, %v", len(events), err)
+	}
+	do(t, d, &command.ApplyEvents{Forget: forget(math.MaxInt64, 0)})
+	do(t, d, &command.ApplyEvents{Forget: forget(math.MaxInt64, 0)})
+	do(t, d, &command.ApplyEvents{Forget: forget(math.MaxInt64, 0)})
+	if entries := keys(t, d, store.Seen); entries != 1 {
+		t.Errorf("%d entries after all were forgotten, want the clocks", entries)
+	}
+	do(t, d, &command.ApplyEvents{Events: []command.AppliedEvent{event(t, "late", "a", 3, attr(1, 100))}})
+	if got, _ := read(t, d, "a"); !strings.HasSuffix(got, fmt.Sprint("1=", n-1)) {
+		t.Errorf("the clocks were forgotten: %s", got)
+	}
+	if err := d.Verify(); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzEventsOfSubject: what is not well-formed is refused, and what is can be written again.
+func FuzzEventsOfSubject(f *testing.F) {
+	f.Add([]byte{0})
+	f.Add(append([]byte{1, 5, 0, 1, 2, 3, 4, 5, 6, 7, 8}, append(make([]byte, 16), 1, 2)...))
+	f.Fuzz(func(t *testing.T, stored []byte) {
+		var k eventsOfSubject
+		if k.open(stored) != nil {
+			return
+		}
+		var again eventsOfSubject
+		if err := again.open(k.without(nil)); err != nil || again.count != k.count || len(again.clocks) != len(k.clocks) {
+			t.Fatalf("got %+v, %v, want %+v", again, err, k)
+		}
+		k.find(make([]byte, 16))
+	})
+}
+
 func TestLettersAreForgotten(t *testing.T) {
 	d := newData(t)
 	for i := range 6 {

@@ -54,9 +54,7 @@ func (d *Data) forgetSeen(u *update, f *command.ForgetEvents) error {
 			if !ok {
 				break
 			}
-			d.key = append(append(d.key[:0], e.Key...), e.Hash[:]...)
-			seen := binary.AppendUvarint(binary.AppendUvarint(nil, b.first), place)
-			if err := u.remove(store.Seen, d.key, seen); err != nil {
+			if err := d.forgetOne(u, &e, b.first, place); err != nil {
 				return err
 			}
 		}
@@ -67,6 +65,19 @@ func (d *Data) forgetSeen(u *update, f *command.ForgetEvents) error {
 		d.events.kept = max(d.events.kept, b.end())
 	}
 	return nil
+}
+
+// forgetOne forgets that an event was applied.
+func (d *Data) forgetOne(u *update, e *command.AppliedEvent, first, place uint64) error {
+	known, stored := &d.events.known, u.Get(store.Seen, e.Key)
+	if err := known.open(stored); err != nil {
+		return err
+	}
+	if known.find(e.Hash[:]) != nil {
+		return u.replace(store.Seen, e.Key, stored, known.without(e.Hash[:]))
+	}
+	d.key = append(append(d.key[:0], e.Key...), e.Hash[:]...)
+	return u.remove(store.Seen, d.key, binary.AppendUvarint(binary.AppendUvarint(nil, first), place))
 }
 
 // stripEvents leaves of batches what is needed to recognize their events.

@@ -122,13 +122,18 @@ func (d *Data) EventsOf(subjectKey []byte, number uint64, limit, maxBytes int) (
 	defer r.Release()
 	type at struct{ first, place uint64 }
 	var places []at
+	note := func(seen []byte) error {
+		first, place, err := parseSeen(seen)
+		if err == nil && first+place >= number {
+			places = append(places, at{first, place})
+		}
+		return err
+	}
 	r.Scan(store.Seen, subjectKey, func(key, value []byte) bool {
 		if len(key) == len(subjectKey) {
-			return true
-		}
-		var p at
-		if p.first, p.place, err = parseSeen(value); err == nil && p.first+p.place >= number {
-			places = append(places, p)
+			err = new(eventsOfSubject).each(value, note)
+		} else {
+			err = note(value)
 		}
 		return err == nil
 	})
