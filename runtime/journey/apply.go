@@ -70,6 +70,9 @@ func (s *State) Apply(e *Effect, definition *Definition, had func(digest [Digest
 	if !found && !e.Every {
 		a.begin(ordered)
 	}
+	if !found && ordered && len(a.changes) == 0 {
+		a.passBy()
+	}
 	if len(a.changes) > 0 {
 		a.refusal = Done
 	}
@@ -212,8 +215,15 @@ func (a *applier) emitted(in *Instance) bool {
 func (a *applier) end(i int, c *Change) {
 	s, in := a.state, &a.state.Open[i]
 	c.Ended, c.Digest, c.SetMS = true, [DigestBytes]byte{}, 0
+	a.remember(Ended{Journey: in.Journey, Key: in.Key, Stage: c.To, AtMS: a.at, EventMS: in.EventMS})
+	s.Open = append(s.Open[:i], s.Open[i+1:]...)
+}
+
+// remember puts the end of an instance in the place of that of the one before.
+func (a *applier) remember(e Ended) {
+	s := a.state
 	for j := range s.Ended {
-		if s.Ended[j].Journey == in.Journey {
+		if s.Ended[j].Journey == e.Journey {
 			s.Ended = append(s.Ended[:j], s.Ended[j+1:]...)
 			break
 		}
@@ -221,8 +231,7 @@ func (a *applier) end(i int, c *Change) {
 	if len(s.Ended) == MaxEffects {
 		s.Ended = append(s.Ended[:0], s.Ended[1:]...)
 	}
-	s.Ended = append(s.Ended, Ended{Journey: in.Journey, Key: in.Key, Stage: c.To, AtMS: a.at, EventMS: in.EventMS})
-	s.Open = append(s.Open[:i], s.Open[i+1:]...)
+	s.Ended = append(s.Ended, e)
 }
 
 // note remembers a change and its move.
@@ -254,6 +263,25 @@ func (a *applier) begin(ordered bool) {
 	}
 }
 
+// passBy remembers an event that would have ended an instance, had one been open: what began before that and
+// comes late begins none.
+func (a *applier) passBy() {
+	exits := false
+	for _, rule := range a.effect.Rules {
+		exits = exits || rule.Kind == Exit
+	}
+	last := a.state.LastEnd(a.def.Name)
+	if !exits || last != nil && last.EventMS >= a.at {
+		return
+	}
+	if last == nil {
+		a.remember(Ended{Journey: a.def.Name, Key: a.effect.Key, EventMS: a.at})
+	} else if last.EventMS = a.at; !a.effect.Every {
+		last.Key = a.effect.Key
+	}
+	a.changes = append(a.changes, Change{Stayed: true, Moved: Moved{Journey: a.def.Name, Key: a.effect.Key, AtMS: a.at, Cause: a.effect.Cause, Detail: a.effect.Detail}})
+}
+
 // over tells whether the last instance ended where somebody wants to end one.
 func (a *applier) over(to int) {
 	if last := a.state.LastEnd(a.def.Name); last != nil && last.Stage == a.def.Stages[to].Name && last.Key == a.effect.Key {
@@ -267,6 +295,7 @@ func (a *applier) mayBegin(kind RuleKind, ordered bool) Refusal {
 		case ordered && a.at <= last.EventMS && last.Key == a.effect.Key:
 			return TooOld
 		case kind == Jump: // a person knows better
+		case last.AtMS == 0: // none was open
 		case a.def.AgainMS == Never || a.def.AgainMS > 0 && a.at < last.AtMS+a.def.AgainMS:
 			return TooSoon
 		}

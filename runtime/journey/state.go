@@ -31,7 +31,7 @@ type Instance struct {
 	Data []Field
 }
 
-// Ended is the end of an instance.
+// Ended is the end of an instance. With AtMS 0 none was open: an event would have ended one.
 type Ended struct {
 	Journey, Key, Stage string
 	AtMS                int64
