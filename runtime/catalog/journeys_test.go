@@ -120,3 +120,42 @@ func TestJourneyResponses(t *testing.T) {
 		}
 	}
 }
+
+// TestJourneysDifferAndMerge: a change of a journey is told by its place, and journeys of several files are one
+// list, in which a name stands once.
+func TestJourneysDifferAndMerge(t *testing.T) {
+	old, err := os.ReadFile("testdata/journeys.good.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(old), "timeout: {after: 90s, to: abandoned}", "timeout: {after: 2h, to: abandoned}", 1)
+	changed = strings.Replace(changed, "name: complaint\n", "name: ticket\n", 1)
+	changes, err := Diff(old, []byte(changed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range changes {
+		got = append(got, c.String())
+	}
+	want := "journey cart stages/open/timeout/after: 90s -> 2h; journey complaint removed; journey ticket added"
+	if strings.Join(got, "; ") != want {
+		t.Errorf("got %s\nwant %s", strings.Join(got, "; "), want)
+	}
+	head, journeys, _ := strings.Cut(string(old), "journeys:\n")
+	cart, complaint, _ := strings.Cut(journeys, "  - name: complaint\n")
+	sources := []Source{{File: "a.yaml", Text: []byte(head)}, {File: "cart.yaml", Text: []byte("journeys:\n" + cart)},
+		{File: "complaint.yaml", Text: []byte("journeys:\n  - name: complaint\n" + complaint)}}
+	merged, problems := Merge(sources)
+	if len(problems) > 0 {
+		t.Fatalf("%+v", problems)
+	}
+	c, err := Compile(merged.Document, "merged", testCatalogEnv(t))
+	if err != nil || len(c.Journeys) != 2 {
+		t.Fatalf("%v", err)
+	}
+	sources = append(sources, Source{File: "twice.yaml", Text: []byte("journeys:\n" + cart)})
+	if _, problems := Merge(sources); len(problems) != 1 || !strings.Contains(problems[0].Detail, `"cart" is in journeys twice: first at cart.yaml:2`) {
+		t.Errorf("%+v", problems)
+	}
+}
