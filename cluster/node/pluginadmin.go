@@ -158,21 +158,32 @@ func (c *collector) wake() {
 	}
 }
 
-// orphanAge is how old an artifact is that no version has before a start deletes it: a push that was cut
-// short, or a removal that this node slept through.
+// orphanAge is how old an artifact is that no version has before it is deleted, at a start and every hour: of a
+// push that was cut short, or a removal that this node slept through. A younger one may be on its way to be
+// staged.
 const orphanAge = time.Hour
+
+// sweep deletes the artifacts that no version has and that are older than orphanAge now.
+func (n *Node) sweep(now time.Time) {
+	if orphans, err := n.router.Blobs().Older(now.Add(-orphanAge)); err == nil {
+		n.deleteUnused(orphans)
+	}
+}
 
 // collect runs until the node is closed.
 func (n *Node) collect() {
 	defer n.followers.Done()
-	if orphans, err := n.router.Blobs().Older(time.Now().Add(-orphanAge)); err == nil {
-		n.deleteUnused(orphans)
-	}
+	n.sweep(time.Now())
+	ticker := time.NewTicker(orphanAge)
+	defer ticker.Stop()
 	known := n.router.Control().State().Plugins.Digests()
 	for {
 		select {
 		case <-n.ctx.Done():
 			return
+		case now := <-ticker.C:
+			n.sweep(now)
+			continue
 		case <-n.collector.news:
 		}
 		now := n.router.Control().State().Plugins.Digests()
