@@ -40,7 +40,9 @@ func (a *app) serverCommand() *cobra.Command {
 			"Several nodes form a cluster: start each with a name of its own, a folder of its own, and the same list of all\n" +
 			"nodes. Every node takes every call. Each data group is kept by three nodes (--cluster-replicas) and goes on while\n" +
 			"most of them are up; a node that is told to stop gives what it leads to the others first. Further nodes join a\n" +
-			"running cluster with --join, an empty folder and --cluster-addr, and are given their share of the groups.",
+			"running cluster with --join, an empty folder and --cluster-addr, and are given their share of the groups.\n\n" +
+			"The lists streams: (Kafka topics that events come from) and sinks: (where deliveries go) are in the file alone;\n" +
+			"docs/kafka.md has both.",
 		Example: `  arbiter server --data /var/lib/arbiter
   arbiter server --config /etc/arbiter.yaml --drain 5s
   arbiter server --data ./data --addr 127.0.0.1:9080 --admin-addr 127.0.0.1:9081
