@@ -183,7 +183,7 @@ func TestStoppedNodeFinishesSending(t *testing.T) {
 	sent := sendThings(t, []*server{s}, 50, stop)
 	s.stop()
 	s.restart()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		in.mu.Lock()
 		arrived := len(in.about)
 		in.mu.Unlock()
