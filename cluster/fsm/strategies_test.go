@@ -281,3 +281,18 @@ func TestNoScan(t *testing.T) {
 		t.Error("the next look begins at the first timer that ever was")
 	}
 }
+
+// FuzzTimerKey: a key is read as it was written, and nothing else is one.
+func FuzzTimerKey(f *testing.F) {
+	f.Add(timerKey(nil, testMS, timerStrategy, key("a"), strategyTimer(7)))
+	f.Add(timerKey(nil, -5, timerJourney, key("b"), "journey:cart#1"))
+	f.Fuzz(func(t *testing.T, stored []byte) {
+		got, ok := parseTimer(stored, nil)
+		if !ok {
+			return
+		}
+		if again := timerKey(nil, got.ms, got.what, got.subjectKey, got.origin); !bytes.Equal(again[1:], stored[1:]) {
+			t.Fatalf("%x is written as %x", stored, again)
+		}
+	})
+}

@@ -339,6 +339,9 @@ func FuzzUpdates(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var u, again Update
+		if name, spec, err := ParseTimer(b); err == nil && (name == "" || !spec.Valid()) {
+			t.Fatal("a timer of nothing")
+		}
 		rest, ok, err := u.Next(b)
 		if err != nil || !ok {
 			return
