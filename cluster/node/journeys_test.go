@@ -110,3 +110,38 @@ func TestWhatAnotherCatalogWouldAsk(t *testing.T) {
 		t.Errorf("%+v, %v", same.Differences, err)
 	}
 }
+
+// TestSimulationsSeeJourneys: what a simulation tells is what decisions would, for those with a cart too.
+func TestSimulationsSeeJourneys(t *testing.T) {
+	n := openNode(t, t.TempDir())
+	loadDemo(t, n, 20)
+	helped := func() int {
+		job, err := n.Simulate(t.Context(), nba.SimulationRequest{Sample: 20, Channels: []string{"store"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := simulatedBy(t, n, job.ID)
+		if done.Result == nil {
+			t.Fatalf("%+v", done)
+		}
+		for _, a := range done.Result.To.Actions {
+			if a.Action == "cart-help" {
+				return a.Propositions
+			}
+		}
+		return 0
+	}
+	if got := helped(); got != 0 {
+		t.Fatalf("%d are helped with a cart they do not have", got)
+	}
+	var events []nba.IncomingEvent
+	for i := range 20 {
+		events = append(events, cartEvent(i, "com.example.cart.updated", fmt.Sprintf("S-%06d", i+1), `{"value": 700}`))
+	}
+	if _, err := n.AcceptEvents(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
+	if got := helped(); got == 0 {
+		t.Error("nobody is helped with a cart")
+	}
+}

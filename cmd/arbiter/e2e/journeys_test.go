@@ -28,7 +28,7 @@ journeys:
     enter: [{on: cart.updated}]
     stages:
       - {name: open, timeout: {after: 6s, to: left}}
-      - {name: left, emit: {channels: [sms], actions: [reminder]}}
+      - {name: left, emit: {channels: [sms], actions: [reminder], when: 'journey("cart").data.value < 1000'}}
       - {name: bought, final: true}
     exit: [{on: cart.bought, to: bought}]
 `
