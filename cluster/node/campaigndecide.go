@@ -32,11 +32,12 @@ const (
 
 // How volumes that are used up are asked for.
 const (
-	// volumeWait is how long the first subject that finds a volume used up waits for what other groups give
-	// back, and volumeAsk how long it is left alone afterwards.
-	volumeWait = 1500 * time.Millisecond
-	volumeAsk  = 5 * time.Second
-	volumePoll = 300 * time.Millisecond
+	// volumeWait is how long a subject that finds a volume used up waits for what other groups give back, volumeWaits
+	// how often that is done in vain, and volumeAsk how long the volume is left alone afterwards.
+	volumeWait  = 1500 * time.Millisecond
+	volumeWaits = 2
+	volumeAsk   = 5 * time.Second
+	volumePoll  = 300 * time.Millisecond
 )
 
 // campaignDecider decides for the subjects of a campaign, one after the other, and gathers what comes of it
@@ -62,7 +63,7 @@ type campaignDecider struct {
 	labels  map[command.Label]int
 	used    map[volumePeriod]uint64    // by the decisions of the batch
 	spent   map[volumePeriod]time.Time // until when a volume counts as used up
-	waited  map[volumePeriod]bool
+	waits   map[volumePeriod]int       // how often a volume was waited for in vain
 	lacking []charged
 
 	scratch  decideScratch
@@ -97,7 +98,7 @@ func (c *campaignDecider) decideBy(compiled *catalog.Catalog, version uint64, na
 		c.explained = append(c.explained, req)
 	}
 	c.labels, c.used = map[command.Label]int{}, map[volumePeriod]uint64{}
-	c.spent, c.waited = map[volumePeriod]time.Time{}, map[volumePeriod]bool{}
+	c.spent, c.waits = map[volumePeriod]time.Time{}, map[volumePeriod]int{}
 	return nil
 }
 
@@ -352,43 +353,51 @@ func (c *campaignDecider) Spent(v *contact.Volume, p contact.Period) bool {
 	return true
 }
 
-// errHeld ends a wait since the run does not go on.
-var errHeld = errors.New("the run does not go on")
+var (
+	// errHeld ends a wait since the run does not go on.
+	errHeld = errors.New("the run does not go on")
+	// errFlush has the batch proposed before a volume is waited for: what its decisions take would count as left
+	// over meanwhile, and be given back.
+	errFlush = errors.New("the batch comes first")
+)
 
 // leaseMore asks for more of the volumes that are lacking. Of those that are not to be had it waits for what
-// other groups give back, the first time, and then takes them for used up for a while.
+// other groups give back, a few times, and then takes them for used up for a while.
 func (c *campaignDecider) leaseMore(ctx context.Context, key []byte) error {
 	ref, _ := command.ParseSubjectKey(key) // it was parsed before
-	slot := router.Slot(ref)
-	lacking := slices.Clone(c.lacking)
-	for _, l := range lacking {
-		of := volumePeriod{Volume: l.volume.Key, StartMS: l.period.StartMS}
-		deadline := time.Now()
-		if !c.waited[of] {
-			c.waited[of] = true
-			deadline = deadline.Add(volumeWait)
-		}
-		for {
-			got, err := c.n.router.LeaseVolume(ctx, slot, l.volume, l.period, c.version)
-			if err != nil && movedAway(err) {
-				return err
-			}
-			if got {
-				delete(c.spent, of)
-				delete(c.waited, of)
-				break
-			}
-			if c.goOn != nil && !c.goOn() {
-				return errHeld
-			}
-			if !time.Now().Before(deadline) || ctx.Err() != nil {
-				c.spent[of] = time.Now().Add(volumeAsk)
-				break
-			}
-			time.Sleep(volumePoll)
+	for _, l := range slices.Clone(c.lacking) {
+		if err := c.lease(ctx, router.Slot(ref), l); err != nil {
+			return err
 		}
 	}
 	return ctx.Err()
+}
+
+func (c *campaignDecider) lease(ctx context.Context, slot int, l charged) error {
+	of := volumePeriod{Volume: l.volume.Key, StartMS: l.period.StartMS}
+	begun := time.Now()
+	for {
+		got, err := c.n.router.LeaseVolume(ctx, slot, l.volume, l.period, c.version)
+		switch {
+		case err != nil && movedAway(err):
+			return err
+		case got:
+			delete(c.spent, of)
+			return nil
+		case c.used[of] > 0:
+			return errFlush
+		case c.goOn != nil && !c.goOn():
+			return errHeld
+		case c.waits[of] >= volumeWaits || ctx.Err() != nil:
+			c.spent[of] = time.Now().Add(volumeAsk)
+			return nil
+		case time.Since(begun) >= volumeWait:
+			c.waits[of]++
+			c.spent[of] = time.Now().Add(volumeAsk)
+			return nil
+		}
+		time.Sleep(volumePoll)
+	}
 }
 
 // contact adds the decision that was made to the batch.

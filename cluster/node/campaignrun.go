@@ -150,7 +150,7 @@ func (w *campaignWorker) fill(ctx context.Context, progress *fsm.Progress) error
 		}
 		w.giveWay(ctx)
 		before := len(w.batch.Contacts)
-		if err := w.subject(ctx, key); errors.Is(err, errHeld) {
+		if err := w.subject(ctx, key); errors.Is(err, errHeld) || errors.Is(err, errFlush) {
 			return nil
 		} else if err != nil {
 			return err

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,8 @@ const (
 	forgetRunsEvery = 2 * time.Second
 	campaignPause   = 100 * time.Millisecond // after something failed
 	campaignSubmit  = 10 * time.Second       // bounds one proposal
+	// campaignTrouble is the pause after something that is not likely to pass.
+	campaignTrouble = 10 * time.Second
 )
 
 // campaigning is what a node does for the runs under way.
@@ -32,6 +35,8 @@ type campaigning struct {
 	workers sync.WaitGroup
 	active  map[groupRun]bool // guarded by mu
 	mu      sync.Mutex
+	// tried is when a run that is due could not begin; used by the loop alone.
+	tried time.Time
 
 	// live counts the calls of channels under way, and calls all of them since the start.
 	live, calls atomic.Int64
@@ -118,10 +123,13 @@ func (n *Node) workOn(of groupRun) {
 	c.workers.Go(func() {
 		err := n.workThrough(n.ctx, of)
 		if err != nil && n.ctx.Err() == nil {
-			n.logCampaign(of, err)
+			pause := campaignPause
+			if again := n.logCampaign(of, err); !again {
+				pause = campaignTrouble
+			}
 			select {
 			case <-n.ctx.Done():
-			case <-time.After(campaignPause):
+			case <-time.After(pause):
 			}
 		}
 		c.mu.Lock()
@@ -131,16 +139,18 @@ func (n *Node) workOn(of groupRun) {
 	})
 }
 
-// logCampaign logs what keeps a run from going on, unless it only has to be tried again.
-func (n *Node) logCampaign(of groupRun, err error) {
+// logCampaign logs what keeps a run from going on, and tells whether it only has to be tried again.
+func (n *Node) logCampaign(of groupRun, err error) (again bool) {
 	switch nba.CodeOf(err) {
 	case nba.CodeUnavailable, nba.CodeTimeout, nba.CodeOverloaded, nba.CodeConflict:
 		n.logger.Debug("a run of a campaign goes on later", "run", of.run, "group", of.group, "error", err)
-	default:
-		if !movedAway(err) {
-			n.logger.Error("a run of a campaign does not go on", "run", of.run, "group", of.group, "error", err)
-		}
+		return true
 	}
+	if movedAway(err) {
+		return true
+	}
+	n.logger.Error("a run of a campaign does not go on", "run", of.run, "group", of.group, "error", err)
+	return false
 }
 
 // startDue starts the runs that the schedules of the active catalog have begin now.
@@ -155,6 +165,9 @@ func (n *Node) startDue() {
 		g := &v.catalog.Campaigns[i]
 		if g.Schedule == nil || !g.Valid(now) {
 			continue
+		}
+		if n.campaigns.tried.Add(campaignTrouble).After(time.Now()) || underWay(v.state.Campaigns, g.Name) {
+			continue // what is due while a run is under way begins when that is over, if it is not too late by then
 		}
 		last := v.state.Campaigns.LastDue(g.Name)
 		due, at := false, now.Truncate(time.Millisecond)
@@ -172,10 +185,16 @@ func (n *Node) startDue() {
 		switch {
 		case err == nil:
 			n.logger.Info("a run of a campaign began", "campaign", g.Name, "run", run, "due", at)
-		case nba.CodeOf(err) != nba.CodeConflict: // else it is running still
+		case nba.CodeOf(err) != nba.CodeConflict: // else another leader was quicker
+			n.campaigns.tried = time.Now()
 			n.logger.Warn("a run of a campaign that is due could not begin", "campaign", g.Name, "due", at, "error", err)
 		}
 	}
+}
+
+// underWay tells whether a campaign has a run that is not over.
+func underWay(state *campaign.State, name string) bool {
+	return slices.ContainsFunc(state.Of(name), func(r *campaign.Run) bool { return !r.State.Over() })
 }
 
 func later(a, b time.Time) time.Time {
