@@ -283,3 +283,54 @@ func pick(random *rand.Rand, ids []ulid.ULID) ulid.ULID {
 	}
 	return ids[random.IntN(len(ids))]
 }
+
+// TestQueueForgetsNothing: whatever is put in, taken out and put off in whatever order, a look at the front gives
+// all that is due, although it does not begin at the beginning.
+func TestQueueForgetsNothing(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 9))
+	d, due := raisingData(t), map[ulid.ULID]int64{}
+	for i := range 600 {
+		subject := fmt.Sprint("s", random.IntN(20))
+		var some ulid.ULID
+		for id := range due {
+			some = id
+			break
+		}
+		switch random.IntN(4) {
+		case 0, 1:
+			op := raiseOf(subject, "strategy:a")
+			op.NotBeforeMS = testMS - 2000 + random.Int64N(4000)
+			if len(due) < 200 {
+				due[do(t, d, op).Decision] = op.NotBeforeMS
+			}
+		default:
+			closed := command.ClosedTrigger{ID: some, Reason: command.CloseNothing}
+			pending, _, err := d.Triggers(testMS+1<<30, 1000, none)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range pending {
+				if p.ID == some {
+					closed.Key = p.Key
+				}
+			}
+			if closed.Key == nil {
+				continue
+			}
+			if delete(due, some); random.IntN(3) == 0 {
+				closed.Reason, closed.UntilMS = command.CloseDeferred, testMS-2000+random.Int64N(4000)
+				due[some] = closed.UntilMS
+			}
+			do(t, d, &command.CloseTriggers{Closed: []command.ClosedTrigger{closed}})
+		}
+		now, want := testMS-2000+random.Int64N(4000), 0
+		for _, ms := range due {
+			if ms <= now {
+				want++
+			}
+		}
+		if got, _, err := d.Triggers(now, 1000, none); err != nil || len(got) != want {
+			t.Fatalf("step %d: %d are due, want %d, %v", i, len(got), want, err)
+		}
+	}
+}
