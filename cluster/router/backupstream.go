@@ -78,31 +78,12 @@ func (s *sender) group(ctx context.Context, g *groupCut, at backup.Group) error 
 	}
 	work, ctx := errgroup.WithContext(ctx)
 	waiting, order := make(chan *packed, packWait), make(chan *packed, packWait)
-	var sum fsm.Summer
-	pairs, bytes, chunks := int64(0), int64(0), int64(0)
+	var read tally
+	chunks := int64(0)
 	work.Go(func() error {
 		defer close(waiting)
 		defer close(order)
-		cutter := backup.Cutter{Done: func(chunk []byte) error {
-			p := &packed{raw: chunk, ready: make(chan struct{})}
-			for _, to := range [...]chan *packed{waiting, order} {
-				select {
-				case to <- p:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			}
-			return nil
-		}}
-		err := g.each(ctx, func(b store.Bucket, key, value []byte) error {
-			pairs, bytes = pairs+1, bytes+int64(len(key)+len(value))
-			sum.Add(b, key, value)
-			return cutter.Add(uint8(b), key, value)
-		})
-		if err != nil {
-			return err
-		}
-		return cutter.Flush()
+		return read.group(ctx, g, waiting, order)
 	})
 	for range packers {
 		work.Go(func() error {
@@ -137,13 +118,43 @@ func (s *sender) group(ctx context.Context, g *groupCut, at backup.Group) error 
 	for id := range written {
 		s.known[id] = true
 	}
-	if digest := hex.EncodeToString(command.AppendDigest(nil, sum.Sum())); at.Digest == "" {
+	if digest := hex.EncodeToString(command.AppendDigest(nil, read.sum.Sum())); at.Digest == "" {
 		at.Digest = digest
 	} else if digest != at.Digest {
 		return fmt.Errorf("%w: what was read has another digest than the state", fsm.ErrDiverged)
 	}
-	at.Pairs, at.Bytes, at.Chunks = pairs, bytes, chunks
+	at.Pairs, at.Bytes, at.Chunks = read.pairs, read.bytes, chunks
 	return s.to.Done(at)
+}
+
+// tally is what was read of a group.
+type tally struct {
+	sum          fsm.Summer
+	pairs, bytes int64
+}
+
+// group reads a group in chunks, and hands each to all channels.
+func (r *tally) group(ctx context.Context, g *groupCut, to ...chan<- *packed) error {
+	cutter := backup.Cutter{Done: func(chunk []byte) error {
+		p := &packed{raw: chunk, ready: make(chan struct{})}
+		for _, ch := range to {
+			select {
+			case ch <- p:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	}}
+	err := g.each(ctx, func(b store.Bucket, key, value []byte) error {
+		r.pairs, r.bytes = r.pairs+1, r.bytes+int64(len(key)+len(value))
+		r.sum.Add(b, key, value)
+		return cutter.Add(uint8(b), key, value)
+	})
+	if err != nil {
+		return err
+	}
+	return cutter.Flush()
 }
 
 // chunk writes a chunk, or that the receiver has it.
