@@ -110,7 +110,7 @@ for _ in $(seq 300); do
   left=$(curl -fsS "http://127.0.0.1:$(at 1)/v1/cluster/members" | python3 -c 'import json,sys; print(sum(m["leads"] for m in json.load(sys.stdin)["items"] if m["id"] != "n1"))')
   [ "$left" = 0 ] && break; sleep 0.2
 done
-for _ in $(seq "$rounds"); do
-  echo "  owner:    $(ask "$((rate / 2))" "$((duration / 2))" 1)"
-  echo "  another:  $(ask "$((rate / 2))" "$((duration / 2))" 2)"
+for _ in $(seq $((3 * rounds))); do # in turns, so that both meet the same machine
+  echo "  owner:    $(ask "$((rate / 2))" 3 1)"
+  echo "  another:  $(ask "$((rate / 2))" 3 2)"
 done
