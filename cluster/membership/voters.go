@@ -91,6 +91,7 @@ func SpreadOf(s *State) Spread {
 			out.MinLeads = p.leads[i]
 		}
 	}
+	out.MinReplicas, out.MinLeads = max(0, out.MinReplicas), max(0, out.MinLeads) // nobody may have any
 	open := map[int]bool{} // zones that could take a replica
 	for i := range p.nodes {
 		if p.nodes[i].free() {
