@@ -255,7 +255,11 @@ func appliesOnce(t *testing.T, b *kafkatest.Broker) {
 	g := newGroups(8)
 	g.trouble = 0.05
 	chance := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
-	begin := func(node int) func() { return run(t, streamConfig(b, "once"), nodeOfTest{g, node}) }
+	begin := func(node int) func() {
+		cfg := streamConfig(b, "once")
+		cfg.MaxMessages = 13 + chance.IntN(60) // so that what is read again is divided otherwise
+		return run(t, cfg, nodeOfTest{g, node})
+	}
 	stops := []func(){begin(0), begin(1)}
 	deadline := time.Now().Add(60 * time.Second)
 	for {
