@@ -29,6 +29,7 @@ type Port struct {
 	viewers  []func()
 
 	mu       sync.Mutex // guards what follows, and the order of starting and stopping
+	nodes    map[string]string
 	links    atomic.Pointer[map[string]*link]
 	accepted map[*conn]struct{}
 	raw      map[interface{ Close() error }]struct{} // connections before their preamble, and transfers
@@ -66,7 +67,7 @@ func Open(config Config) (*Port, error) {
 		config.Metrics = NewMetrics(nil)
 	}
 	p := &Port{
-		config: config, limits: config.Limits, logger: config.Logger, metrics: config.Metrics, opened: time.Now(),
+		config: config, limits: config.Limits, nodes: maps.Clone(config.Nodes), logger: config.Logger, metrics: config.Metrics, opened: time.Now(),
 		handlers: make(map[Method]handling), streams: make(map[Method]StreamHandler),
 		accepted: make(map[*conn]struct{}), raw: make(map[interface{ Close() error }]struct{}),
 		news: make(chan struct{}, 1), running: make(chan struct{}, config.Limits.MaxConcurrent), quit: make(chan struct{}),
@@ -109,7 +110,7 @@ func (p *Port) Start() error {
 	p.workers.Add(2)
 	go p.accept()
 	go p.announce()
-	p.setNodes(p.config.Nodes)
+	p.setNodes(p.nodes)
 	return nil
 }
 
@@ -118,7 +119,10 @@ func (p *Port) Start() error {
 func (p *Port) SetNodes(nodes map[string]string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.config.Nodes = maps.Clone(nodes)
+	if maps.Equal(p.nodes, nodes) {
+		return
+	}
+	p.nodes = maps.Clone(nodes)
 	if p.started && !p.closed {
 		p.setNodes(nodes)
 	}
