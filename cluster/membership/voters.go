@@ -92,7 +92,7 @@ func SpreadOf(s *State) Spread {
 		}
 	}
 	out.MinReplicas, out.MinLeads = max(0, out.MinReplicas), max(0, out.MinLeads) // nobody may have any
-	open := map[int]bool{} // zones that could take a replica
+	open := map[int]bool{}                                                        // zones that could take a replica
 	for i := range p.nodes {
 		if p.nodes[i].free() {
 			open[p.zone[i]] = true

@@ -14,9 +14,9 @@ import (
 	"time"
 
 	sinks "github.com/arbiterhq/arbiter/cluster/delivery"
+	"github.com/arbiterhq/arbiter/cluster/importer"
 	"github.com/arbiterhq/arbiter/runtime/clock"
 	"github.com/arbiterhq/arbiter/runtime/delivery"
-	"github.com/arbiterhq/arbiter/cluster/importer"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
 
