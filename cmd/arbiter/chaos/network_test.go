@@ -119,6 +119,7 @@ func (w *network) setup(t *testing.T, c *cluster, i int) {
 	w.must("ip", "netns", "add", n.id)
 	t.Cleanup(func() { _ = run("ip", "netns", "del", n.id) })
 	w.must("ip", "link", "add", "to-"+n.id, "type", "veth", "peer", "name", "eth0", "netns", n.id)
+	t.Cleanup(func() { _ = run("ip", "link", "del", "to-"+n.id) }) // at once: a namespace goes when the kernel has time
 	w.must("ip", "link", "set", "to-"+n.id, "master", "chaos0", "up")
 	in := func(args ...string) { t.Helper(); w.must("ip", append([]string{"-n", n.id}, args...)...) }
 	in("link", "set", "eth0", "address", w.macs[n.id])
