@@ -90,7 +90,7 @@ type (
 	}
 	windowSpec struct {
 		node                                    *yaml.Node
-		tumbling, sliding, session, step, total time.Duration
+		tumbling, sliding, session, step time.Duration
 		count, last                             number
 		given                                   int
 	}

@@ -58,7 +58,6 @@ type script struct {
 	state       State
 	building    *Definition
 	definitions map[[DigestBytes]byte]*Definition
-	timers      map[uint64]int64
 }
 
 func (s *script) run(text string) string {
