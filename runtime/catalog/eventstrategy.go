@@ -89,10 +89,10 @@ type (
 		emit                 *emitSpec
 	}
 	windowSpec struct {
-		node                                    *yaml.Node
+		node                             *yaml.Node
 		tumbling, sliding, session, step time.Duration
-		count, last                             number
-		given                                   int
+		count, last                      number
+		given                            int
 	}
 	absenceSpec struct {
 		node   *yaml.Node
