@@ -43,7 +43,7 @@ for i in 1 2 3; do run $i --nodes "$members"; done
 for i in 1 2 3; do ready $i; done
 
 # cpu is the processor time of all nodes so far, in ms.
-cpu() { local sum=0 p f; for p in "${pid[@]}"; do read -ra f </proc/"$p"/stat 2>/dev/null && sum=$((sum + f[13] + f[14])); done; echo $((sum * 10)); }
+cpu() { local sum=0 p f; for p in "${pid[@]}"; do { read -ra f </proc/"$p"/stat; } 2>/dev/null && sum=$((sum + f[13] + f[14])); done; echo $((sum * 10)); }
 
 # ask RATE SECONDS NODE... asks through nodes and prints one line.
 ask() {
@@ -56,8 +56,9 @@ ask() {
 import json, sys
 r = json.load(open(sys.argv[1]))
 l = r["latency"]
-print("  %.0f/s  p50 %.2f ms  p99 %.2f ms  p99.9 %.2f ms  max %.1f ms  failed %d  processor %.2f of a core %s" % (r["rate"], l["p50Micros"]/1e3, l["p99Micros"]/1e3,
-    l["p999Micros"]/1e3, l["maxMicros"]/1e3, r["completed"] - r["ok"] + r["unsent"], int(sys.argv[2])/1e3/r["seconds"], r["errors"] or ""))
+print("  %.0f/s  p50 %.2f ms  p99 %.2f ms  p99.9 %.2f ms  max %.1f ms  failed %d  %s%s" % (r["rate"], l["p50Micros"]/1e3, l["p99Micros"]/1e3,
+    l["p999Micros"]/1e3, l["maxMicros"]/1e3, r["completed"] - r["ok"] + r["unsent"],
+    "processor %.2f of a core " % (int(sys.argv[2])/1e3/r["seconds"]) if int(sys.argv[2]) > 0 else "", r["errors"] or ""))  # a node that was started again began at 0
 P
 }
 balance() { curl -fsS "http://127.0.0.1:$(at 1)/v1/cluster/balance"; }
