@@ -36,6 +36,7 @@ eventStrategies:
 // eventMaker makes events with ids that were never used before.
 type eventMaker struct {
 	run  string
+	fine bool // with milliseconds in the time
 	next atomic.Int64
 }
 
@@ -48,7 +49,11 @@ func (m *eventMaker) append(dst []byte, subject int, random *rand.Rand) []byte {
 	dst = append(dst, `","source":"https://network.example/usage","type":"usage.reported","subject":"`...)
 	dst = append(dst, key(subject)...)
 	dst = append(dst, `","time":"`...)
-	dst = time.Now().UTC().AppendFormat(dst, time.RFC3339)
+	layout := time.RFC3339
+	if m.fine {
+		layout = "2006-01-02T15:04:05.000Z07:00"
+	}
+	dst = time.Now().UTC().AppendFormat(dst, layout)
 	dst = append(dst, `","data":{"mb":`...)
 	dst = strconv.AppendInt(dst, random.Int64N(1000), 10)
 	dst = append(dst, `,"cell":"`...)
@@ -94,8 +99,8 @@ func (c *etcdCluster) putEvents(ctx context.Context, m *eventMaker, subjects int
 	}
 }
 
-// prepareEvents declares what the catalog needs, activates it and stores every subject.
-func (c *arbiterCluster) prepareEvents(subjects int) error {
+// prepareEvents declares what a catalog needs, activates it and stores every subject.
+func (c *arbiterCluster) prepareEvents(subjects int, catalog string) error {
 	c.connect(6)
 	patiently := func(method, path, media string, body []byte, use func([]byte) error) (err error) {
 		for range 40 { // groups may still elect their leaders
@@ -110,7 +115,7 @@ func (c *arbiterCluster) prepareEvents(subjects int) error {
 		return err
 	}
 	version := ""
-	if err := patiently(fasthttp.MethodPut, "/v1/catalog", "application/yaml", []byte(eventCatalog), func(answer []byte) error {
+	if err := patiently(fasthttp.MethodPut, "/v1/catalog", "application/yaml", []byte(catalog), func(answer []byte) error {
 		_, rest, _ := strings.Cut(string(answer), `"version":`)
 		version, _, _ = strings.Cut(rest, ",")
 		return nil
@@ -147,7 +152,7 @@ func events(ctx context.Context, s *settings) error {
 	if err := ours.start(ctx); err != nil {
 		return err
 	}
-	if err := ours.prepareEvents(s.subjects); err != nil {
+	if err := ours.prepareEvents(s.subjects, eventCatalog); err != nil {
 		return err
 	}
 	var theirs *etcdCluster

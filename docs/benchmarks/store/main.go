@@ -3,6 +3,7 @@
 //
 //	store compare   updates over HTTP against etcd's puts and transactions, in interleaved rounds
 //	store events    events over HTTP, applied to windows and subjects, against etcd's transactions
+//	store deliveries  from an event to what it led to, at a steady rate
 //	store callers   updates and reads by callers inside the three processes
 //	store reads     reads in one process
 //	store life      restart times, memory, idle groups
@@ -38,6 +39,7 @@ type settings struct {
 	warmup        time.Duration
 	clients       []int
 	batches       []int
+	rate          float64
 	idle          []int
 	leader        bool
 	keep          bool
@@ -57,7 +59,7 @@ func main() {
 
 func run() error {
 	if len(os.Args) < 2 {
-		return errors.New("usage: store compare|events|callers|reads|life [flags]")
+		return errors.New("usage: store compare|events|deliveries|callers|reads|life [flags]")
 	}
 	part := os.Args[1]
 	if part == "node" {
@@ -80,6 +82,8 @@ func run() error {
 		return compare(ctx, s)
 	case "events":
 		return events(ctx, s)
+	case "deliveries":
+		return deliveries(ctx, s)
 	case "callers":
 		return callers(ctx, s)
 	case "reads":
@@ -109,6 +113,7 @@ func parse(args []string) (*settings, error) {
 	flags.BoolVar(&s.leader, "etcd-leader", true, "etcd's clients talk to its leader alone, which is faster, not to all members")
 	flags.BoolVar(&s.keep, "keep", false, "keep the data, and use it if it is there")
 	flags.StringVar(&s.only, "only", "", "of compare, measure only what has this in its name")
+	flags.Float64Var(&s.rate, "rate", 12_500, "of deliveries, events a second")
 	flags.BoolVar(&s.skipEtcd, "no-etcd", false, "measure Arbiter alone")
 	if err := flags.Parse(args); err != nil {
 		return nil, err

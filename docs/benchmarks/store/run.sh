@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the figures of docs/benchmarks/store.md on this machine: three processes of Arbiter beside
 # three of etcd, which is built from its module at the version of this folder's go.mod.
-#   run.sh [compare|events|callers|reads|life] [flags]    one part, or all; the flags are those of the program
+#   run.sh [compare|events|deliveries|callers|reads|life] [flags]    one part, or all; the flags are those of the program
 # Traffic goes to loopback only. The data lies in STORE_DIR, or else below the temporary folder.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,9 +14,9 @@ echo "machine   $(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo), $(n
 echo "commit    $(git describe --always --dirty), $(go version | cut -d' ' -f3), etcd $(bin/etcd --version | awk '{print $3; exit}')"
 echo "load      $(cut -d' ' -f1-3 /proc/loadavg)"
 
-parts=(reads callers compare events life)
+parts=(reads callers compare events deliveries life)
 case ${1:-} in
-  compare|events|callers|reads|life) parts=("$1"); shift ;;
+  compare|events|deliveries|callers|reads|life) parts=("$1"); shift ;;
 esac
 for part in "${parts[@]}"; do
   echo; echo "== $part"
