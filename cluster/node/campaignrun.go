@@ -22,13 +22,15 @@ const (
 	batchBytes        = 256 << 10
 	batchFor          = 50 * time.Millisecond
 	// calmAfter is how long ago the last call of a channel must be for a run to take what it can get. Until then it
-	// rests, after each stretch of work, restFactor times as long as it worked, and longer while calls are under way:
-	// so it gets a forty-eighth of a processor on a node that channels call: with a twelfth, the p99 of calls was three times
-	// that without a run, mostly since more was written and collected.
-	calmAfter   = time.Second
-	liveStretch = 150 * time.Microsecond
-	restFactor  = 47
-	leastRest   = 100 * time.Microsecond
+	// rests, after each stretch of work, several times as long as it worked, and longer while calls are under way: once
+	// for each callsPerRest calls a second, at most mostRests times. So it gets a forty-eighth of a processor on a node
+	// that is called a hundred times a second (with a twelfth, the p99 of calls was three times that without a run,
+	// mostly since more was written and collected), and a third on one that is called five times.
+	calmAfter    = time.Second
+	liveStretch  = 150 * time.Microsecond
+	callsPerRest = 2
+	mostRests    = 47
+	leastRest    = 100 * time.Microsecond
 	// lookEvery is how many subjects there are between two looks at the state of the run.
 	lookEvery = 16
 )
@@ -47,6 +49,10 @@ type campaignWorker struct {
 	resumed  time.Time
 	calls    int64 // of channels, when somebody looked last
 	lastCall time.Time
+	// callRate is how often channels call, in a second: of the time before countedAt, when countedCalls were counted.
+	callRate     float64
+	countedAt    time.Time
+	countedCalls int64
 }
 
 // workThrough works on a run in a group until the group is through, the run does not run any more, or this
@@ -183,6 +189,17 @@ func (w *campaignWorker) called() bool {
 	return !w.lastCall.IsZero() && time.Since(w.lastCall) < calmAfter
 }
 
+// rests is how many times as long as it worked a run rests, by how often channels called lately.
+func (w *campaignWorker) rests(now time.Time) time.Duration {
+	if passed := now.Sub(w.countedAt); w.countedAt.IsZero() || passed >= calmAfter {
+		if w.callRate = mostRests * callsPerRest; !w.countedAt.IsZero() {
+			w.callRate = float64(w.calls-w.countedCalls) / passed.Seconds()
+		}
+		w.countedAt, w.countedCalls = now, w.calls
+	}
+	return time.Duration(min(max(w.callRate/callsPerRest, 1), mostRests))
+}
+
 // giveWay rests while channels call.
 func (w *campaignWorker) giveWay(ctx context.Context) {
 	if !w.called() {
@@ -194,7 +211,7 @@ func (w *campaignWorker) giveWay(ctx context.Context) {
 	if live.Load() == 0 && worked < liveStretch {
 		return
 	}
-	rest := restFactor * max(worked, leastRest)
+	rest := w.rests(stopped) * max(worked, leastRest)
 	time.Sleep(rest)
 	for live.Load() > 0 && time.Since(stopped) < 2*rest && ctx.Err() == nil {
 		time.Sleep(leastRest)
