@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/arbiterhq/arbiter/cluster/fsm"
+	"github.com/arbiterhq/arbiter/cluster/peer"
 	"github.com/arbiterhq/arbiter/cluster/raftgroup"
 	"github.com/arbiterhq/arbiter/runtime/nba"
 )
@@ -81,7 +82,15 @@ func (n *network) reachable(node string) bool { return node == n.self || n.remot
 func (n *network) submit(s *shard, node string, ops [][]byte) ([]raftgroup.Answer, error) {
 	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 	defer cancel()
-	return n.answers(ctx, s, node, MethodSubmit, appendSubmit(nil, s.number, ops), len(ops))
+	answers, err := n.answers(ctx, s, node, MethodSubmit, appendSubmit(nil, s.number, ops), len(ops))
+	if err == nil || n.ctx.Err() == nil {
+		return answers, err
+	}
+	// It was not the caller's deadline that passed: whoever moved the call here asks another node.
+	if errors.Is(err, peer.ErrUncertain) {
+		return nil, nba.Errorf(nba.CodeUnavailable, "the node is shutting down: the write may still happen (%w)", peer.ErrUncertain)
+	}
+	return nil, errClosing()
 }
 
 // propose sends a whole entry to the node that leads the group.

@@ -75,7 +75,7 @@ EOF
     { cat "$folder/format.log" >&2; exit 1; }
 }
 
-cluster_id() { head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '='; }
+cluster_id() { head -c 16 /dev/urandom | base64 | tr '+/' 'Pl' | tr -d '='; }
 
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 

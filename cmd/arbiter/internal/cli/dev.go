@@ -158,17 +158,19 @@ func (a *app) banner(f *devFlags, at endpoints, folder string, temporary bool, l
 	if f.noDemo {
 		traffic = "no simulated customers"
 	}
-	fmt.Fprintf(a.out, "%s in %.1f s with %s\n\n", p.green("Arbiter is ready"), took.Seconds(), what)
+	var b strings.Builder // written at once: whoever waits for the first line finds the others
+	fmt.Fprintf(&b, "%s in %.1f s with %s\n\n", p.green("Arbiter is ready"), took.Seconds(), what)
 	for _, line := range [][2]string{
 		{"API", "http://" + at.api}, {"Metrics", "http://" + at.admin + "/metrics"}, {"Data", folder + kept}, {"Traffic", traffic}, {"Sends", f.sendsTo(p)},
 	} {
-		fmt.Fprintf(a.out, "  %s  %s\n", p.dim(pad(line[0], 7)), line[1])
+		fmt.Fprintf(&b, "  %s  %s\n", p.dim(pad(line[0], 7)), line[1])
 	}
 	if f.subscribers > 0 {
-		fmt.Fprintf(a.out, "\nIn another terminal:\n\n  %s\n", p.bold(fmt.Sprintf("%s decide %s --channel web --explain%s",
+		fmt.Fprintf(&b, "\nIn another terminal:\n\n  %s\n", p.bold(fmt.Sprintf("%s decide %s --channel web --explain%s",
 			a.programName(), load.SubjectID(int64(min(exampleSubject, f.subscribers))), a.addrFlag(at.api))))
 	}
-	fmt.Fprint(a.out, "\nCtrl-C ends it.\n")
+	b.WriteString("\nCtrl-C ends it.\n")
+	fmt.Fprint(a.out, b.String())
 }
 
 // programName is how the user started this program.
