@@ -67,10 +67,10 @@ func (b *builder) build(e ast.Expr) (node, bool) {
 		switch {
 		case isEvent(e):
 			return b.event(e)
-		case asksAggregate(e):
-			return aggregateNode(e)
-		case asksScore(e):
-			return scoreNode(e)
+		case aggregates().asked(e):
+			return aggregates().node(e)
+		case scores().asked(e):
+			return scores().node(e)
 		case isJourney(e):
 			return journeyNode(e)
 		}
@@ -164,10 +164,10 @@ func (b *builder) call(e ast.Expr) (node, bool) {
 	switch {
 	case asksHistory(e):
 		return historyNode(e)
-	case asksAggregate(e):
-		return aggregateNode(e)
-	case asksScore(e):
-		return scoreNode(e)
+	case aggregates().asked(e):
+		return aggregates().node(e)
+	case scores().asked(e):
+		return scores().node(e)
 	case isEvent(e):
 		return b.event(e)
 	case isJourney(e):

@@ -238,9 +238,9 @@ func (w *walker) asked(e ast.Expr) bool {
 	switch {
 	case asksHistory(e):
 		w.history(e)
-	case asksAggregate(e):
+	case aggregates().asked(e):
 		w.aggregate(e)
-	case asksScore(e):
+	case scores().asked(e):
 		w.scored(e)
 	case isJourney(e):
 		w.journey(e)

@@ -243,9 +243,9 @@ func (a *activation) ResolveName(name string) (any, bool) {
 	case varEvent:
 		return a.vars, true
 	case varScores:
-		return &scoresValue{vars: a.vars}, true
+		return &namedValue{scores(), a.vars}, true
 	case varAggregates:
-		return &aggregatesValue{vars: a.vars}, true
+		return &namedValue{aggregates(), a.vars}, true
 	case varJourneys:
 		return &journeysValue{vars: a.vars}, true
 	default:
