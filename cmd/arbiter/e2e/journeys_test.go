@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -44,37 +43,12 @@ func TestJourneysAfterTheLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	nodes := startCluster(t, 3, "--data-groups", "4", "--config", settings)
-	put := nodes[0].repeat("PUT", "/v1/catalog", journeyCatalog, "Content-Type", "application/yaml", "If-Match", "*")
-	version := decode[nba.CatalogVersion](t, put, 201)
-	if r := nodes[0].repeat("POST", fmt.Sprintf("/v1/catalog/versions/%d/activate", version.Version), nil); r.status != 200 {
-		t.Fatalf("%d %s", r.status, r.body)
-	}
-	const customers = 60
-	var lines strings.Builder
-	for i := range customers {
-		fmt.Fprintf(&lines, `{"id":"C-%d"}`+"\n", i)
-	}
-	if r := nodes[1].repeat("POST", "/v1/subjects/import", lines.String(), "Content-Type", "application/x-ndjson"); r.status != 200 {
-		t.Fatalf("%d %s", r.status, r.body)
-	}
-	// The batch may be sent again: an event that was applied is a duplicate.
-	send := func(s *server, kind string, of func(i int) bool) {
-		var batch []string
-		for i := range customers {
-			if of(i) {
-				batch = append(batch, fmt.Sprintf(`{"specversion":"1.0","id":"%s-%d","source":"/shop","type":"%s","subject":"C-%d","time":%q,"data":{"value":%d}}`,
-					kind, i, kind, i, time.Now().UTC().Format(time.RFC3339Nano), i))
-			}
-		}
-		r := s.repeat("POST", "/v1/events", "["+strings.Join(batch, ",")+"]", "Content-Type", "application/cloudevents-batch+json")
-		if got := decode[receipts](t, r, 200); got.DeadLettered > 0 || got.Accepted+got.Duplicates != len(batch) {
-			t.Fatalf("%s", r.body)
-		}
-	}
-	send(nodes[0], "cart.updated", func(int) bool { return true })
+	cartCluster(t, nodes, journeyCatalog)
+	const customers = cartCustomers
+	sendCarts(t, nodes[0], "cart.updated", func(int) bool { return true })
 	began := time.Now()
 	nodes[0].kill9()
-	send(nodes[1], "cart.bought", func(i int) bool { return i%2 == 0 })
+	sendCarts(t, nodes[1], "cart.bought", func(i int) bool { return i%2 == 0 })
 	if took := time.Since(began); took > 5*time.Second {
 		t.Skipf("the machine is too slow for this test: buying took %v", took)
 	}
