@@ -30,7 +30,8 @@ const (
 const problemNoSink = "no sink of this name in the setting sinks of the node that leads the group"
 
 // courier sends the deliveries of the groups that this node leads. What it is sending is in flight until what
-// became of it is in the log; so a delivery is in flight once on a node.
+// became of it is in the log, and until nobody reads a state from before that; so a delivery is in flight once on a
+// node.
 type courier struct {
 	n       *Node
 	posts   map[string]*post
@@ -42,6 +43,7 @@ type courier struct {
 
 	mu     sync.Mutex
 	flight map[ulid.ULID]struct{} // guarded by mu
+	landed map[ulid.ULID]struct{} // since the state is being read, which may have them as pending; guarded by mu
 }
 
 // post is a sink with what is known of it.
@@ -62,7 +64,8 @@ type report struct {
 
 func (c *courier) open(n *Node) {
 	c.n, c.posts, c.freed = n, map[string]*post{}, make(chan struct{}, 1)
-	c.reports, c.flight = make(chan report, 8*reportAtOnce), map[ulid.ULID]struct{}{}
+	c.reports = make(chan report, 8*reportAtOnce)
+	c.flight, c.landed = map[ulid.ULID]struct{}{}, map[ulid.ULID]struct{}{}
 	c.ctx, c.stop = context.WithCancel(context.WithoutCancel(n.ctx))
 	for name, sink := range n.sinks {
 		c.posts[name] = &post{spec: sink.spec, sink: sink.sink, slots: make(chan struct{}, sink.spec.Concurrency),
@@ -144,10 +147,12 @@ func (c *courier) take(group uint64, name string, now time.Time) (next time.Time
 	if probing {
 		room = 1
 	}
-	due, nextMS, err := c.n.router.DueDeliveries(group, name, now.UnixMilli(), room, c.inFlight)
+	due, nextMS, err := c.due(group, name, now, room)
 	batch := make([]command.Delivery, 0, p.spec.Batch)
 	for i := range due {
-		c.begin(due[i].ID)
+		if !c.begin(due[i].ID) {
+			continue // it is being taken back
+		}
 		if due[i].ExpiresMS > 0 && now.UnixMilli() >= due[i].ExpiresMS {
 			c.tell(group, command.DeliveryChange{ID: due[i].ID, State: command.DeliveryExpired, AtMS: now.UnixMilli(), Problem: due[i].Problem})
 			continue
@@ -172,14 +177,15 @@ func (c *courier) take(group uint64, name string, now time.Time) (next time.Time
 
 // unknown tells of deliveries to a sink that nobody knows why they are not sent.
 func (c *courier) unknown(group uint64, name string, now time.Time) error {
-	due, _, err := c.n.router.DueDeliveries(group, name, now.UnixMilli(), reportAtOnce, c.inFlight)
+	due, _, err := c.due(group, name, now, reportAtOnce)
 	for i := range due {
 		change := command.DeliveryChange{ID: due[i].ID, AtMS: now.UnixMilli(), DueMS: now.Add(unknownSink).UnixMilli(), Problem: problemNoSink}
 		if due[i].ExpiresMS > 0 && change.DueMS >= due[i].ExpiresMS {
 			change.State = command.DeliveryExpired
 		}
-		c.begin(due[i].ID)
-		c.tell(group, change)
+		if c.begin(due[i].ID) {
+			c.tell(group, change)
+		}
 	}
 	if len(due) > 0 {
 		c.n.logger.Error("deliveries wait for a sink that is not in the settings", "sink", name, "group", group, "deliveries", len(due))
@@ -197,23 +203,55 @@ func (c *courier) tell(group uint64, change command.DeliveryChange) {
 	}
 }
 
-func (c *courier) inFlight(id ulid.ULID) bool {
+// due reads what is due, without what is in flight. What it reads is the state of a moment: what lands after that
+// moment is still pending there. Only run calls it.
+func (c *courier) due(group uint64, sink string, now time.Time, limit int) (due []command.Delivery, nextMS int64, err error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, ok := c.flight[id]
-	return ok
+	clear(c.landed)
+	c.mu.Unlock()
+	return c.n.router.DueDeliveries(group, sink, now.UnixMilli(), limit, c.known)
 }
 
-func (c *courier) begin(id ulid.ULID) {
+func (c *courier) known(id ulid.ULID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.isKnown(id)
+}
+
+func (c *courier) isKnown(id ulid.ULID) bool {
+	_, flying := c.flight[id]
+	_, landed := c.landed[id]
+	return flying || landed
+}
+
+// begin puts a delivery in flight that due found. It is false if somebody holds it, or did since then.
+func (c *courier) begin(id ulid.ULID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isKnown(id) {
+		return false
+	}
 	c.flight[id] = struct{}{}
+	return true
 }
 
-func (c *courier) land(changes []command.DeliveryChange) {
+// hold keeps a delivery from being sent until it lands. It is false if it is being sent.
+func (c *courier) hold(id ulid.ULID) bool {
 	c.mu.Lock()
-	for i := range changes {
-		delete(c.flight, changes[i].ID)
+	defer c.mu.Unlock()
+	if _, flying := c.flight[id]; flying {
+		return false
+	}
+	c.flight[id] = struct{}{}
+	return true
+}
+
+// land tells that it is in the log what became of deliveries, or that it will not be.
+func (c *courier) land(ids ...ulid.ULID) {
+	c.mu.Lock()
+	for _, id := range ids {
+		delete(c.flight, id)
+		c.landed[id] = struct{}{}
 	}
 	c.mu.Unlock()
 	c.wake()
@@ -319,7 +357,11 @@ func (c *courier) report() {
 // submit enters reports into the log. Where that fails the deliveries are sent again, under the same ids, by
 // whoever leads the group.
 func (c *courier) submit(group uint64, changes []command.DeliveryChange) {
-	defer c.land(changes)
+	defer func() {
+		for i := range changes {
+			c.land(changes[i].ID)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), reportWithin)
 	defer cancel()
 	op := command.ChangeDeliveries{Changes: changes}

@@ -253,8 +253,10 @@ func (n *Node) changeDelivery(ctx context.Context, id ulid.ULID, what uint64) er
 	change := command.DeliveryChange{ID: id, State: command.DeliveryCancelled, AtMS: now}
 	if what == deliveryReplay {
 		change = command.DeliveryChange{ID: id, Replay: true, AtMS: now, DueMS: now}
-	} else if n.outbox.courier.inFlight(id) {
+	} else if c := &n.outbox.courier; !c.hold(id) {
 		return nba.Errorf(nba.CodeConflict, "the delivery is being sent right now: look at its state in a moment")
+	} else {
+		defer c.land(id)
 	}
 	_, err := n.router.ChangeDeliveries(ctx, n.router.GroupOfID(id), &command.ChangeDeliveries{Changes: []command.DeliveryChange{change}})
 	return err

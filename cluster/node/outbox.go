@@ -148,11 +148,12 @@ func (o *outbox) take(ctx context.Context, group uint64, t *command.Trigger) {
 	o.mu.Unlock()
 	o.deciding <- struct{}{}
 	o.work.Go(func() {
-		err := o.decideOne(context.WithoutCancel(ctx), group, t)
-		o.mu.Lock()
-		if delete(o.busy, t.ID); err != nil {
-			o.busy[t.ID] = o.n.clock.Now().Add(tryAgain)
+		if err := o.decideOne(context.WithoutCancel(ctx), group, t); err != nil {
+			o.n.logger.Debug("a trigger is decided later", "group", group, "error", err)
 		}
+		// Also when it is decided: what is being read right now may still have it.
+		o.mu.Lock()
+		o.busy[t.ID] = o.n.clock.Now().Add(tryAgain)
 		o.mu.Unlock()
 		<-o.deciding
 		select {
@@ -166,7 +167,6 @@ func (o *outbox) take(ctx context.Context, group uint64, t *command.Trigger) {
 func (o *outbox) decideOne(ctx context.Context, group uint64, t *command.Trigger) error {
 	closed, err := o.n.decideRaised(ctx, t, o.turn)
 	if err != nil {
-		o.n.logger.Debug("a trigger is decided later", "group", group, "error", err)
 		return err
 	}
 	if closed == nil {

@@ -241,6 +241,31 @@ func TestLimitsOfManyTriggersAtOnce(t *testing.T) {
 	}
 }
 
+// TestAttemptedOnce: while deliveries come and go, none that was sent is taken up again.
+func TestAttemptedOnce(t *testing.T) {
+	to := newReceiver(t, nil)
+	n := openOutbox(t, t.TempDir(), to.URL, "", nil)
+	const batches, size = 40, 50
+	for b := range batches {
+		events := make([]nba.IncomingEvent, size)
+		now := n.clock.Now()
+		for i := range events {
+			events[i].Event = nba.Event{ID: fmt.Sprint("e", b*size+i), Source: "/test", Type: "test.landed", Subject: nba.SubjectRef{ID: fmt.Sprint("O-", i), Type: nba.Subscriber},
+				Time: now, Received: now, Data: json.RawMessage(`{"country":"US"}`)}
+		}
+		if _, err := n.AcceptEvents(t.Context(), events); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "all are sent", func() bool {
+		ids, _ := to.seen()
+		return len(ids) == batches*size && len(deliveries(t, n, "pending")) == 0
+	})
+	if ids, attempts := to.seen(); attempts != len(ids) {
+		t.Errorf("%d deliveries in %d attempts", len(ids), attempts)
+	}
+}
+
 // TestFailingReceivers: what fails is tried again under the same id; what is given up can be replayed; what is
 // refused is not tried again.
 func TestFailingReceivers(t *testing.T) {

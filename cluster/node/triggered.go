@@ -78,13 +78,25 @@ func (n *Node) decideRaised(ctx context.Context, t *command.Trigger, turn func()
 	}
 	emit, ok := emitOf(policies, t.Origin)
 	if !ok || len(emit.Channels) == 0 {
-		return &closing{reason: command.CloseUndeclared}, nil
+		return n.undeclared(ctx, v)
 	}
 	r := &raised{n: n, v: v, catalog: policies, emit: emit, raising: raising{trigger: t, turn: turn}}
 	if !r.request() {
 		return &closing{reason: command.CloseFailed, detail: detailContexts}, nil
 	}
 	return r.settle(r.decide(ctx))
+}
+
+// undeclared closes a trigger whose origin is not in the catalog, unless this node only has not heard of the catalog
+// that it came from.
+func (n *Node) undeclared(ctx context.Context, v *view) (*closing, error) {
+	if err := n.router.Control().Sync(ctx); err != nil {
+		return nil, err
+	}
+	if n.current.Load() != v {
+		return nil, nba.Errorf(nba.CodeUnavailable, "another catalog became active: the trigger is decided with that")
+	}
+	return &closing{reason: command.CloseUndeclared}, nil
 }
 
 // raised is the decision of one trigger.
