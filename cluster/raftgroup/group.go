@@ -42,6 +42,7 @@ type Group struct {
 	age        age
 	follower   follower
 	applied    applied
+	fates      fates
 	born       time.Time   // when the group was opened
 	young      atomic.Bool // newborn
 	content    atomic.Bool // not leaderless; see Mesh.elect
@@ -421,6 +422,7 @@ func (o observed) ApplyBatch(entries []*raft.Log) []any {
 	if a, ok := o.Machine.(interface{ Announce() }); ok {
 		a.Announce()
 	}
+	o.group.fates.applied(entries, answers)
 	o.group.applied.advanced()
 	o.group.metrics.applied(o.Machine, time.Since(start), len(entries))
 	if err := o.Err(); err != nil {

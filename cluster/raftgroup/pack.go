@@ -228,6 +228,8 @@ func (g *Group) propose(entry []byte) (fsm.Results, error) {
 		return nil, errFull()
 	}
 	start := time.Now()
+	under := g.fates.begin(entry)
+	defer g.fates.end(under)
 	future := g.raft.Apply(entry, 0)
 	if err := future.Error(); err != nil {
 		if errors.Is(err, wal.ErrFull) {
@@ -235,6 +237,9 @@ func (g *Group) propose(entry []byte) (fsm.Results, error) {
 		}
 		if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipTransferInProgress) {
 			return nil, g.notLeader()
+		}
+		if errors.Is(err, raft.ErrLeadershipLost) && future.Index() > 0 && g.mesh != nil {
+			return g.fate(under, future.Index(), err)
 		}
 		return nil, errUncertain(err)
 	}
