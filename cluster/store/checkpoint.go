@@ -49,7 +49,7 @@ func (s *Store) takeWanted() []*wanted {
 // which other commits leave out, in the file, and with a read transaction at it. No write runs.
 func (s *Store) pinState() (*mark, *bbolt.Tx, error) {
 	s.db.NoFreelistSync = false
-	err := s.updateFile(func(*fileTx) error { return nil })
+	_, err := s.updateFile(func(*fileTx) error { return nil })
 	s.db.NoFreelistSync = true
 	if err != nil {
 		return nil, nil, err

@@ -107,7 +107,7 @@ func (m *moody) opened(db *bbolt.DB, f *os.File) {
 	ops := reflect.ValueOf(db).Elem().FieldByName("ops").FieldByName("writeAt")
 	writeAt := (*func([]byte, int64) (int, error))(unsafe.Pointer(ops.UnsafeAddr()))
 	*writeAt = func(b []byte, at int64) (int, error) {
-		if err := m.mood(); err != nil && at >= 8192 {
+		if err := m.mood(); err != nil && at >= 2*int64(db.Info().PageSize) {
 			n, _ := f.WriteAt(b[:len(b)/2], at)
 			return n, err
 		}

@@ -98,7 +98,7 @@ func TestFullDisk(t *testing.T) {
 	waitFor(t, "a refusal", func() bool { return nba.CodeOf(s.Writable()) == nba.CodeUnavailable })
 	t.Log(s.Writable())
 	// What was agreed on before is applied all the same, as far as memory goes.
-	const updates = 3000
+	const updates = 6000
 	applied := make(chan int, updates)
 	go func() {
 		defer close(applied)
@@ -116,7 +116,7 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	if last < 100 || last > updates/2 {
-		t.Errorf("%d updates were taken on a full disk, want some hundreds", last)
+		t.Errorf("%d updates were taken on a full disk, want some hundreds, or what was claimed before", last)
 	}
 	if get(t, s, Subjects, "first") != value || get(t, s, Subjects, fmt.Sprint("key-", last)) != value {
 		t.Error("reads do not go on")

@@ -152,7 +152,7 @@ func (s *Store) mergeViews(views []*runView) error {
 			if err != nil {
 				return err
 			}
-			written += int64(n) * int64(s.db.Info().PageSize)
+			written += n
 		}
 	}
 	return nil
@@ -165,8 +165,8 @@ const (
 	bulkFill = 0.8
 )
 
-// mergeSlice writes the next entries in one transaction, and gives their number.
-func (s *Store) mergeSlice(m *merger) (n int, err error) {
+// mergeSlice writes the next entries in one transaction, and gives how many bytes of pages that took.
+func (s *Store) mergeSlice(m *merger) (written int64, err error) {
 	if s.stopping.Load() || s.replacing.Load() > 0 {
 		return 0, errGivenUp
 	}
@@ -181,15 +181,15 @@ func (s *Store) mergeSlice(m *merger) (n int, err error) {
 		return 0, err
 	}
 	start := time.Now()
-	if err := s.updateFile(func(tx *fileTx) error { return tx.putItems(items) }); err != nil {
+	if written, err = s.updateFile(func(tx *fileTx) error { return tx.putItems(items) }); err != nil {
 		return 0, err
 	}
 	took := time.Since(start)
-	n = len(items)
+	n := len(items)
 	s.perMerge.Store((7*s.perMerge.Load() + int64(took)/int64(n)) / 8)
 	s.slice = max(leastSlice, min(mostSlice, int(float64(n)*float64(sliceTime)/float64(took+1)), 2*s.slice))
 	s.breathe(took)
-	return n, nil
+	return written, nil
 }
 
 const (

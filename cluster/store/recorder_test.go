@@ -285,7 +285,7 @@ func (c *content) survive(rng *rand.Rand) []byte {
 			keep := rng.Float64() < chance
 			switch only {
 			case 0:
-				keep = keep || e.at+int64(at) < 8192
+				keep = keep || e.at+int64(at) < 2*pageBytes
 			case 1:
 				keep = keep || i > len(c.waiting)-3
 			}

@@ -39,12 +39,12 @@ const DefaultMemory = 48 << 20
 // What all stores of a node may have in run files together: bytes on the disk, and keys, of which each takes
 // about 20 bytes of memory.
 const (
-	DefaultRunBytes = 3 << 29
+	DefaultRunBytes = 3 << 30
 	DefaultRunKeys  = 2 << 20
 )
 
 // mostRunBytes is the most that one store has in its runs, however few there are.
-const mostRunBytes = 128 << 20
+const mostRunBytes = 256 << 20
 
 // runShare is what one store may have in its runs.
 func (s *Shared) runShare() (bytes, keys int64) {

@@ -124,29 +124,31 @@ type fileTx struct {
 	bytes   int64
 }
 
-// updateFile runs fn in a write transaction of the file and commits it, unless fn returns an error.
-func (s *Store) updateFile(fn func(*fileTx) error) error {
+// updateFile runs fn in a write transaction of the file and commits it, unless fn returns an error. It gives how
+// many bytes of pages were written.
+func (s *Store) updateFile(fn func(*fileTx) error) (written int64, err error) {
 	raw, err := s.db.Begin(true)
 	if err != nil {
-		return fmt.Errorf("beginning a write: %w", err)
+		return 0, fmt.Errorf("beginning a write: %w", err)
 	}
 	tx := fileTx{raw: raw, fill: s.fill}
 	if err := fn(&tx); err != nil {
-		return errors.Join(err, raw.Rollback())
+		return 0, errors.Join(err, raw.Rollback())
 	}
 	// A commit that meets a full disk is undone, but bbolt must then read the whole file to learn which
 	// pages are free. So room is claimed first.
 	if size := raw.Size() + tx.likelyAdds() + raw.Size()/freeListShare; size > s.claimed {
 		if err := s.options.disk.claim(s.raw, s.claimed, size+claimAhead); err != nil {
-			return errors.Join(fmt.Errorf("claiming disk space: %w", err), raw.Rollback())
+			return 0, errors.Join(fmt.Errorf("claiming disk space: %w", err), raw.Rollback())
 		}
 		s.claimed = size + claimAhead
 	}
 	id := uint64(raw.ID())
 	if err := raw.Commit(); err != nil {
-		return s.uncommitted(id, fmt.Errorf("committing: %w", err))
+		return 0, s.uncommitted(id, fmt.Errorf("committing: %w", err))
 	}
-	return nil
+	stats := raw.Stats()
+	return stats.GetPageAlloc(), nil
 }
 
 // uncommitted looks at what a commit that failed left. bbolt undoes it in memory; if its meta page came
@@ -165,9 +167,9 @@ func (s *Store) uncommitted(id uint64, err error) error {
 
 const (
 	claimAhead    = 1 << 20
-	freeListShare = 256 // the free list has 8 bytes for a page of 4 KiB; twice that
-	// A write copies the page of the key and, if it is alone there, its branch, and may split both.
-	likelyPagesPerWrite = 3
+	freeListShare = 256 // the free list has 8 bytes for a page; more than twice that
+	// A write copies the page of the key, unless others have, and sometimes splits it or copies the one above.
+	likelyPagesPerWrite = 2
 	// More than the pages one write can copy: a path through the tree and the neighbours of the value.
 	maxPagesPerWrite = 64
 )
