@@ -231,7 +231,7 @@ func (l *Log) put(u *unit, birth []byte) error {
 	}
 	parts = l.layOut(parts, u)
 	parts = l.ahead(parts, u)
-	err := u.seg.f.writeAt(parts, u.at-int64(len(birth)))
+	err := l.writeUnit(u.seg, parts, u.at-int64(len(birth)))
 	clear(parts[:cap(parts)])
 	l.parts = parts[:0]
 	if err == nil {

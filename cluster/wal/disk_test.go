@@ -27,6 +27,7 @@ type disk struct {
 	cut     int   // operations until the power is cut; negative: never
 	space   int64 // that files may take; 0: any
 	fail    error // of the next sync
+	cached  bool  // the page cache cannot be passed by
 	bytes   int64
 	ops     int
 }
@@ -37,7 +38,7 @@ type inode struct {
 }
 
 func newDisk(seed uint64) *disk {
-	return &disk{random: rand.New(rand.NewPCG(seed, 1)), names: map[string]*inode{}, durable: map[string]*inode{}, cut: -1}
+	return &disk{random: rand.New(rand.NewPCG(seed, 1)), names: map[string]*inode{}, durable: map[string]*inode{}, cut: -1, cached: seed%3 == 0}
 }
 
 // op counts an operation and tells whether there is power for it.
@@ -121,6 +122,34 @@ func (d *disk) open(name string) (file, error) {
 		return &diskFile{d, n}, nil
 	}
 	return nil, os.ErrNotExist
+}
+
+// directDiskFile takes whole blocks only.
+type directDiskFile struct {
+	diskFile
+	room []byte
+}
+
+func (d *disk) openDirect(name string, room []byte) (file, error) {
+	f, err := d.open(name)
+	if err != nil {
+		return nil, err
+	}
+	if d.cached {
+		return nil, errors.ErrUnsupported
+	}
+	return &directDiskFile{*f.(*diskFile), room}, nil
+}
+
+func (f *directDiskFile) writeAt(parts [][]byte, offset int64) error {
+	return gather(parts, f.room, func(b []byte) error {
+		if offset%blockBytes != 0 || len(b)%blockBytes != 0 {
+			return fmt.Errorf("%d bytes at %d are not whole blocks", len(b), offset)
+		}
+		err := f.diskFile.writeAt([][]byte{b}, offset)
+		offset += int64(len(b))
+		return err
+	})
 }
 
 func (d *disk) rename(from, to string) error {

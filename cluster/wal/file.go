@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"unsafe"
 )
 
 // fileSystem is the folder of a log, so that tests can take the power away.
@@ -13,6 +14,9 @@ type fileSystem interface {
 	// create makes a file whose blocks are allocated: writing within size needs no space.
 	create(name string, size int64) (file, error)
 	open(name string) (file, error)
+	// openDirect opens a file for writes of whole blocks that pass the page cache by. They are gathered in room,
+	// which one write at a time uses. The error may be errors.ErrUnsupported.
+	openDirect(name string, room []byte) (file, error)
 	rename(from, to string) error
 	remove(name string) error
 	syncFolder() error
@@ -88,6 +92,38 @@ func (f osFile) readAt(p []byte, offset int64) error {
 
 func (f osFile) truncate(size int64) error { return f.Truncate(size) }
 func (f osFile) close() error              { return f.Close() }
+
+// roomBytes is how much is written at once where the page cache is passed by.
+const roomBytes = 1 << 20
+
+// newRoom is memory that begins at a block, as disks want it.
+func newRoom() []byte {
+	b := make([]byte, roomBytes+blockBytes)
+	skip := blockBytes - int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))%blockBytes)
+	return b[skip : skip+roomBytes]
+}
+
+// gather copies parts one after the other into room and gives it to write whenever it is full, and at the end.
+func gather(parts [][]byte, room []byte, write func([]byte) error) error {
+	n := 0
+	for _, p := range parts {
+		for len(p) > 0 {
+			copied := copy(room[n:], p)
+			p, n = p[copied:], n+copied
+			if n < len(room) {
+				continue
+			}
+			if err := write(room); err != nil {
+				return err
+			}
+			n = 0
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return write(room[:n])
+}
 
 // allocateByWriting is for file systems that cannot allocate without.
 func allocateByWriting(f *os.File, size int64) error {

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -28,6 +29,35 @@ func (f osFile) writeAt(parts [][]byte, offset int64) error {
 		parts = skip(parts, n)
 	}
 	return nil
+}
+
+// directFile writes past the page cache: the log is not read again but by a follower that is far behind, so that a copy
+// of it in memory costs time, and room that other files need. Its parts are whole blocks together.
+type directFile struct {
+	osFile
+	room []byte
+}
+
+func (d folder) openDirect(name string, room []byte) (file, error) {
+	f, err := os.OpenFile(d.path(name), os.O_RDWR|unix.O_DIRECT, 0)
+	if errors.Is(err, unix.EINVAL) {
+		return nil, fmt.Errorf("writing past the page cache: %w", errors.ErrUnsupported)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return directFile{osFile{f}, room}, nil
+}
+
+func (f directFile) writeAt(parts [][]byte, offset int64) error {
+	return gather(parts, f.room, func(b []byte) error {
+		n, err := f.WriteAt(b, offset)
+		offset += int64(n)
+		if errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("writing past the page cache: %w: %w", errors.ErrUnsupported, err)
+		}
+		return err
+	})
 }
 
 // skip leaves out the first n bytes of parts.

@@ -2,7 +2,10 @@
 
 package wal
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
 func (f osFile) writeAt(parts [][]byte, offset int64) error {
 	for _, p := range parts {
@@ -13,6 +16,8 @@ func (f osFile) writeAt(parts [][]byte, offset int64) error {
 	}
 	return nil
 }
+
+func (d folder) openDirect(string, []byte) (file, error) { return nil, errors.ErrUnsupported }
 
 func (f osFile) sync() error { return f.Sync() }
 

@@ -48,6 +48,7 @@ type Log struct {
 	parts      [][]byte
 	heads      []byte
 	zeros      []byte
+	room       []byte // to write past the page cache; nil: that cannot be done here
 
 	finishing  sync.Mutex // held while units are answered; guards what follows
 	cached     []cachedRun
@@ -83,7 +84,7 @@ func open(fs fileSystem, options Options) (*Log, error) {
 	}
 	l := &Log{
 		options: options, fs: fs, byName: make(map[string]*Group), byID: make(map[uint16]*Group),
-		zeros: make([]byte, 64<<10), kick: make(chan struct{}, 1), quit: make(chan struct{}),
+		zeros: make([]byte, 64<<10), room: newRoom(), kick: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	l.idle = sync.NewCond(&l.mu)
 	if err := l.recover(); err != nil {

@@ -19,7 +19,10 @@ type segment struct {
 	// written is up to where blocks were written, by this segment or by one that had the file before.
 	written int64
 
-	syncers []file  // the file once more for each unit in flight, while this is the tail
+	// While this is the tail, the file once more: for each unit in flight, and to write units past the page cache, if
+	// that can be done.
+	syncers []file
+	direct  file
 	count   int     // of entries written
 	places  []place // entries in the order written; until the footer is
 	// sealed is true once the footer is durable; the keeper's.
@@ -35,7 +38,10 @@ func (s *segment) closeSyncers() error {
 	for _, f := range s.syncers {
 		problems = append(problems, f.close())
 	}
-	s.syncers = nil
+	if s.direct != nil {
+		problems = append(problems, s.direct.close())
+	}
+	s.syncers, s.direct = nil, nil
 	return errors.Join(problems...)
 }
 

@@ -46,7 +46,31 @@ func (l *Log) openSyncers(seg *segment) error {
 		}
 		seg.syncers = append(seg.syncers, f)
 	}
+	if l.room == nil || seg.direct != nil {
+		return nil
+	}
+	f, err := l.fs.openDirect(segmentName(seg.number), l.room)
+	if errors.Is(err, errors.ErrUnsupported) {
+		l.room = nil
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("opening a file of the log: %w", err)
+	}
+	seg.direct = f
 	return nil
+}
+
+// writeUnit writes the parts of a unit, which begin and end with a block.
+func (l *Log) writeUnit(seg *segment, parts [][]byte, at int64) error {
+	if seg.direct != nil && l.room != nil {
+		err := seg.direct.writeAt(parts, at)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+		l.room = nil // the file system takes such a file, but not such a write
+	}
+	return seg.f.writeAt(parts, at)
 }
 
 func (l *Log) spareFor(need int64, small bool) (*segment, error) {
