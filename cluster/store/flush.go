@@ -326,8 +326,8 @@ type item struct {
 func (l *layer) items(list []item) []item {
 	for b, tree := range l {
 		if tree != nil {
-			tree.Scan(func(e entry) bool {
-				list = append(list, item{e, Bucket(b)})
+			tree.Scan(func(e *entry) bool {
+				list = append(list, item{*e, Bucket(b)})
 				return true
 			})
 		}

@@ -254,7 +254,7 @@ func (m *merger) take(most int) (items []item, size int, err error) {
 				continue
 			}
 			_, other := m.views[i].file.entryAt(order[0])
-			if first < 0 || entryLess(other, e) {
+			if first < 0 || entryLess(&other, &e) {
 				first, e = i, other
 			}
 		}

@@ -21,10 +21,11 @@ func (e *entry) present() []byte {
 	return e.value
 }
 
-func entryLess(a, b entry) bool { return bytes.Compare(a.key, b.key) < 0 }
+func entryLess(a, b *entry) bool { return bytes.Compare(a.key, b.key) < 0 }
 
-// degree of the trees. A snapshot copies the nodes that the next Update touches, so they are small.
-const degree = 16
+// degree of the trees. A snapshot copies the nodes that the next Update touches, so they are small, and hold
+// pointers.
+const degree = 8
 
 // sieve tells quickly of most keys that a layer does not hold them: it has a bit for some of the hash of a
 // key. It may know keys that came into the layer later, or never did.
@@ -41,16 +42,21 @@ func (s *sieve) add(hash uint64) {
 func (s *sieve) may(hash uint64) bool { return s[hash%sieveBits/64].Load()&(1<<(hash%64)) != 0 }
 
 // layer holds writes by bucket and key. A nil tree is empty.
-type layer [bucketEnd]*btree.BTreeG[entry]
+type layer [bucketEnd]*btree.BTreeG[*entry]
 
 func (l *layer) get(b Bucket, key []byte) (entry, bool) {
 	if l[b] == nil {
 		return entry{}, false
 	}
-	return l[b].Get(entry{key: key})
+	e, ok := l[b].Get(&entry{key: key})
+	if !ok {
+		return entry{}, false
+	}
+	return *e, true
 }
 
-func (l *layer) set(b Bucket, e entry) {
+// set keeps e, which may not change any more.
+func (l *layer) set(b Bucket, e *entry) {
 	if l[b] == nil {
 		l[b] = btree.NewBTreeGOptions(entryLess, btree.Options{Degree: degree, NoLocks: true})
 	}
@@ -60,11 +66,11 @@ func (l *layer) set(b Bucket, e entry) {
 // while appends the entries of bucket b from a key on as long as they are within, ascending.
 func (l *layer) while(dst []entry, b Bucket, from []byte, within func(key []byte) bool) []entry {
 	if l[b] != nil {
-		l[b].Ascend(entry{key: from}, func(e entry) bool {
+		l[b].Ascend(&entry{key: from}, func(e *entry) bool {
 			if !within(e.key) {
 				return false
 			}
-			dst = append(dst, e)
+			dst = append(dst, *e)
 			return true
 		})
 	}

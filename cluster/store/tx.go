@@ -31,17 +31,17 @@ func (t *Tx) PutKept(b Bucket, key, value []byte) error {
 	if value == nil {
 		value = []byte{}
 	}
-	t.write(b, entry{key: key, value: value})
+	t.write(b, &entry{key: key, value: value})
 	return nil
 }
 
 // Delete removes key; it is no error if there is none.
 func (t *Tx) Delete(b Bucket, key []byte) error {
-	t.write(b, entry{key: append([]byte(nil), key...), deleted: true})
+	t.write(b, &entry{key: append([]byte(nil), key...), deleted: true})
 	return nil
 }
 
-func (t *Tx) write(b Bucket, e entry) {
+func (t *Tx) write(b Bucket, e *entry) {
 	t.sight.sieves[0].add(hashOf(t.sight.seed, b, e.key))
 	t.store.writing.set(b, e)
 	t.dirty[b] = true
@@ -106,7 +106,7 @@ func (s *Store) applyPending(fn func(*Tx) error) error {
 func rebuilt(from *layer) (to layer) {
 	for b, tree := range from {
 		if tree != nil {
-			tree.Scan(func(e entry) bool {
+			tree.Scan(func(e *entry) bool {
 				to.set(Bucket(b), e)
 				return true
 			})
