@@ -44,11 +44,14 @@ func (s *sieve) may(hash uint64) bool { return s[hash%sieveBits/64].Load()&(1<<(
 // layer holds writes by bucket and key. A nil tree is empty.
 type layer [bucketEnd]*btree.BTreeG[*entry]
 
-func (l *layer) get(b Bucket, key []byte) (entry, bool) {
+// get uses probe to look for a key: one made for each look would be memory that is thrown away.
+func (l *layer) get(b Bucket, key []byte, probe *entry) (entry, bool) {
 	if l[b] == nil {
 		return entry{}, false
 	}
-	e, ok := l[b].Get(&entry{key: key})
+	probe.key = key
+	e, ok := l[b].Get(probe)
+	probe.key = nil
 	if !ok {
 		return entry{}, false
 	}

@@ -17,6 +17,7 @@ type Reader struct {
 	runs    []*runView // whose files are taken while tx is open
 	seq     uint64
 	cursors [bucketEnd]*bbolt.Cursor
+	probe   entry
 	// Key is room for the caller to build keys in, kept with the reader.
 	Key []byte
 }
@@ -99,7 +100,8 @@ func (r *Reader) ScanBack(b Bucket, prefix, from []byte, fn func(key, value []by
 }
 
 func (r *Reader) sight() sight {
-	return sight{newest: &r.pending.active, older: &r.pending.flushing, sieves: r.pending.sieves, runs: r.pending.runs, seed: r.store.options.Shared.seed, cursors: r.cursor}
+	return sight{newest: &r.pending.active, older: &r.pending.flushing, sieves: r.pending.sieves, runs: r.pending.runs,
+		seed: r.store.options.Shared.seed, file: r, probe: &r.probe}
 }
 
 func (r *Reader) cursor(b Bucket) *bbolt.Cursor {

@@ -7,13 +7,19 @@ import (
 	"go.etcd.io/bbolt"
 )
 
+// cursors look into a bbolt file as of one state.
+type cursors interface {
+	cursor(b Bucket) *bbolt.Cursor
+}
+
 // sight is what one reader or writer sees: layers over runs over a read transaction, the newest first.
 type sight struct {
 	newest, older *layer
 	sieves        [2]*sieve // of both; nil: the layer is empty
 	runs          []*runView
 	seed          maphash.Seed
-	cursors       func(Bucket) *bbolt.Cursor
+	file          cursors
+	probe         *entry // for the layers; nil where those are empty
 }
 
 func (s *sight) get(b Bucket, key []byte) []byte {
@@ -22,7 +28,7 @@ func (s *sight) get(b Bucket, key []byte) []byte {
 		if s.sieves[i] == nil || !s.sieves[i].may(hash) {
 			continue
 		}
-		if e, ok := l.get(b, key); ok {
+		if e, ok := l.get(b, key, s.probe); ok {
 			return e.present()
 		}
 	}
@@ -31,7 +37,7 @@ func (s *sight) get(b Bucket, key []byte) []byte {
 			return e.present()
 		}
 	}
-	if k, v := s.cursors(b).Seek(key); k != nil && bytes.Equal(k, key) {
+	if k, v := s.file.cursor(b).Seek(key); k != nil && bytes.Equal(k, key) {
 		return v
 	}
 	return nil
@@ -59,7 +65,7 @@ func (s *sight) scanWhile(b Bucket, from []byte, within func(key []byte) bool, f
 		n, _ := v.file.seek(order, from)
 		sources = append(sources, source{view: v, order: order[n:]})
 	}
-	sources = append(sources, source{cursor: s.cursors(b), from: from})
+	sources = append(sources, source{cursor: s.file.cursor(b), from: from})
 	walk(sources, 1, within, fn)
 }
 
@@ -86,7 +92,7 @@ func (s *sight) scanBack(b Bucket, prefix, from []byte, fn func(key, value []byt
 		}
 		sources = append(sources, source{view: v, order: order})
 	}
-	sources = append(sources, source{cursor: s.cursors(b), from: above})
+	sources = append(sources, source{cursor: s.file.cursor(b), from: above})
 	walk(sources, -1, within, fn)
 }
 

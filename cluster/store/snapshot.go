@@ -98,7 +98,7 @@ func (s *Snapshot) Grown() error {
 }
 
 func (s *Snapshot) sight() sight {
-	return sight{newest: &layer{}, older: &layer{}, runs: s.pin.runs, seed: s.store.options.Shared.seed, cursors: s.pin.cursor}
+	return sight{newest: &layer{}, older: &layer{}, runs: s.pin.runs, seed: s.store.options.Shared.seed, file: s.pin}
 }
 
 // WriteTo streams all keys in order. It implements io.WriterTo.
