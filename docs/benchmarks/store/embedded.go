@@ -27,7 +27,7 @@ func serveCallers(args []string) error {
 	if err != nil {
 		return err
 	}
-	debug.SetGCPercent(200) // as arbiter server
+	debug.SetGCPercent(120) // as arbiter server
 	ctx := context.Background()
 	n, err := node.Open(ctx, cfg)
 	if err != nil {

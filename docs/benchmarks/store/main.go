@@ -109,7 +109,7 @@ func parse(args []string) (*settings, error) {
 	flags.DurationVar(&s.warmup, "warmup", 2*time.Second, "before each measurement")
 	clients := flags.String("clients", "64,256,1024", "numbers of concurrent clients")
 	batches := flags.String("batch-clients", "16,64", "numbers of concurrent clients whose requests hold 128 updates")
-	idle := flags.String("idle", "16,64,256", "numbers of idle groups")
+	idle := flags.String("idle", "16,64", "numbers of idle groups")
 	flags.BoolVar(&s.leader, "etcd-leader", true, "etcd's clients talk to its leader alone, which is faster, not to all members")
 	flags.BoolVar(&s.keep, "keep", false, "keep the data, and use it if it is there")
 	flags.StringVar(&s.only, "only", "", "of compare, measure only what has this in its name")
