@@ -66,13 +66,17 @@ func (s *Store) mergeLoop() {
 		if closing {
 			return
 		}
+		shared := s.options.Shared
+		shared.wantMerge(s, true)
 		select {
-		case s.options.Shared.merging <- struct{}{}:
+		case shared.merging <- struct{}{}:
 		case <-s.quit:
+			shared.wantMerge(s, false)
 			return
 		}
 		err := s.Merge()
-		<-s.options.Shared.merging
+		shared.wantMerge(s, false)
+		<-shared.merging
 		ripeAt = ripeFrom + rand.Int64N(ripeTo-ripeFrom)
 		if err != nil {
 			// The disk is full or broken, or somebody waits: Writable reports it.
@@ -188,6 +192,7 @@ func (s *Store) mergeSlice(m *merger) (written int64, err error) {
 	n := len(items)
 	s.perMerge.Store((7*s.perMerge.Load() + int64(took)/int64(n)) / 8)
 	s.slice = max(leastSlice, min(mostSlice, int(float64(n)*float64(sliceTime)/float64(took+1)), 2*s.slice))
+	s.options.disk.startWriting(s.raw) // little at a time: the log waits behind what a checkpoint syncs at once
 	s.breathe(took)
 	return written, nil
 }
@@ -280,7 +285,7 @@ func sameKey(f *runFile, ref uint32, key []byte) bool {
 // breathe leaves the processors and the disk to others after a slice, the longer the more room there is
 // for runs.
 func (s *Store) breathe(took time.Duration) {
-	fill := s.runFill(s.pending.Load().runs)
+	fill := max(s.runFill(s.pending.Load().runs), s.options.Shared.ripest())
 	if s.hurry.Load() > 0 || fill >= crowded {
 		return
 	}
@@ -288,8 +293,8 @@ func (s *Store) breathe(took time.Duration) {
 }
 
 const (
-	mostRest = 8 // times the time that a slice took
-	maxPause = 40 * time.Millisecond
+	mostRest = 40 // times the time that a slice took
+	maxPause = 100 * time.Millisecond
 )
 
 // dropRuns makes readers look into the bbolt file for what was merged.

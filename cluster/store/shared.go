@@ -18,13 +18,37 @@ type Shared struct {
 	// syncing is held by the store that makes its file durable: one at a time, so that the log's own
 	// syncs find a disk that is not busy with all of them.
 	syncing chan struct{}
-	// merging is held by the store that merges its runs: one at a time takes the disk and the processors.
+	// merging is held by the store that merges its runs: one at a time takes the disk and the processors. ripe are
+	// the others that want to.
 	merging chan struct{}
+	ripeMu  sync.Mutex
+	ripe    map[*Store]struct{}
 	// stores is how many are open. They share runBytes of disk and runKeys in memory for their runs.
 	stores            atomic.Int64
 	runBytes, runKeys int64
 	seed              maphash.Seed // of the tables of runs
 	buffers           sync.Pool    // of *[]byte, to write runs with
+}
+
+// wantMerge notes that a store wants to merge, or that it does not any more.
+func (s *Shared) wantMerge(store *Store, wants bool) {
+	s.ripeMu.Lock()
+	defer s.ripeMu.Unlock()
+	if wants {
+		s.ripe[store] = struct{}{}
+	} else {
+		delete(s.ripe, store)
+	}
+}
+
+// ripest is how far the runs have grown of the store that needs a merge most, of those that want one.
+func (s *Shared) ripest() (fill int64) {
+	s.ripeMu.Lock()
+	defer s.ripeMu.Unlock()
+	for store := range s.ripe {
+		fill = max(fill, store.runFill(store.pending.Load().runs))
+	}
+	return fill
 }
 
 // takeTurn waits for a turn and gives what ends it.
@@ -59,7 +83,7 @@ func NewShared(memory int64) *Shared {
 	}
 	s := &Shared{
 		limit: memory, turn: make(chan struct{}, 1), syncing: make(chan struct{}, 1), merging: make(chan struct{}, 1),
-		runBytes: DefaultRunBytes, runKeys: DefaultRunKeys, seed: maphash.MakeSeed(),
+		runBytes: DefaultRunBytes, runKeys: DefaultRunKeys, seed: maphash.MakeSeed(), ripe: make(map[*Store]struct{}),
 	}
 	s.freed.L = &s.mu
 	return s
