@@ -74,7 +74,7 @@ func (s *Store) mergeLoop() {
 			shared.wantMerge(s, false)
 			return
 		}
-		err := s.Merge()
+		err := s.merge()
 		shared.wantMerge(s, false)
 		<-shared.merging
 		ripeAt = ripeFrom + rand.Int64N(ripeTo-ripeFrom)
@@ -100,8 +100,14 @@ func (s *Store) mergeDue(ripeAt int64) bool {
 // errGivenUp ends a merge that somebody cannot wait for.
 var errGivenUp = errors.New("a merge was given up")
 
-// Merge brings all runs there are into the bbolt file and removes them. The store does so by itself.
+// Merge brings all runs there are into the bbolt file and removes them. The store does so by itself, with rests.
 func (s *Store) Merge() error {
+	s.hurry.Add(1)
+	defer s.hurry.Add(-1)
+	return s.merge()
+}
+
+func (s *Store) merge() error {
 	s.filing.Lock()
 	defer s.filing.Unlock()
 	s.flushing.Lock()
@@ -289,7 +295,12 @@ func (s *Store) breathe(took time.Duration) {
 	if s.hurry.Load() > 0 || fill >= crowded {
 		return
 	}
-	time.Sleep(min(maxPause, time.Duration(int64(took)*mostRest*(crowded-fill)/crowded)))
+	rest := time.NewTimer(min(maxPause, time.Duration(int64(took)*mostRest*(crowded-fill)/crowded)))
+	defer rest.Stop()
+	select {
+	case <-rest.C:
+	case <-s.quit:
+	}
 }
 
 const (
