@@ -300,6 +300,9 @@ func TestRolloutsGoOnByThemselvesAndSurviveRestarts(t *testing.T) {
 			t.Fatalf("it does not go on: %+v", v)
 		}
 	}
+	for n.current.Load().state.Index < n.router.Control().State().Index { // what is agreed on is put into service just after
+		time.Sleep(time.Millisecond)
+	}
 	before, _ := models(t, n, 100)
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
