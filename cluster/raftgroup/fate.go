@@ -30,7 +30,7 @@ type proposed struct {
 	entry   []byte
 	results fsm.Results
 	applied bool          // guarded by fates.mu until known is closed
-	known   chan struct{} // closed when it was applied without raft's telling who waits for it
+	known   chan struct{} // closed when it was applied
 }
 
 func (f *fates) begin(entry []byte) *proposed {
@@ -47,9 +47,8 @@ func (f *fates) end(p *proposed) {
 	f.mu.Unlock()
 }
 
-// applied looks for what is under way among entries that were applied. It is called after each batch. An entry of the
-// leader has the very bytes that were proposed, and raft answers; another with equal bytes, which have the time of
-// their making in them, is one that came back from the log or from another node.
+// applied looks for what is under way among entries that were applied. It is called after each batch. An entry is
+// known by its bytes, which have the time of their making in them: its place is not known before raft gives it up.
 func (f *fates) applied(entries []*raft.Log, answers []any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -58,7 +57,8 @@ func (f *fates) applied(entries []*raft.Log, answers []any) {
 			if p.applied || e.Type != raft.LogCommand || !bytes.Equal(e.Data, p.entry) {
 				continue
 			}
-			if results, ok := answers[i].(fsm.Results); ok {
+			// None are the answers of a state that had the entry already.
+			if results, ok := answers[i].(fsm.Results); ok && len(results) > 0 {
 				p.results, p.applied = results, true
 				close(p.known)
 			}

@@ -250,6 +250,18 @@ func (l *Log) put(u *unit, birth []byte) error {
 	return l.fail(fmt.Errorf("writing the log: %w", err))
 }
 
+// writeUnit writes the parts of a unit, which begin and end with a block.
+func (l *Log) writeUnit(seg *segment, parts [][]byte, at int64) error {
+	if seg.direct != nil && l.room != nil {
+		err := seg.direct.writeAt(parts, at)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+		l.room = nil // the file system takes such a file, but not such a write
+	}
+	return seg.f.writeAt(parts, at)
+}
+
 // aheadBytes are written beyond the end of the log from time to time.
 const aheadBytes = 256 << 10
 

@@ -61,18 +61,6 @@ func (l *Log) openSyncers(seg *segment) error {
 	return nil
 }
 
-// writeUnit writes the parts of a unit, which begin and end with a block.
-func (l *Log) writeUnit(seg *segment, parts [][]byte, at int64) error {
-	if seg.direct != nil && l.room != nil {
-		err := seg.direct.writeAt(parts, at)
-		if !errors.Is(err, errors.ErrUnsupported) {
-			return err
-		}
-		l.room = nil // the file system takes such a file, but not such a write
-	}
-	return seg.f.writeAt(parts, at)
-}
-
 func (l *Log) spareFor(need int64, small bool) (*segment, error) {
 	if need > l.options.SegmentBytes {
 		return l.large(need)
